@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity >=0.8.28;
+
+/// @title What only the LayerZero V2 port has; protocol options are its constants.
+interface ILayerZeroPort {
+    /// @notice One remote chain, set once.
+    struct Lane {
+        uint32 eid;
+        bytes32 peer;
+        bytes32 remoteOutbox;
+        address sendLibrary;
+        address receiveLibrary;
+    }
+
+    event LaneSet(uint64 indexed chainId, uint32 indexed eid, bytes32 peer, bytes32 remoteOutbox);
+    event Frozen();
+
+    error NotOutbox();
+    error NotEndpoint();
+    error NotGuardian();
+    error NotPeer(uint32 eid, bytes32 sender);
+    error LaneExists(uint64 chainId);
+    error NoLane(uint64 chainId);
+    error AlreadyFrozen();
+    error NotFrozen();
+    error ZeroAddress();
+
+    /// @notice Sets a remote chain once, before `freeze`: peer, libraries, executor and the verifier set of both directions.
+    /// @param sendUln abi.encode(UlnConfig) for the send library; `executor` abi.encode(ExecutorConfig); `receiveUln` for the receive library.
+    function setLane(
+        uint64 chainId,
+        Lane calldata lane,
+        bytes calldata sendUln,
+        bytes calldata executor,
+        bytes calldata receiveUln
+    ) external;
+    function freeze() external;
+
+    /// @notice Guardian: gives up one unverified inbound nonce that blocks the path. Never touches funds.
+    function skip(uint32 srcEid, bytes32 sender, uint64 nonce) external;
+
+    function endpoint() external view returns (address);
+    function guardian() external view returns (address);
+    function owner() external view returns (address);
+    function lane(uint64 chainId) external view returns (Lane memory);
+    function chainOf(uint32 eid) external view returns (uint64);
+    /// @notice Gas floor of the receive callback.
+    function MIN_GAS() external view returns (uint128);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity >=0.8.28;
+
+/// @title Source-chain contract that commits to messages and hands them to ports. Holds nothing after a call.
+interface ISettlementOutbox {
+    /// @notice A message went out over a port. `bridgeRef` is what the port's protocol calls it.
+    event MessageDispatched(
+        bytes32 indexed messageId,
+        address indexed port,
+        bytes32 bridgeRef,
+        uint64 targetChain,
+        uint64 sequence,
+        uint32 count
+    );
+    event PortAdded(address indexed port, uint8 slot, uint8 family);
+    event PortRemoved(address indexed port, uint8 slot);
+    event DispatcherSet(address indexed dispatcher, bool allowed);
+
+    error NotDispatcher(address caller);
+    error UnknownPort(address port);
+    error BadHeader();
+    error WrongRoot(bytes32 expected, bytes32 actual);
+    error WrongCount(uint256 expected, uint256 actual);
+    error AlreadyDispatched(bytes32 messageId, address port);
+    error NotCommitted(bytes32 messageId);
+    error NoFreeSlot();
+    error ZeroAddress();
+
+    /// @notice Commits to a batch and sends it over `port`. The ids are hashed into the tree of docs/wire.md section 3 and must give the header's
+    /// root and count, so every batch can be recovered from calldata. For a further port of a message committed before, pass no ids.
+    /// @param header the 158 bytes of docs/wire.md section 2.
+    /// @return bridgeRef the protocol's own id of the message.
+    function dispatch(bytes calldata header, bytes32[] calldata settlementIds, address port, uint128 gasLimit)
+        external
+        payable
+        returns (bytes32 bridgeRef);
+
+    /// @notice Fee in wei of `dispatch` over `port` now.
+    function quote(bytes calldata header, address port, uint128 gasLimit) external view returns (uint256 nativeFee);
+
+    /// @notice Whether `dispatch` ever committed to this message.
+    function committed(bytes32 messageId) external view returns (bool);
+
+    /// @notice Whether this message went out over this port.
+    function dispatched(bytes32 messageId, address port) external view returns (bool);
+
+    /// @notice Cumulative: messages committed, dispatches made. Compared with the logs to prove that none was missed.
+    function counters() external view returns (uint128 messages, uint128 dispatches);
+
+    function isDispatcher(address account) external view returns (bool);
+
+    /// @notice Slot of an active port plus one; 0 when the port is not active.
+    function portSlot(address port) external view returns (uint8);
+
+    function setDispatcher(address account, bool allowed) external;
+    function addPort(address port) external;
+    function removePort(address port) external;
+    function owner() external view returns (address);
+}
