@@ -1,1 +1,21 @@
-//! Under construction.
+//! What a bridge adapter is: the trait, its vocabulary, the sealed message and the ABI of our own contracts.
+//!
+//! Layout: [`ids`] newtypes, [`message`] the 158 bytes that cross a bridge, [`tree`] its Merkle tree, [`abi`] our contracts,
+//! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors.
+//! This crate knows no bridge, no database and no clock.
+
+pub mod abi;
+pub mod adapter;
+pub mod call;
+pub mod error;
+pub mod ids;
+pub mod message;
+pub mod tree;
+pub mod view;
+
+pub use adapter::{BridgeAdapter, Delivery, Lane, MessageRef, Quote};
+pub use call::{Call, GasRule};
+pub use error::{AdapterError, Class, ViewError};
+pub use ids::{BridgeId, ChainId, Family, MessageId, SettlementId};
+pub use message::{Header, HeaderError, Kind, SealedMessage};
+pub use view::{BlockRef, ChainView, LogFilter, LogRecord, TxReceipt};
