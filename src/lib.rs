@@ -1,1 +1,10 @@
-//! Settlement relayer.
+//! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
+
+pub mod chain;
+pub mod clock;
+pub mod error;
+pub mod settlement;
+pub mod stage;
+pub mod store;
+
+pub use relayer_adapter_api as adapter;

@@ -1,0 +1,31 @@
+//! A difference found between ledger, source and target.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "drift")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    /// missing | duplicate | amount | payee | root | stale | unknown
+    #[sea_orm(column_type = "Text")]
+    pub class: String,
+    pub chain: i64,
+    #[sea_orm(column_type = "Text")]
+    pub subject: String,
+    #[sea_orm(column_type = "Text")]
+    pub expected: String,
+    #[sea_orm(column_type = "Text")]
+    pub actual: String,
+    /// ms
+    pub found_at: i64,
+    /// ms
+    pub resolved_at: Option<i64>,
+    #[sea_orm(column_type = "Text")]
+    pub resolution: Option<String>,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,20 @@
+//! Rows as sea-orm sees them; one file per table of the schema. Nothing outside `store` uses these.
+
+pub mod account;
+pub mod attempt;
+pub mod chain_block;
+pub mod chain_cursor;
+pub mod chain_log;
+pub mod counter;
+pub mod dispatch;
+pub mod drift;
+pub mod event;
+pub mod execution;
+pub mod message;
+pub mod message_settlement;
+pub mod posting;
+pub mod settlement;
+pub mod settlement_group;
+pub mod settlement_receipt;
+pub mod signer_lease;
+pub mod tx;

@@ -1,0 +1,16 @@
+//! The only user of sea-orm. One file per aggregate; every write goes through a [`Txn`], which appends the events of what it changed.
+//!
+//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
+//! then one file per aggregate. `entity/` are the rows.
+
+pub mod codec;
+mod entity;
+mod error;
+pub mod lease;
+mod open;
+mod txn;
+
+pub use error::StoreError;
+pub use lease::{Claim, LeaseClock, SystemLeaseClock};
+pub use open::{Durability, Store, StoreConfig};
+pub use txn::{NewEvent, Txn};

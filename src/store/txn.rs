@@ -1,0 +1,122 @@
+//! A write transaction. Events of what it changed are collected and appended, with consecutive `seq`, as the last statements before commit,
+//! so that commit order and `seq` order agree.
+
+use super::entity::event;
+use super::{Store, StoreError};
+use alloy::primitives::B256;
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
+};
+
+/// What happened, before it has a place in the order.
+#[derive(Debug, Clone, Default)]
+pub struct NewEvent {
+    /// settlement | message | dispatch | execution | tx | chain | ledger
+    pub aggregate: &'static str,
+    /// Hex id or decimal row id.
+    pub aggregate_id: String,
+    pub event: String,
+    pub from_state: Option<String>,
+    pub to_state: Option<String>,
+    /// What made it happen, e.g. `intake`, `log 0x…:3`, `operator`.
+    pub cause: String,
+    /// JSON.
+    pub detail: Option<String>,
+    pub settlement_id: Option<B256>,
+    pub coordinator_id: Option<String>,
+    pub trace_id: Option<String>,
+}
+
+/// One write transaction. Dropped without [`Txn::commit`], nothing happened.
+#[derive(Debug)]
+pub struct Txn {
+    pub(super) tx: DatabaseTransaction,
+    /// Scheduling clock of the caller, Unix ms; stamps rows and events.
+    pub now_ms: i64,
+    events: Vec<NewEvent>,
+}
+
+impl Store {
+    /// Starts a write transaction (SQLite: immediate, so that it never fails half-way for want of the write lock).
+    pub async fn begin(&self, now_ms: i64) -> Result<Txn, StoreError> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let tx = self.db.begin_with_options(options).await?;
+        Ok(Txn {
+            tx,
+            now_ms,
+            events: Vec::new(),
+        })
+    }
+}
+
+impl Txn {
+    /// Queues an event for the commit.
+    pub fn record(&mut self, event: NewEvent) {
+        self.events.push(event);
+    }
+
+    /// Appends the events and commits. Returns the last `seq` written, if any.
+    pub async fn commit(self) -> Result<Option<i64>, StoreError> {
+        let Self { tx, now_ms, events } = self;
+        let mut last = None;
+        if !events.is_empty() {
+            let first = reserve(&tx, "event_seq", events.len() as i64).await?;
+            let rows = events.into_iter().zip(first..).map(|(new, seq)| {
+                last = Some(seq);
+                event::ActiveModel {
+                    seq: Set(seq),
+                    at_ms: Set(now_ms),
+                    aggregate: Set(new.aggregate.to_owned()),
+                    aggregate_id: Set(new.aggregate_id),
+                    event: Set(new.event),
+                    from_state: Set(new.from_state),
+                    to_state: Set(new.to_state),
+                    cause: Set(new.cause),
+                    detail: Set(new.detail),
+                    settlement_id: Set(new.settlement_id.map(|id| id.to_vec())),
+                    coordinator_id: Set(new.coordinator_id),
+                    trace_id: Set(new.trace_id),
+                }
+            });
+            // 12 columns a row; SQLite binds at most 32,766 values in a statement.
+            let rows: Vec<_> = rows.collect();
+            for chunk in rows.chunks(2_000) {
+                event::Entity::insert_many(chunk.to_vec())
+                    .exec_without_returning(&tx)
+                    .await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(last)
+    }
+
+    /// Takes `n` consecutive values of a named counter and returns the first. The counter is made when it does not exist.
+    pub async fn reserve_counter(&self, name: &str, n: i64) -> Result<i64, StoreError> {
+        reserve(&self.tx, name, n).await
+    }
+}
+
+async fn reserve(tx: &DatabaseTransaction, name: &str, n: i64) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO counter (name, value) VALUES ($1, $2) \
+               ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, [name.into(), n.into()]);
+    let row = tx.query_one_raw(statement).await?;
+    let row = row.ok_or_else(|| StoreError::Missing {
+        what: format!("counter {name}"),
+    })?;
+    let last: i64 = row.try_get("", "value")?;
+    Ok(last - n + 1)
+}
+
+/// Guard of a compare-and-set: fails with `Conflict` unless exactly one row was written.
+pub(super) fn expect_one(rows_affected: u64, what: impl Into<String>) -> Result<(), StoreError> {
+    if rows_affected == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Conflict { what: what.into() })
+    }
+}
