@@ -2,6 +2,7 @@
 
 pub mod chain;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod settlement;
 pub mod stage;
