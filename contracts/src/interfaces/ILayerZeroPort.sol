@@ -27,13 +27,8 @@ interface ILayerZeroPort {
 
     /// @notice Sets a remote chain once, before `freeze`: peer, libraries, executor and the verifier set of both directions.
     /// @param sendUln abi.encode(UlnConfig) for the send library; `executor` abi.encode(ExecutorConfig); `receiveUln` for the receive library.
-    function setLane(
-        uint64 chainId,
-        Lane calldata lane,
-        bytes calldata sendUln,
-        bytes calldata executor,
-        bytes calldata receiveUln
-    ) external;
+    function setLane(uint64 chainId, Lane calldata lane, bytes calldata sendUln, bytes calldata executor, bytes calldata receiveUln)
+        external;
     function freeze() external;
 
     /// @notice Guardian: gives up one unverified inbound nonce that blocks the path. Never touches funds.
