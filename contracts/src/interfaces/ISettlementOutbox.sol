@@ -20,6 +20,7 @@ interface ISettlementOutbox {
     error NotCommitted(bytes32 messageId);
     error NoFreeSlot();
     error ZeroAddress();
+    error RefundFailed();
 
     /// @notice Commits to a batch and sends it over `port`. The ids are hashed into the tree of docs/wire.md section 3 and must give the header's
     /// root and count, so every batch can be recovered from calldata. For a further port of a message committed before, pass no ids.
