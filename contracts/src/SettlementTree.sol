@@ -42,10 +42,10 @@ library SettlementTree {
         }
     }
 
-    function store(uint256 at, bytes32 word) internal pure {
+    function store(uint256 cursor, bytes32 word) internal pure {
         assembly ("memory-safe") {
-            // `at` lies inside an allocation of `allocate`.
-            mstore(at, word)
+            // `cursor` lies inside an allocation of `allocate`.
+            mstore(cursor, word)
         }
     }
 

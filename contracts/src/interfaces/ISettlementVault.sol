@@ -87,6 +87,12 @@ interface ISettlementVault {
     /// @notice Families a payment of this amount needs; 0 = refused.
     function quorumFor(address token, uint256 amount) external view returns (uint8);
 
+    /// @notice True for ever after the first listing; until then the inbox activates ports without delay.
+    function everListed() external view returns (bool);
+
+    /// @notice Owner only: names the account that may pause.
+    function setGuardian(address guardian) external;
+
     /// @notice Guardian only, at most 72 hours, then a cooldown of 72 hours. Never blocks claims or matured withdrawals.
     function pause(address payer, uint256 duration) external;
     function unpause(address payer) external;
