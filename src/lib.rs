@@ -1,1 +1,4 @@
 //! Settlement relayer.
+
+pub mod ledger;
+pub mod settlement;
