@@ -1,1 +1,3 @@
-//! Under construction.
+//! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
+
+pub mod coordinator;
