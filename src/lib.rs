@@ -4,6 +4,7 @@ pub mod chain;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod ledger;
 pub mod settlement;
 pub mod stage;
 pub mod store;
