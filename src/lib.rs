@@ -5,8 +5,10 @@ pub mod clock;
 pub mod config;
 pub mod error;
 pub mod ledger;
+pub mod metrics;
 pub mod settlement;
 pub mod stage;
 pub mod store;
+pub mod supervisor;
 
 pub use relayer_adapter_api as adapter;
