@@ -11,7 +11,11 @@ use std::path::Path;
 
 /// A Mermaid state diagram of one machine.
 fn diagram<M: Machine>() -> String {
-    let mut text = format!("#### {}\n\n```mermaid\nstateDiagram-v2\n    [*] --> {}\n", M::NAME, M::INITIAL);
+    let mut text = format!(
+        "#### {}\n\n```mermaid\nstateDiagram-v2\n    [*] --> {}\n",
+        M::NAME,
+        M::INITIAL
+    );
     for (from, event, to) in M::TABLE {
         writeln!(text, "    {from} --> {to} : {event}").unwrap();
     }
@@ -35,14 +39,26 @@ fn diagrams() -> String {
 fn check_section(file: &str, marker: &str, expected: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = fs::read_to_string(&path).unwrap();
-    let (begin, end) = (format!("<!-- generated: {marker} -->\n"), format!("<!-- end: {marker} -->"));
-    let start = text.find(&begin).unwrap_or_else(|| panic!("{file} has no marker {begin:?}")) + begin.len();
-    let stop = text.find(&end).unwrap_or_else(|| panic!("{file} has no marker {end:?}"));
+    let (begin, end) = (
+        format!("<!-- generated: {marker} -->\n"),
+        format!("<!-- end: {marker} -->"),
+    );
+    let start = text
+        .find(&begin)
+        .unwrap_or_else(|| panic!("{file} has no marker {begin:?}"))
+        + begin.len();
+    let stop = text
+        .find(&end)
+        .unwrap_or_else(|| panic!("{file} has no marker {end:?}"));
     if std::env::var_os("UPDATE_DOCS").is_some() {
         fs::write(&path, format!("{}\n{expected}\n{}", &text[..start], &text[stop..])).unwrap();
         return;
     }
-    assert_eq!(text[start..stop].trim(), expected.trim(), "{file} is out of date: run with UPDATE_DOCS=1");
+    assert_eq!(
+        text[start..stop].trim(),
+        expected.trim(),
+        "{file} is out of date: run with UPDATE_DOCS=1"
+    );
 }
 
 #[test]

@@ -7,7 +7,15 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 700;
 
 /// Stages never import one another; they meet in the store.
-const STAGES: &[&str] = &["intake", "batcher", "router", "dispatcher", "tracker", "payout", "reconciler"];
+const STAGES: &[&str] = &[
+    "intake",
+    "batcher",
+    "router",
+    "dispatcher",
+    "tracker",
+    "payout",
+    "reconciler",
+];
 
 struct Source {
     path: String,
@@ -47,15 +55,26 @@ fn code_lines(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn refuse(offences: Vec<String>) {
-    assert!(offences.is_empty(), "{} offence(s):\n{}", offences.len(), offences.join("\n"));
+    assert!(
+        offences.is_empty(),
+        "{} offence(s):\n{}",
+        offences.len(),
+        offences.join("\n")
+    );
 }
 
 #[test]
 fn no_file_is_longer_than_a_reader_can_hold() {
     let files = sources(".", &[".rs", ".sol", ".js", ".mjs", ".ts", ".py", ".proto"]);
     assert!(files.len() > 50, "the walk found only {} files", files.len());
-    let long = files.iter().map(|file| (file, file.text.lines().count())).filter(|(_, lines)| *lines > LINES_MAX);
-    refuse(long.map(|(file, lines)| format!("{}: {lines} lines, at most {LINES_MAX}", file.path)).collect());
+    let long = files
+        .iter()
+        .map(|file| (file, file.text.lines().count()))
+        .filter(|(_, lines)| *lines > LINES_MAX);
+    refuse(
+        long.map(|(file, lines)| format!("{}: {lines} lines, at most {LINES_MAX}", file.path))
+            .collect(),
+    );
 }
 
 /// (who may, what only they may name)
@@ -87,19 +106,49 @@ fn each_outside_thing_has_one_door() {
 
 /// Modules a layer may not name.
 fn forbidden_for(path: &str) -> Vec<&'static str> {
-    let edges = ["config", "store", "chain", "wiring", "api", "cli", "supervisor", "metrics", "clock"];
+    let edges = [
+        "config",
+        "store",
+        "chain",
+        "wiring",
+        "api",
+        "cli",
+        "supervisor",
+        "metrics",
+        "clock",
+    ];
     let above = ["wiring", "api", "cli", "supervisor", "config"];
-    let module = path.strip_prefix("src/").unwrap_or("").split(['/', '.']).next().unwrap_or("");
+    let module = path
+        .strip_prefix("src/")
+        .unwrap_or("")
+        .split(['/', '.'])
+        .next()
+        .unwrap_or("");
     match module {
-        "settlement" | "ledger" | "hub" => edges.iter().chain(STAGES).copied().filter(|name| *name != module).collect(),
+        "settlement" | "ledger" | "hub" => edges
+            .iter()
+            .chain(STAGES)
+            .copied()
+            .filter(|name| *name != module)
+            .collect(),
         "store" | "chain" | "config" => {
-            let mut names: Vec<&str> = above.iter().chain(STAGES).copied().filter(|name| *name != module).collect();
+            let mut names: Vec<&str> = above
+                .iter()
+                .chain(STAGES)
+                .copied()
+                .filter(|name| *name != module)
+                .collect();
             if module == "store" {
                 names.push("chain");
             }
             names
         }
-        stage if STAGES.contains(&stage) => above.iter().chain(STAGES).copied().filter(|name| *name != stage).collect(),
+        stage if STAGES.contains(&stage) => above
+            .iter()
+            .chain(STAGES)
+            .copied()
+            .filter(|name| *name != stage)
+            .collect(),
         "api" => vec!["wiring", "cli", "supervisor"],
         _ => Vec::new(),
     }
@@ -115,7 +164,13 @@ fn layers_point_downwards_only() {
         }
         for module in forbidden_for(&file.path) {
             let named = |line: &str| {
-                [format!("crate::{module}::"), format!("crate::{module};"), format!("crate::{module}}}")].iter().any(|use_| line.contains(use_))
+                [
+                    format!("crate::{module}::"),
+                    format!("crate::{module};"),
+                    format!("crate::{module}}}"),
+                ]
+                .iter()
+                .any(|use_| line.contains(use_))
             };
             if code_lines(&file.text).any(named) {
                 offences.push(format!("{}: names crate::{module}, which is not below it", file.path));
@@ -137,7 +192,12 @@ fn nothing_unfinished_or_private_is_in_the_tree() {
         concat!("/ho", "me/"),
     ];
     let mut offences = Vec::new();
-    for file in sources(".", &[".rs", ".sol", ".js", ".mjs", ".md", ".toml", ".py", ".sh", ".proto", ".json"]) {
+    for file in sources(
+        ".",
+        &[
+            ".rs", ".sol", ".js", ".mjs", ".md", ".toml", ".py", ".sh", ".proto", ".json",
+        ],
+    ) {
         for word in words {
             if file.text.contains(word) {
                 offences.push(format!("{}: contains `{word}`", file.path));
@@ -153,11 +213,28 @@ fn nothing_unfinished_or_private_is_in_the_tree() {
 
 #[test]
 fn no_third_party_protocol_file_is_committed() {
-    let names = ["EndpointV2", "SendUln302", "ReceiveUln302", "DVNFeeLib", "OnRamp", "OffRamp", "FeeQuoter", "RMNRemote"];
+    let names = [
+        "EndpointV2",
+        "SendUln302",
+        "ReceiveUln302",
+        "DVNFeeLib",
+        "OnRamp",
+        "OffRamp",
+        "FeeQuoter",
+        "RMNRemote",
+    ];
     let files = sources(".", &[".sol", ".json", ".bin"]);
     let theirs = files.iter().filter(|file| {
-        let stem = Path::new(&file.path).file_stem().unwrap().to_string_lossy().into_owned();
+        let stem = Path::new(&file.path)
+            .file_stem()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
         names.contains(&stem.as_str())
     });
-    refuse(theirs.map(|file| format!("{}: looks like third-party protocol code", file.path)).collect());
+    refuse(
+        theirs
+            .map(|file| format!("{}: looks like third-party protocol code", file.path))
+            .collect(),
+    );
 }

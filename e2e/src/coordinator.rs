@@ -109,7 +109,11 @@ impl Coordinator {
             "{},\"signature\":{{\"alg\":\"Ed25519\",\"key_id\":\"{key_id}\",\"sig\":\"{signature}\"}},\"tee_status\":\"none\",\"zk_status\":\"skipped\"}}",
             &canonical[..canonical.len() - 1],
         );
-        Job { job_id, receipt: receipt.into_bytes(), receipt_hash: B256::from_slice(&Sha256::digest(canonical)) }
+        Job {
+            job_id,
+            receipt: receipt.into_bytes(),
+            receipt_hash: B256::from_slice(&Sha256::digest(canonical)),
+        }
     }
 
     /// `quarters / 4` tokens in base units.
@@ -144,7 +148,12 @@ impl Coordinator {
         let id = Domain::new(self.target, self.inbox).settlement_id(&terms);
         let auth = Bytes::from(self.payer.sign_hash_sync(&id.0)?.as_bytes().to_vec());
         let request = self.request(&[job], &terms, &auth);
-        Ok(Signed { terms, auth, id, request })
+        Ok(Signed {
+            terms,
+            auth,
+            id,
+            request,
+        })
     }
 
     /// One settlement of one job.

@@ -41,7 +41,13 @@ pub struct RelayerProcess {
 impl RelayerProcess {
     /// `grpc` and `rest` are the addresses (`127.0.0.1:port`) the configuration names.
     pub fn new(config: &Path, log: &Path, grpc: &str, rest: &str) -> Self {
-        Self { config: config.into(), log: log.into(), grpc: grpc.into(), rest: rest.into(), child: None }
+        Self {
+            config: config.into(),
+            log: log.into(),
+            grpc: grpc.into(),
+            rest: rest.into(),
+            child: None,
+        }
     }
 
     pub fn grpc_url(&self) -> String {
@@ -99,17 +105,27 @@ impl RelayerProcess {
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
-                bail!("the relayer ended with {status} while starting; its log is {}", self.log.display());
+                bail!(
+                    "the relayer ended with {status} while starting; its log is {}",
+                    self.log.display()
+                );
             }
             if let Ok(channel) = Channel::from_shared(self.grpc_url())?.connect().await {
                 let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
                 let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
-                if health.check(request).await.is_ok_and(|reply| reply.into_inner().status == 1) {
+                if health
+                    .check(request)
+                    .await
+                    .is_ok_and(|reply| reply.into_inner().status == 1)
+                {
                     return Ok(());
                 }
             }
             if Instant::now() > until {
-                bail!("the relayer did not get ready in {patience:?}; its log is {}", self.log.display());
+                bail!(
+                    "the relayer did not get ready in {patience:?}; its log is {}",
+                    self.log.display()
+                );
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -135,7 +151,9 @@ impl RelayerProcess {
 
     /// SIGTERM, then waits for the process to end by itself.
     pub async fn stop(&mut self) -> Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         Command::new("kill").arg("-TERM").arg(child.id().to_string()).status()?;
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
