@@ -18,4 +18,7 @@ pub mod packed;
 pub mod receipt;
 pub mod terms;
 
+#[cfg(test)]
+mod vector_tests;
+
 pub use relayer_adapter_api::{ChainId, MessageId, SettlementId};
