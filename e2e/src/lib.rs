@@ -1,4 +1,5 @@
 //! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
 
 pub mod coordinator;
+pub mod deploy;
 pub mod relayer_process;
