@@ -1,6 +1,6 @@
 //! REST: the two routes of the original design, health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
 
-mod body;
+pub(super) mod body;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
 use super::{Api, ServeError};
