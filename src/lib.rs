@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod clock;
 pub mod error;
+pub mod ledger;
 pub mod settlement;
 pub mod stage;
 pub mod store;
