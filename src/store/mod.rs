@@ -4,8 +4,10 @@
 //! then one file per aggregate. `entity/` are the rows.
 
 pub mod codec;
+pub mod dispatch;
 mod entity;
 mod error;
+pub mod execution;
 pub mod lease;
 mod open;
 mod txn;
