@@ -3,7 +3,7 @@
 use super::entity::dispatch::{self, Column, Entity, Model};
 use super::lease::Claim;
 use super::txn::expect_one;
-use super::{NewEvent, Store, StoreError, Txn, codec};
+use super::{NewEvent, Store, StoreError, TxId, Txn, codec};
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, DispatchTargetEvent};
 use crate::settlement::transitions::Machine;
 use alloy::primitives::{B256, Bytes, U256};
@@ -44,7 +44,7 @@ pub struct Dispatch {
     /// 0 = the quote must be renewed before it is used.
     pub quoted_at: i64,
     /// Row of the transaction that sends it.
-    pub tx: Option<i64>,
+    pub tx: Option<TxId>,
     pub bridge_ref: Option<B256>,
     pub evidence: Option<Bytes>,
     pub note: Option<String>,
@@ -105,7 +105,7 @@ pub struct DispatchPatch {
     pub fee_quoted: Option<U256>,
     pub gas_limit: Option<u64>,
     pub quoted_at: Option<i64>,
-    pub tx: Option<Option<i64>>,
+    pub tx: Option<Option<TxId>>,
     pub bridge_ref: Option<Option<B256>>,
     pub evidence: Option<Option<Bytes>>,
     pub note: Option<Option<String>>,
@@ -441,7 +441,7 @@ fn patch_row(
         changed.attempts = Set(i32::try_from(attempts).unwrap_or(i32::MAX));
     }
     set(&mut changed.quoted_at, patch.quoted_at);
-    set(&mut changed.tx_id, patch.tx);
+    set(&mut changed.tx_id, patch.tx.map(|tx| tx.map(|id| id.0)));
     set(&mut changed.note, patch.note);
     set(&mut changed.stalled_at, patch.stalled_at);
     set(&mut changed.rescued_at, patch.rescued_at.map(Some));
@@ -483,7 +483,7 @@ fn dispatch_of(row: Model) -> Result<Dispatch, StoreError> {
         fee_cap: codec::u256("dispatch.fee_cap", &row.fee_cap)?,
         gas_limit: codec::uint("dispatch.gas_limit", row.gas_limit)?,
         quoted_at: row.quoted_at,
-        tx: row.tx_id,
+        tx: row.tx_id.map(TxId),
         bridge_ref: bridge_ref.map(|bytes| codec::b256("dispatch.bridge_ref", bytes)).transpose()?,
         evidence: row.evidence.map(Bytes::from),
         note: row.note,

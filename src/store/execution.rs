@@ -4,7 +4,7 @@ use super::dispatch::set;
 use super::entity::execution::{self, Column, Entity, Model};
 use super::lease::Claim;
 use super::txn::expect_one;
-use super::{NewEvent, Store, StoreError, Txn, codec};
+use super::{NewEvent, Store, StoreError, TxId, Txn, codec};
 use crate::settlement::states::{ExecutionEvent, ExecutionState};
 use crate::settlement::transitions::Machine;
 use relayer_adapter_api::{ChainId, MessageId};
@@ -31,7 +31,7 @@ pub struct Execution {
     pub target: ChainId,
     pub leaves: Range<usize>,
     pub state: ExecutionState,
-    pub tx: Option<i64>,
+    pub tx: Option<TxId>,
     pub gas_used: Option<u64>,
     /// Settlements it paid, once final.
     pub paid: Option<u32>,
@@ -53,7 +53,7 @@ impl Execution {
 /// Columns to write beside the state; `None` leaves a column as it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecutionPatch {
-    pub tx: Option<i64>,
+    pub tx: Option<TxId>,
     pub gas_used: Option<u64>,
     pub paid: Option<u32>,
     pub note: Option<Option<String>>,
@@ -186,7 +186,7 @@ impl Txn {
             lease_until: Set(0),
             ..Default::default()
         };
-        set(&mut changed.tx_id, patch.tx.map(Some));
+        set(&mut changed.tx_id, patch.tx.map(|id| Some(id.0)));
         set(&mut changed.note, patch.note);
         set(&mut changed.paid, patch.paid.map(|paid| i32::try_from(paid).ok()));
         let gas = patch.gas_used.map(|gas| codec::int("execution.gas_used", gas)).transpose()?;
@@ -234,7 +234,7 @@ fn execution_of(row: Model) -> Result<Execution, StoreError> {
         target: ChainId(codec::uint("execution.target_chain", row.target_chain)?),
         leaves,
         state: codec::name("execution.state", &row.state)?,
-        tx: row.tx_id,
+        tx: row.tx_id.map(TxId),
         gas_used: row.gas_used.map(|gas| codec::uint("execution.gas_used", gas)).transpose()?,
         paid: row.paid.and_then(|paid| u32::try_from(paid).ok()),
         note: row.note,
