@@ -89,12 +89,6 @@ fn runs(leaves: &[Leaf], wanted: Leaf, gap_max: usize) -> Vec<Stretch> {
     found
 }
 
-/// Wait before leaves that could not be paid are tried again: an eighth of the message's age, within bounds.
-pub fn retry_at(now_ms: i64, created_at: i64, min_ms: i64, max_ms: i64) -> i64 {
-    let age = now_ms.saturating_sub(created_at).max(0);
-    now_ms.saturating_add((age / 8).clamp(min_ms, max_ms.max(min_ms)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,12 +153,5 @@ mod tests {
         check(Facts { in_flight: true, skipped: true, ..base }, 101, Leaf::InFlight);
         check(Facts { paid_seen: true, in_flight: true, ..base }, 1, Leaf::Done);
         check(Facts { resolved: true, ..base }, 101, Leaf::Done);
-    }
-
-    #[test]
-    fn retries_become_rarer_with_age() {
-        assert_eq!(retry_at(1_000, 1_000, 500, 9_000), 1_500);
-        assert_eq!(retry_at(80_000, 0, 500, 90_000), 90_000);
-        assert_eq!(retry_at(8_000_000, 0, 500, 9_000), 8_009_000);
     }
 }

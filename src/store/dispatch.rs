@@ -9,9 +9,7 @@ use crate::settlement::transitions::Machine;
 use alloy::primitives::{B256, Bytes, U256};
 use relayer_adapter_api::{BridgeId, ChainId, MessageId, MessageRef};
 use sea_orm::sea_query::{Condition, Expr, ExprTrait, LockBehavior, LockType, Order, Query, SelectStatement};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use std::fmt;
 
 /// Row number of a dispatch.
@@ -160,9 +158,7 @@ impl DispatchQueue {
                 .add(Column::SourceState.eq("planned"))
                 .add(Column::NextAt.lte(now_ms)),
             Self::Mirror => all.add(Expr::cust(format!("id IN ({MIRROR})"))),
-            Self::Adopted => all
-                .add(Column::SourceState.eq("included"))
-                .add(Column::TxId.is_null()),
+            Self::Adopted => all.add(Column::SourceState.eq("included")).add(Column::TxId.is_null()),
             Self::Follow => all.add(on_source).add(not_arrived).add(Column::NextAt.lte(now_ms)),
             Self::Rescue {
                 attested_before_ms,
@@ -347,7 +343,10 @@ impl Txn {
         patch: DispatchPatch,
         cause: &str,
     ) -> Result<Dispatch, StoreError> {
-        let row = Entity::find_by_id(id.0).one(&self.tx).await?.ok_or_else(|| missing(id))?;
+        let row = Entity::find_by_id(id.0)
+            .one(&self.tx)
+            .await?
+            .ok_or_else(|| missing(id))?;
         let source: DispatchSource = codec::name("dispatch.source_state", &row.source_state)?;
         let target: DispatchTarget = codec::name("dispatch.target_state", &row.target_state)?;
         let (source_to, target_to, from, to, event) = match change {
@@ -361,7 +360,11 @@ impl Txn {
             }
             DispatchChange::Note(name) => (source, target, "", "", name),
         };
-        let changed = patch_row(row.clone(), patch, source_to, target_to)?;
+        let mut changed = patch_row(&row, patch, source_to, target_to)?;
+        if token.is_some() {
+            changed.lease_owner = Set(None);
+            changed.lease_until = Set(0);
+        }
         let mut update = Entity::update_many()
             .set(changed)
             .filter(Column::Id.eq(id.0))
@@ -410,9 +413,9 @@ fn select_ids(limit: usize) -> SelectStatement {
     select
 }
 
-/// The columns to write: state, patch, next version, lease given back.
+/// The columns to write: state, patch, next version.
 fn patch_row(
-    row: Model,
+    row: &Model,
     patch: DispatchPatch,
     source: DispatchSource,
     target: DispatchTarget,
@@ -421,8 +424,6 @@ fn patch_row(
         source_state: Set(source.as_str().to_owned()),
         target_state: Set(target.as_str().to_owned()),
         version: Set(row.version.saturating_add(1)),
-        lease_owner: Set(None),
-        lease_until: Set(0),
         ..Default::default()
     };
     if let Some(fee) = patch.fee_quoted {
@@ -484,7 +485,9 @@ fn dispatch_of(row: Model) -> Result<Dispatch, StoreError> {
         gas_limit: codec::uint("dispatch.gas_limit", row.gas_limit)?,
         quoted_at: row.quoted_at,
         tx: row.tx_id.map(TxId),
-        bridge_ref: bridge_ref.map(|bytes| codec::b256("dispatch.bridge_ref", bytes)).transpose()?,
+        bridge_ref: bridge_ref
+            .map(|bytes| codec::b256("dispatch.bridge_ref", bytes))
+            .transpose()?,
         evidence: row.evidence.map(Bytes::from),
         note: row.note,
         stalled_at: row.stalled_at,

@@ -182,14 +182,19 @@ impl Txn {
         let mut changed = execution::ActiveModel {
             state: Set(to.as_str().to_owned()),
             version: Set(row.version.saturating_add(1)),
-            lease_owner: Set(None),
-            lease_until: Set(0),
             ..Default::default()
         };
+        if token.is_some() {
+            changed.lease_owner = Set(None);
+            changed.lease_until = Set(0);
+        }
         set(&mut changed.tx_id, patch.tx.map(|id| Some(id.0)));
         set(&mut changed.note, patch.note);
         set(&mut changed.paid, patch.paid.map(|paid| i32::try_from(paid).ok()));
-        let gas = patch.gas_used.map(|gas| codec::int("execution.gas_used", gas)).transpose()?;
+        let gas = patch
+            .gas_used
+            .map(|gas| codec::int("execution.gas_used", gas))
+            .transpose()?;
         set(&mut changed.gas_used, gas.map(Some));
         let mut update = Entity::update_many()
             .set(changed)
@@ -235,7 +240,10 @@ fn execution_of(row: Model) -> Result<Execution, StoreError> {
         leaves,
         state: codec::name("execution.state", &row.state)?,
         tx: row.tx_id.map(TxId),
-        gas_used: row.gas_used.map(|gas| codec::uint("execution.gas_used", gas)).transpose()?,
+        gas_used: row
+            .gas_used
+            .map(|gas| codec::uint("execution.gas_used", gas))
+            .transpose()?,
         paid: row.paid.and_then(|paid| u32::try_from(paid).ok()),
         note: row.note,
         created_at: row.created_at,

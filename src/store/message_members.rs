@@ -1,13 +1,14 @@
 //! What payout reads of a message in one go: its leaves with terms and authorizations, and what the target chain said about each.
 
-use super::entity::{message_settlement, settlement, settlement_group};
+use super::chain_log::rows;
+use super::entity::{chain_log, message_settlement, settlement, settlement_group};
 use super::message::Message;
 use super::settlement::{Settlement, decode};
-use super::{Store, StoreError, codec};
+use super::{ChainLog, LogStatus, Store, StoreError, codec};
 use crate::settlement::packed::{Authorization, Member};
 use crate::settlement::terms::SignedGroup;
 use alloy::primitives::B256;
-use relayer_adapter_api::{ChainId, MessageId};
+use relayer_adapter_api::{ChainId, MessageId, SettlementId};
 use sea_orm::sea_query::Query;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
 use std::collections::BTreeMap;
@@ -145,6 +146,19 @@ impl Store {
         let row = self.db.query_one_raw(statement).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "n"))?;
         codec::uint("count", count)
+    }
+
+    /// Every port that was activated or removed on a chain, in chain order, orphaned logs aside.
+    pub async fn list_port_logs(&self, chain: ChainId) -> Result<Vec<ChainLog>, StoreError> {
+        let models = chain_log::Entity::find()
+            .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
+            .filter(chain_log::Column::Kind.is_in(["port_activated", "port_removed"]))
+            .filter(chain_log::Column::Status.ne(LogStatus::Orphaned.as_str()))
+            .order_by_asc(chain_log::Column::BlockNumber)
+            .order_by_asc(chain_log::Column::LogIndex)
+            .all(&self.db)
+            .await?;
+        rows(models)
     }
 }
 

@@ -1,4 +1,4 @@
-//! When a dispatch is overdue, and when to look at one again. A stall is an alert and lets the router try another lane; it is never a verdict. Pure.
+//! When a dispatch is overdue. A stall is an alert and lets the router try another lane; it is never a verdict. Pure.
 
 /// When a dispatch counts as overdue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,21 +36,6 @@ impl StallRule {
             Some(at) => now_ms.saturating_sub(at) >= threshold,
             None => now_ms.saturating_sub(transit.included_at) >= threshold.saturating_mul(2),
         }
-    }
-}
-
-/// Bounds of the time between two looks at one dispatch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PollRule {
-    pub min_ms: i64,
-    pub max_ms: i64,
-}
-
-impl PollRule {
-    /// Older dispatches are looked at less often: an eighth of their age, within the bounds.
-    pub fn next_at(&self, now_ms: i64, since_ms: i64) -> i64 {
-        let age = now_ms.saturating_sub(since_ms).max(0);
-        now_ms.saturating_add((age / 8).clamp(self.min_ms, self.max_ms.max(self.min_ms)))
     }
 }
 
@@ -94,17 +79,5 @@ mod tests {
     #[test]
     fn a_short_history_does_not_count() {
         check(1_000, Some(0), &[90_000, 90_000], true);
-    }
-
-    #[test]
-    fn looks_become_rarer_with_age_within_bounds() {
-        let rule = PollRule {
-            min_ms: 1_000,
-            max_ms: 60_000,
-        };
-        assert_eq!(rule.next_at(5_000, 5_000), 6_000);
-        assert_eq!(rule.next_at(80_000, 0), 90_000);
-        assert_eq!(rule.next_at(80_000_000, 0), 80_060_000);
-        assert_eq!(rule.next_at(0, 9_000), 1_000);
     }
 }
