@@ -4,6 +4,7 @@ pub mod chain;
 pub mod clock;
 pub mod error;
 pub mod ledger;
+pub mod router;
 pub mod settlement;
 pub mod stage;
 pub mod store;
