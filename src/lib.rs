@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod ledger;
 pub mod metrics;
+pub mod router;
 pub mod settlement;
 pub mod stage;
 pub mod store;
