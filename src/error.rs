@@ -82,7 +82,11 @@ mod tests {
         }
         for code in codes {
             let parts: Vec<_> = code.code.split('-').collect();
-            assert!(parts.len() == 3 && parts[0] == "RLY" && parts[2].len() == 3, "{}", code.code);
+            assert!(
+                parts.len() == 3 && parts[0] == "RLY" && parts[2].len() == 3,
+                "{}",
+                code.code
+            );
             for text in [code.title, code.meaning, code.relayer, code.you] {
                 assert!(!text.is_empty(), "{}", code.code);
             }
@@ -96,6 +100,9 @@ mod tests {
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, page()).unwrap();
         }
-        assert!(std::fs::read_to_string(&path).unwrap() == page(), "run with UPDATE=1 to rewrite docs/errors.md");
+        assert!(
+            std::fs::read_to_string(&path).unwrap() == page(),
+            "run with UPDATE=1 to rewrite docs/errors.md"
+        );
     }
 }

@@ -34,8 +34,10 @@ pub enum ClientError {
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
         let info = status.get_details_error_info();
-        let mut metadata: Vec<(String, String)> =
-            info.as_ref().map(|info| info.metadata.clone().into_iter().collect()).unwrap_or_default();
+        let mut metadata: Vec<(String, String)> = info
+            .as_ref()
+            .map(|info| info.metadata.clone().into_iter().collect())
+            .unwrap_or_default();
         metadata.sort();
         Self::Refused {
             code: info.map(|info| info.reason),

@@ -1,8 +1,8 @@
 //! `config check`, `migrate`, and the hidden `docs`.
 
+use super::Global;
 use super::failure::{CHECKS, DATABASE, Exit, Failure};
 use super::output::Output;
-use super::Global;
 use crate::config::Config;
 use crate::store::{Store, StoreConfig};
 use clap::{Args, Subcommand};
@@ -60,7 +60,11 @@ pub(super) fn run(global: &Global, command: ConfigCommand, output: &Output) -> R
     if problems.is_empty() {
         return Ok(Exit::Ok);
     }
-    Err(Failure::new(Exit::Usage, CHECKS, format!("{name} cannot be served with")))
+    Err(Failure::new(
+        Exit::Usage,
+        CHECKS,
+        format!("{name} cannot be served with"),
+    ))
 }
 
 /// Opens the configured database.
@@ -77,7 +81,9 @@ pub(super) async fn migrate(global: &Global, output: &Output) -> Result<Exit, Fa
     store.migrate().await.map_err(failed)?;
     store.check_schema().await.map_err(failed)?;
     let version = relayer_migrations::SCHEMA_VERSION;
-    output.answer(&serde_json::json!({ "schema": version }), || format!("schema is {version}"));
+    output.answer(&serde_json::json!({ "schema": version }), || {
+        format!("schema is {version}")
+    });
     Ok(Exit::Ok)
 }
 

@@ -135,10 +135,18 @@ pub(super) async fn execute(args: ExecuteArgs, output: &Output) -> Result<Exit, 
     };
     let url = args.rpc.parse().map_err(|_| Failure::usage("--rpc is not a URL"))?;
     let from = key.address();
-    let provider = ProviderBuilder::new().wallet(EthereumWallet::from(key)).connect_http(url);
-    let found = provider.get_chain_id().await.map_err(|error| chain_failed("asking for the chain id", error))?;
+    let provider = ProviderBuilder::new()
+        .wallet(EthereumWallet::from(key))
+        .connect_http(url);
+    let found = provider
+        .get_chain_id()
+        .await
+        .map_err(|error| chain_failed("asking for the chain id", error))?;
     if found != checked.chain.0 {
-        return Err(broken(format!("--rpc is chain {found}, the bundle is for chain {}", checked.chain)));
+        return Err(broken(format!(
+            "--rpc is chain {found}, the bundle is for chain {}",
+            checked.chain
+        )));
     }
     let mut report = Report {
         settlement_id: checked.id.to_string(),
@@ -175,10 +183,17 @@ async fn simulate(provider: &impl Provider, checked: &Checked, from: Address) ->
         .with_from(from)
         .with_to(checked.inbox)
         .with_input(checked.calldata.clone());
-    let result = provider.call(call).await.map_err(|error| chain_failed("simulating the execution", error))?;
+    let result = provider
+        .call(call)
+        .await
+        .map_err(|error| chain_failed("simulating the execution", error))?;
     let skip = if checked.packed {
         let paid = ISettlementInbox::executeCall::abi_decode_returns(&result).map_err(broken)?;
-        if paid.is_zero() { Some("skipped".to_owned()) } else { None }
+        if paid.is_zero() {
+            Some("skipped".to_owned())
+        } else {
+            None
+        }
     } else {
         match ISettlementInbox::executeOneCall::abi_decode_returns(&result).map_err(broken)? {
             ISettlementInbox::Skip::None => None,
@@ -219,9 +234,15 @@ async fn send(
         .with_from(from)
         .with_to(checked.inbox)
         .with_input(checked.calldata.clone());
-    let estimate = provider.estimate_gas(call.clone()).await.map_err(|error| chain_failed("estimating gas", error))?;
+    let estimate = provider
+        .estimate_gas(call.clone())
+        .await
+        .map_err(|error| chain_failed("estimating gas", error))?;
     let call = call.with_gas_limit(estimate.saturating_mul(GAS_PERCENT) / 100);
-    let pending = provider.send_transaction(call).await.map_err(|error| chain_failed("sending", error))?;
+    let pending = provider
+        .send_transaction(call)
+        .await
+        .map_err(|error| chain_failed("sending", error))?;
     report.transaction_hash = pending.tx_hash().to_string();
     let receipt = pending
         .with_timeout(Some(Duration::from_secs(wait)))

@@ -28,7 +28,9 @@ impl fmt::Display for Story {
         writeln!(f, "{}\n{}\n", self.settlement_id, self.headline)?;
         let mut before = None;
         for line in &self.timeline {
-            let passed = before.map_or(String::new(), |before| format!("+{}", duration(line.at_ms.saturating_sub(before))));
+            let passed = before.map_or(String::new(), |before| {
+                format!("+{}", duration(line.at_ms.saturating_sub(before)))
+            });
             writeln!(f, "  {}  {passed:>12}  {}", time(line.at_ms), line.text)?;
             before = Some(line.at_ms);
         }
@@ -87,8 +89,12 @@ fn headline(settlement: &v1::Settlement) -> String {
 fn words(event: &v1::Event, found: &v1::GetResponse) -> String {
     let dispatch = || {
         let all = found.messages.iter().flat_map(|message| &message.dispatches);
-        let bridge = all.into_iter().find(|dispatch| dispatch.id.to_string() == event.aggregate_id);
-        bridge.map_or(format!("dispatch {}", event.aggregate_id), |dispatch| format!("dispatch over {}", dispatch.bridge))
+        let bridge = all
+            .into_iter()
+            .find(|dispatch| dispatch.id.to_string() == event.aggregate_id);
+        bridge.map_or(format!("dispatch {}", event.aggregate_id), |dispatch| {
+            format!("dispatch over {}", dispatch.bridge)
+        })
     };
     let subject = match event.aggregate.as_str() {
         "settlement" => "settlement".to_owned(),
@@ -152,7 +158,10 @@ fn next(settlement: &v1::Settlement, found: &v1::GetResponse, now_ms: u64) -> Ve
         "batched" | "dispatched" => travelling_next(found),
         "delivered" => delivered_next(settlement, found),
         "settled" if settlement.credited => {
-            vec![format!("Anyone may call claim({}, {}) on the vault; only the payee is paid.", terms.token, terms.payee)]
+            vec![format!(
+                "Anyone may call claim({}, {}) on the vault; only the payee is paid.",
+                terms.token, terms.payee
+            )]
         }
         "disputed" => vec!["An operator compares the chains with the ledger and resolves it.".to_owned()],
         _ => return Vec::new(),
@@ -162,8 +171,15 @@ fn next(settlement: &v1::Settlement, found: &v1::GetResponse, now_ms: u64) -> Ve
             next.push("A cancel was asked for; it ends as cancelled once it can no longer be paid.".to_owned());
         }
         let end = match deadline_ms.checked_sub(now_ms) {
-            Some(left) => format!("Deadline {} (in {}): unpaid by then, it expires and the reservation is released.", time(deadline_ms), duration(left)),
-            None => format!("The deadline {} has passed; it ends when a final block proves that its nonce is unused.", time(deadline_ms)),
+            Some(left) => format!(
+                "Deadline {} (in {}): unpaid by then, it expires and the reservation is released.",
+                time(deadline_ms),
+                duration(left)
+            ),
+            None => format!(
+                "The deadline {} has passed; it ends when a final block proves that its nonce is unused.",
+                time(deadline_ms)
+            ),
         };
         next.push(end);
     }
@@ -201,9 +217,16 @@ fn travelling_next(found: &v1::GetResponse) -> Vec<String> {
             ("dropped", _) => "was given up",
             _ => "is under way",
         };
-        let note = if dispatch.note.is_empty() { String::new() } else { format!(" ({})", dispatch.note) };
+        let note = if dispatch.note.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", dispatch.note)
+        };
         let stalled = if dispatch.stalled_at_ms > 0 {
-            format!(" It is overdue since {}: the router may use another bridge.", time(dispatch.stalled_at_ms))
+            format!(
+                " It is overdue since {}: the router may use another bridge.",
+                time(dispatch.stalled_at_ms)
+            )
         } else {
             String::new()
         };
@@ -218,14 +241,18 @@ fn delivered_next(settlement: &v1::Settlement, found: &v1::GetResponse) -> Vec<S
         "payer_short" => Some("the payer's vault balance is too small: a deposit lets it be paid"),
         "payer_paused" => Some("the payer is paused by the guardian: it is tried again afterwards"),
         "quorum_short" => Some("the message has not arrived over enough bridge families"),
-        "signature_refused" => Some("the inbox refused the authorization: the payer's contract or signer list has changed"),
+        "signature_refused" => {
+            Some("the inbox refused the authorization: the payer's contract or signer list has changed")
+        }
         "token_refused" => Some("the vault does not list the token for this amount"),
         "nonce_used" => Some("the nonce is used: the reconciler finds out by whom at a final block"),
         "expired" => Some("the deadline has passed on the target chain"),
         other => Some(other),
     };
     if let Some(reason) = skipped {
-        return vec![format!("The last execution left it unpaid: {reason}. It is tried again with growing pauses.")];
+        return vec![format!(
+            "The last execution left it unpaid: {reason}. It is tried again with growing pauses."
+        )];
     }
     let executions = found.messages.iter().flat_map(|message| {
         let covers = |execution: &&v1::Execution| {
@@ -235,7 +262,9 @@ fn delivered_next(settlement: &v1::Settlement, found: &v1::GetResponse) -> Vec<S
     });
     match executions.last() {
         Some(execution) => vec![match execution.state.as_str() {
-            "included" | "finalized" => "Its execution is in a block; the payment counts when that block is final.".into(),
+            "included" | "finalized" => {
+                "Its execution is in a block; the payment counts when that block is final.".into()
+            }
             "reverted" => "Its execution reverted; it is planned anew.".into(),
             _ => format!("Its execution is {}.", execution.state),
         }],
@@ -252,7 +281,11 @@ mod tests {
         v1::Event {
             at_ms,
             aggregate: aggregate.into(),
-            aggregate_id: if aggregate == "dispatch" { "1".into() } else { "0x22".into() },
+            aggregate_id: if aggregate == "dispatch" {
+                "1".into()
+            } else {
+                "0x22".into()
+            },
             event: event.into(),
             from_state: from.into(),
             to_state: to.into(),
@@ -288,9 +321,30 @@ mod tests {
             settlement: Some(settlement),
             history: vec![
                 event(1_799_999_000_000, "settlement", "accept", "", "accepted", "intake"),
-                event(1_799_999_002_000, "settlement", "seal", "accepted", "batched", "batcher"),
-                event(1_799_999_003_500, "dispatch", "include", "submitted", "included", "tx 4"),
-                event(1_799_999_003_600, "settlement", "dispatch", "batched", "dispatched", "dispatch 1"),
+                event(
+                    1_799_999_002_000,
+                    "settlement",
+                    "seal",
+                    "accepted",
+                    "batched",
+                    "batcher",
+                ),
+                event(
+                    1_799_999_003_500,
+                    "dispatch",
+                    "include",
+                    "submitted",
+                    "included",
+                    "tx 4",
+                ),
+                event(
+                    1_799_999_003_600,
+                    "settlement",
+                    "dispatch",
+                    "batched",
+                    "dispatched",
+                    "dispatch 1",
+                ),
             ],
             messages: vec![v1::Message {
                 dispatches: vec![dispatch],

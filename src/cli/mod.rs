@@ -44,7 +44,13 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "RELAYER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// gRPC address of the relayer, for client commands
-    #[arg(long, global = true, env = "RELAYER_SERVER", default_value = "http://127.0.0.1:50051", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "RELAYER_SERVER",
+        default_value = "http://127.0.0.1:50051",
+        value_name = "URL"
+    )]
     server: String,
     /// Environment variable that holds the coordinator's bearer token
     #[arg(long, global = true, value_name = "NAME", default_value = "RELAYER_TOKEN")]

@@ -26,8 +26,11 @@ impl Output {
 
     pub(super) fn failure_text(&self, failure: &Failure) -> String {
         if self.json {
-            let metadata: serde_json::Map<String, serde_json::Value> =
-                failure.metadata.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
+            let metadata: serde_json::Map<String, serde_json::Value> = failure
+                .metadata
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone().into()))
+                .collect();
             return serde_json::json!({ "error": {
                 "code": failure.code, "message": failure.message, "hint": failure.hint, "metadata": metadata,
             }})
@@ -45,7 +48,9 @@ impl Output {
 /// A table with a header line and no frame, so that it can be cut with the usual tools.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_preset(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     table
 }

@@ -1,9 +1,9 @@
 //! Commands about settlements the relayer has: status, list, explain, quote, cancel.
 
+use super::Global;
 use super::explain::story;
 use super::failure::{Exit, Failure};
 use super::output::{Output, duration, ether, fields, short, table, time};
-use super::Global;
 use crate::api::v1;
 use crate::clock::{Clock, SystemClock};
 use clap::Args;
@@ -71,7 +71,11 @@ fn human(found: &v1::GetResponse) -> String {
         true => format!("{} (as a credit: claim it from the vault)", settlement.state),
         false => settlement.state.clone(),
     };
-    let jobs: Vec<&str> = settlement.receipts.iter().map(|receipt| receipt.job_id.as_str()).collect();
+    let jobs: Vec<&str> = settlement
+        .receipts
+        .iter()
+        .map(|receipt| receipt.job_id.as_str())
+        .collect();
     let proof = match evidence.block_number {
         0 => String::new(),
         block => format!("block {block}, transaction {}", evidence.transaction_hash),
@@ -82,7 +86,10 @@ fn human(found: &v1::GetResponse) -> String {
         ("skipped", settlement.skip_reason.clone()),
         ("coordinator", settlement.coordinator.clone()),
         ("jobs", jobs.join(", ")),
-        ("amount", format!("{} + fee {} of token {}", terms.amount, terms.fee, terms.token)),
+        (
+            "amount",
+            format!("{} + fee {} of token {}", terms.amount, terms.fee, terms.token),
+        ),
         ("payer", terms.payer),
         ("payee", terms.payee),
         ("chains", format!("{} to {}", terms.source_chain, terms.target_chain)),
@@ -179,7 +186,14 @@ pub(super) async fn quote(global: &Global, args: QuoteArgs, output: &Output) -> 
     };
     let answer = global.client().await?.quote(request).await?;
     output.answer(&answer, || {
-        let mut rows = table(&["bridge", "fee per message", "settlements", "arrives in", "good for", "problem"]);
+        let mut rows = table(&[
+            "bridge",
+            "fee per message",
+            "settlements",
+            "arrives in",
+            "good for",
+            "problem",
+        ]);
         for lane in &answer.lanes {
             let priced = lane.error.is_empty();
             let shown = |text: String| if priced { text } else { String::new() };

@@ -1,8 +1,8 @@
 //! `submit`: a request from a JSON file, flags, or both (flags win); for testing it can sign the terms.
 
+use super::Global;
 use super::failure::{Exit, Failure};
 use super::output::{Output, fields};
-use super::Global;
 use crate::api::{self, parse, v1};
 use crate::clock::{Clock, SystemClock};
 use crate::settlement::receipt::{Limits, Receipt, net};
@@ -75,8 +75,22 @@ pub(super) async fn submit(global: &Global, args: SubmitArgs, output: &Output) -
         fields(&[
             ("settlement", answer.settlement_id.clone()),
             ("state", answer.state.clone()),
-            ("duplicate", if answer.duplicate { "yes, accepted before".into() } else { String::new() }),
-            ("revocable", if answer.revocable { "yes, the payer is a contract".into() } else { String::new() }),
+            (
+                "duplicate",
+                if answer.duplicate {
+                    "yes, accepted before".into()
+                } else {
+                    String::new()
+                },
+            ),
+            (
+                "revocable",
+                if answer.revocable {
+                    "yes, the payer is a contract".into()
+                } else {
+                    String::new()
+                },
+            ),
             ("supersedes", answer.supersedes.clone()),
             ("trace", answer.trace_id.clone()),
         ])
@@ -109,7 +123,10 @@ pub(super) fn private_key(env: Option<&str>, file: Option<&Path>) -> Result<Opti
         (None, None) => return Ok(None),
     };
     // The parser's own message could repeat the key.
-    let key = text.trim().parse().map_err(|_| Failure::usage(format!("{place} holds no private key (32 bytes hex)")))?;
+    let key = text
+        .trim()
+        .parse()
+        .map_err(|_| Failure::usage(format!("{place} holds no private key (32 bytes hex)")))?;
     Ok(Some(key))
 }
 
@@ -161,7 +178,9 @@ fn deadline(text: &str, now: u64) -> Result<u64, Failure> {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    let value: u64 = digits.parse().map_err(|_| Failure::usage("--deadline is Unix seconds or +SECONDS"))?;
+    let value: u64 = digits
+        .parse()
+        .map_err(|_| Failure::usage("--deadline is Unix seconds or +SECONDS"))?;
     Ok(if relative { now.saturating_add(value) } else { value })
 }
 
@@ -176,7 +195,11 @@ fn sign(request: &mut v1::SubmitRequest, key: &PrivateKeySigner) -> Result<(), F
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(error.to_string()))?;
     let netted = net(&receipts).map_err(|error| wrong(error.to_string()))?;
-    let proof_hash = if request.proof.is_empty() { B256::ZERO } else { keccak256(&request.proof) };
+    let proof_hash = if request.proof.is_empty() {
+        B256::ZERO
+    } else {
+        keccak256(&request.proof)
+    };
     let terms = request.terms.get_or_insert_default();
     if terms.payer.is_empty() {
         terms.payer = key.address().to_string();
@@ -188,7 +211,9 @@ fn sign(request: &mut v1::SubmitRequest, key: &PrivateKeySigner) -> Result<(), F
     let signed = fields_of(terms).map_err(|error| wrong(error.message))?;
     let signed = Terms::new(signed).map_err(|error| wrong(error.to_string()))?;
     let digest = Domain::new(ChainId(terms.target_chain), inbox).settlement_id(&signed);
-    let signature = key.sign_hash_sync(&digest.0).map_err(|error| wrong(error.to_string()))?;
+    let signature = key
+        .sign_hash_sync(&digest.0)
+        .map_err(|error| wrong(error.to_string()))?;
     request.auth = alloy::hex::encode_prefixed(signature.as_bytes());
     Ok(())
 }

@@ -20,11 +20,8 @@ pub mod receipt;
 pub mod states;
 pub mod terms;
 pub mod transitions;
-<<<<<<< HEAD
 
 #[cfg(test)]
 mod vector_tests;
-=======
->>>>>>> stages
 
 pub use relayer_adapter_api::{ChainId, MessageId, SettlementId};
