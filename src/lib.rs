@@ -2,11 +2,13 @@
 
 pub mod chain;
 pub mod clock;
+pub mod dispatcher;
 pub mod error;
 pub mod ledger;
 pub mod router;
 pub mod settlement;
 pub mod stage;
 pub mod store;
+pub mod tracker;
 
 pub use relayer_adapter_api as adapter;
