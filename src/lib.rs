@@ -5,6 +5,7 @@ pub mod chain;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dispatcher;
 pub mod error;
 pub mod ledger;
 pub mod metrics;
@@ -13,5 +14,6 @@ pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+pub mod tracker;
 
 pub use relayer_adapter_api as adapter;

@@ -177,4 +177,12 @@ codes! {
         "The REST listener has no such path.",
         "Nothing.",
         "Use one of the documented routes; gRPC is on its own port.";
+    DATABASE = "RLY-API-011", "The database did not answer",
+        "A read or a write failed under the request.",
+        "Refuses; a submission that was not acknowledged may or may not be stored.",
+        "Try again: submitting the same settlement again is safe. An operator checks the database.";
+    LANE = "RLY-API-012", "No lane",
+        "No enabled bridge carries messages between these two chains.",
+        "Refuses; nothing was stored.",
+        "Name chains that are configured with contracts and a bridge; an operator adds lanes in the configuration.";
 }

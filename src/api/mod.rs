@@ -1,21 +1,24 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
 //! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
-//! [`convert`] proto to domain and back; [`explain`] what the store knows, as an answer; `grpc/` and `rest/` the two transports.
+//! [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
+mod convert;
 pub mod error;
 mod grpc;
 pub mod handlers;
 pub(crate) mod parse;
 mod rest;
+mod service;
 
 pub use auth::Auth;
 pub use client::Client;
 pub use error::{ApiError, Kind};
 pub use handlers::{Handlers, Settlements};
 pub use relayer_proto::v1;
+pub use service::{Ends, Service};
 pub(crate) use rest::body::submission;
 
 use crate::config::ApiConfig;
