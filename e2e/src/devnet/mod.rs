@@ -1,0 +1,2 @@
+//! x
+pub mod abi; pub mod anvil; pub mod layerzero;
