@@ -38,8 +38,8 @@ contract LayerZeroPort is ILayerZeroPort, ISettlementPort, ILayerZeroReceiver, O
     uint32 private constant CONFIG_ULN = 2;
 
     /// @inheritdoc ILayerZeroPort
-    /// @dev Recording a first message takes 105,000 including the endpoint's own work (test/LayerZeroPort.t.sol); the rest covers a path
-    /// on which some 35 earlier messages were verified but not executed (about 2,500 each). Too little is not lost: anyone may retry.
+    /// @dev Recording a first message takes less than 110,000 with the endpoint's own work; the rest covers a path on which 30 earlier messages
+    /// are verified but not executed (test/LayerZeroPort.t.sol). With too little nothing is lost: anyone may execute again with more.
     uint128 public constant MIN_GAS = 200_000;
 
     ILayerZeroEndpointV2 private immutable _endpoint;
