@@ -2,10 +2,13 @@
 
 pub mod chain;
 pub mod clock;
+pub mod config;
 pub mod error;
 pub mod ledger;
+pub mod metrics;
 pub mod settlement;
 pub mod stage;
 pub mod store;
+pub mod supervisor;
 
 pub use relayer_adapter_api as adapter;

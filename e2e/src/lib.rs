@@ -1,1 +1,6 @@
-//! Under construction.
+//! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
+
+pub mod coordinator;
+pub mod deploy;
+pub mod devnet;
+pub mod relayer_process;

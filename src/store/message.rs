@@ -10,9 +10,7 @@ use crate::settlement::transitions::Machine;
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use relayer_adapter_api::{Header, SealedMessage};
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Order, Query};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
 /// A sealed batch.
@@ -193,12 +191,14 @@ impl Txn {
         })
         .exec_without_returning(&self.tx)
         .await?;
-        let leaves = (0..).zip(&message.ids).map(|(leaf, settlement)| message_settlement::ActiveModel {
-            message_id: Set(id.0.to_vec()),
-            leaf: Set(leaf),
-            settlement_id: Set(settlement.0.to_vec()),
-            resolved: Set(false),
-        });
+        let leaves = (0..)
+            .zip(&message.ids)
+            .map(|(leaf, settlement)| message_settlement::ActiveModel {
+                message_id: Set(id.0.to_vec()),
+                leaf: Set(leaf),
+                settlement_id: Set(settlement.0.to_vec()),
+                resolved: Set(false),
+            });
         message_settlement::Entity::insert_many(leaves)
             .exec_without_returning(&self.tx)
             .await?;
@@ -217,7 +217,10 @@ impl Txn {
             from_state: None,
             to_state: Some(MessageState::Sealed.to_string()),
             cause: cause.to_owned(),
-            detail: Some(format!(r#"{{"leaves":{},"sequence":{}}}"#, header.count, header.sequence)),
+            detail: Some(format!(
+                r#"{{"leaves":{},"sequence":{}}}"#,
+                header.count, header.sequence
+            )),
             ..NewEvent::default()
         });
         Ok(())
@@ -244,9 +247,10 @@ impl Txn {
             from_state: Some(row.state.to_string()),
             to_state: Some(to.to_string()),
             cause: cause.to_owned(),
-            detail: patch.abandon_reason.as_ref().map(|reason| {
-                serde_json::json!({ "reason": reason }).to_string()
-            }),
+            detail: patch
+                .abandon_reason
+                .as_ref()
+                .map(|reason| serde_json::json!({ "reason": reason }).to_string()),
             ..NewEvent::default()
         });
         Ok(to)
@@ -286,8 +290,14 @@ impl Txn {
             abandon_reason: Some(reason.to_owned()),
             ..MessagePatch::default()
         };
-        self.message_apply(id, MessageEvent::Abandon, &patch, token, cause).await?;
-        let open: Vec<SettlementId> = self.open_leaves(id).await?.into_iter().map(|leaf| leaf.settlement).collect();
+        self.message_apply(id, MessageEvent::Abandon, &patch, token, cause)
+            .await?;
+        let open: Vec<SettlementId> = self
+            .open_leaves(id)
+            .await?
+            .into_iter()
+            .map(|leaf| leaf.settlement)
+            .collect();
         let cause = format!("message {id} abandoned");
         let requeued = self.requeue_settlements(&open, batch_after, &cause).await?;
         message_settlement::Entity::update_many()

@@ -1,0 +1,603 @@
+//! Transactions (one account nonce and what it is for) and their attempts (signed hashes, all watched).
+//!
+//! `Prepared` means the bytes never left; `Submitted` is written, with `first_sent_at`, before the first send.
+
+use super::entity::{attempt, tx};
+use super::txn::expect_one;
+use super::{LeaseToken, NewEvent, Store, StoreError, Txn, codec};
+use crate::settlement::states::{TxEvent, TxState};
+use crate::settlement::transitions::Machine;
+use alloy::primitives::{Address, B256, Bytes, U256};
+use relayer_adapter_api::ChainId;
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+/// Row id of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxId(pub i64);
+
+impl fmt::Display for TxId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Whose work a transaction does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum IntentKind {
+    Dispatch,
+    Execution,
+    Rescue,
+    /// Fills a nonce nobody needs any more, so that those behind it can go.
+    Noop,
+}
+
+impl IntentKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dispatch => "dispatch",
+            Self::Execution => "execution",
+            Self::Rescue => "rescue",
+            Self::Noop => "noop",
+        }
+    }
+}
+
+impl FromStr for IntentKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        [Self::Dispatch, Self::Execution, Self::Rescue, Self::Noop]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| format!("{text:?} is not an intent kind"))
+    }
+}
+
+/// What a transaction is for. At most one live transaction per intent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Intent {
+    pub kind: IntentKind,
+    pub id: String,
+}
+
+impl Intent {
+    pub fn new(kind: IntentKind, id: impl Into<String>) -> Self {
+        Self { kind, id: id.into() }
+    }
+}
+
+/// Where and how a transaction was included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inclusion {
+    /// The attempt that is in the block.
+    pub hash: B256,
+    pub block_number: u64,
+    pub block_hash: B256,
+}
+
+/// A stored transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TxRow {
+    pub id: TxId,
+    pub chain: ChainId,
+    pub signer: Address,
+    /// None once cancelled: the nonce went back.
+    pub nonce: Option<u64>,
+    pub intent: Intent,
+    pub to: Address,
+    pub value: U256,
+    pub data: Bytes,
+    pub gas_limit: u64,
+    pub state: TxState,
+    /// Outcome; set together with `included`.
+    pub succeeded: Option<bool>,
+    pub first_sent_at: Option<i64>,
+    pub included: Option<Inclusion>,
+    pub gas_used: Option<u64>,
+    /// Effective, wei.
+    pub gas_price: Option<u128>,
+    pub token: LeaseToken,
+    pub next_at: i64,
+    pub created_at: i64,
+    pub updated_at: i64,
+    pub version: i64,
+}
+
+/// A signed hash of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRow {
+    pub id: i64,
+    pub tx: TxId,
+    pub hash: B256,
+    pub raw: Bytes,
+    pub max_fee: u128,
+    pub max_priority_fee: u128,
+    pub created_at: i64,
+    pub sent_at: Option<i64>,
+    pub error: Option<String>,
+}
+
+/// What [`Txn::insert_tx`] stores, signed already.
+#[derive(Debug, Clone)]
+pub struct NewTx {
+    pub chain: ChainId,
+    pub signer: Address,
+    pub nonce: u64,
+    pub intent: Intent,
+    pub to: Address,
+    pub value: U256,
+    pub data: Bytes,
+    pub gas_limit: u64,
+    pub token: LeaseToken,
+}
+
+/// One signing of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewAttempt {
+    pub hash: B256,
+    pub raw: Bytes,
+    pub max_fee: u128,
+    pub max_priority_fee: u128,
+}
+
+/// A move of a transaction, with the data that becomes true by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TxChange {
+    /// About to be sent for the first time.
+    Submit,
+    Include {
+        inclusion: Inclusion,
+        succeeded: bool,
+        gas_used: u64,
+        gas_price: u128,
+    },
+    Finalize,
+    /// A reorg took it out of its block.
+    Unwind,
+    /// Another hash of this nonce is final.
+    Replace {
+        by: B256,
+    },
+    /// Never sent; the nonce goes back.
+    Cancel,
+}
+
+impl TxChange {
+    fn event(&self) -> TxEvent {
+        match self {
+            Self::Submit => TxEvent::Submit,
+            Self::Include { .. } => TxEvent::Include,
+            Self::Finalize => TxEvent::Finalize,
+            Self::Unwind => TxEvent::Unwind,
+            Self::Replace { .. } => TxEvent::Replace,
+            Self::Cancel => TxEvent::Cancel,
+        }
+    }
+}
+
+/// `next_at` of a finalized transaction whose costs are in the ledger.
+const POSTED: i64 = i64::MAX;
+
+/// States in which the chain may still surprise us.
+const OPEN: [TxState; 3] = [TxState::Prepared, TxState::Submitted, TxState::Included];
+
+fn fee(column: &'static str, bytes: &[u8]) -> Result<u128, StoreError> {
+    u128::try_from(codec::u256(column, bytes)?).map_err(|_| StoreError::Corrupt {
+        column,
+        reason: "larger than u128".into(),
+    })
+}
+
+fn tx_row(m: tx::Model) -> Result<TxRow, StoreError> {
+    let included = match (&m.included_hash, m.included_block, &m.included_block_hash) {
+        (Some(hash), Some(block), Some(block_hash)) => Some(Inclusion {
+            hash: codec::b256("tx.included_hash", hash)?,
+            block_number: codec::uint("tx.included_block", block)?,
+            block_hash: codec::b256("tx.included_block_hash", block_hash)?,
+        }),
+        _ => None,
+    };
+    Ok(TxRow {
+        id: TxId(m.id),
+        chain: ChainId(codec::uint("tx.chain", m.chain)?),
+        signer: codec::address("tx.signer", &m.signer)?,
+        nonce: u64::try_from(m.nonce).ok(),
+        intent: Intent {
+            kind: codec::name("tx.intent_kind", &m.intent_kind)?,
+            id: m.intent_id,
+        },
+        to: codec::address("tx.to_address", &m.to_address)?,
+        value: codec::u256("tx.value", &m.value)?,
+        data: m.data.into(),
+        gas_limit: codec::uint("tx.gas_limit", m.gas_limit)?,
+        state: codec::name("tx.state", &m.state)?,
+        succeeded: m.succeeded,
+        first_sent_at: m.first_sent_at,
+        included,
+        gas_used: m.gas_used.map(|gas| codec::uint("tx.gas_used", gas)).transpose()?,
+        gas_price: m.gas_price.map(|price| fee("tx.gas_price", &price)).transpose()?,
+        token: LeaseToken {
+            epoch: m.signer_epoch,
+            counter: m.signer_counter,
+        },
+        next_at: m.next_at,
+        created_at: m.created_at,
+        updated_at: m.updated_at,
+        version: m.version,
+    })
+}
+
+fn attempt_row(m: attempt::Model) -> Result<AttemptRow, StoreError> {
+    Ok(AttemptRow {
+        id: m.id,
+        tx: TxId(m.tx_id),
+        hash: codec::b256("attempt.hash", &m.hash)?,
+        raw: m.raw.into(),
+        max_fee: fee("attempt.max_fee", &m.max_fee)?,
+        max_priority_fee: fee("attempt.max_priority_fee", &m.max_priority_fee)?,
+        created_at: m.created_at,
+        sent_at: m.sent_at,
+        error: m.error,
+    })
+}
+
+fn names(states: &[TxState]) -> Vec<&'static str> {
+    states.iter().map(|state| state.as_str()).collect()
+}
+
+/// Everything except what is proven to have come to nothing: never sent, another hash final, or finally reverted.
+fn live() -> Condition {
+    Condition::all()
+        .add(tx::Column::State.is_not_in(names(&[TxState::Replaced, TxState::Cancelled])))
+        .add(
+            Condition::any()
+                .add(tx::Column::State.ne(TxState::Finalized.as_str()))
+                .add(tx::Column::Succeeded.eq(true)),
+        )
+}
+
+async fn read_live<C: ConnectionTrait>(db: &C, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
+    let found = tx::Entity::find()
+        .filter(tx::Column::IntentKind.eq(intent.kind.as_str()))
+        .filter(tx::Column::IntentId.eq(intent.id.as_str()))
+        .filter(live())
+        .order_by_desc(tx::Column::Id)
+        .one(db)
+        .await?;
+    found.map(tx_row).transpose()
+}
+
+async fn read_tx<C: ConnectionTrait>(db: &C, id: TxId) -> Result<Option<TxRow>, StoreError> {
+    let found = tx::Entity::find_by_id(id.0).one(db).await?;
+    found.map(tx_row).transpose()
+}
+
+fn missing(id: TxId) -> StoreError {
+    StoreError::Missing {
+        what: format!("transaction {id}"),
+    }
+}
+
+impl Store {
+    pub async fn get_tx(&self, id: TxId) -> Result<TxRow, StoreError> {
+        read_tx(&self.db, id).await?.ok_or_else(|| missing(id))
+    }
+
+    pub async fn find_tx(&self, id: TxId) -> Result<Option<TxRow>, StoreError> {
+        read_tx(&self.db, id).await
+    }
+
+    /// The transaction an intent is bound to, if any: all but cancelled, replaced and finally reverted ones bind.
+    pub async fn find_live_tx(&self, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
+        read_live(&self.db, intent).await
+    }
+
+    /// All transactions ever made for an intent, oldest first.
+    pub async fn list_txs_of_intent(&self, intent: &Intent) -> Result<Vec<TxRow>, StoreError> {
+        let rows = tx::Entity::find()
+            .filter(tx::Column::IntentKind.eq(intent.kind.as_str()))
+            .filter(tx::Column::IntentId.eq(intent.id.as_str()))
+            .order_by_asc(tx::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(tx_row).collect()
+    }
+
+    /// Prepared, submitted and included transactions of a signer by nonce.
+    pub async fn list_open_txs(&self, chain: ChainId, signer: Address, limit: u64) -> Result<Vec<TxRow>, StoreError> {
+        let rows = tx::Entity::find()
+            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+            .filter(tx::Column::Signer.eq(signer.to_vec()))
+            .filter(tx::Column::State.is_in(names(&OPEN)))
+            .order_by_asc(tx::Column::Nonce)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(tx_row).collect()
+    }
+
+    /// Attempts of a transaction, oldest first.
+    pub async fn list_attempts(&self, id: TxId) -> Result<Vec<AttemptRow>, StoreError> {
+        let rows = attempt::Entity::find()
+            .filter(attempt::Column::TxId.eq(id.0))
+            .order_by_asc(attempt::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(attempt_row).collect()
+    }
+
+    /// Worst case of what the open, not yet included transactions of a signer may still cost: value + gas limit × dearest attempt.
+    pub async fn committed_wei(&self, chain: ChainId, signer: Address) -> Result<U256, StoreError> {
+        let rows = tx::Entity::find()
+            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+            .filter(tx::Column::Signer.eq(signer.to_vec()))
+            .filter(tx::Column::State.is_in(names(&[TxState::Prepared, TxState::Submitted])))
+            .all(&self.db)
+            .await?;
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        let attempts = attempt::Entity::find()
+            .filter(attempt::Column::TxId.is_in(ids))
+            .all(&self.db)
+            .await?;
+        let mut dearest: BTreeMap<i64, u128> = BTreeMap::new();
+        for attempt in attempts {
+            let max_fee = fee("attempt.max_fee", &attempt.max_fee)?;
+            let entry = dearest.entry(attempt.tx_id).or_default();
+            *entry = max_fee.max(*entry);
+        }
+        let mut sum = U256::ZERO;
+        for row in rows {
+            let price = U256::from(dearest.get(&row.id).copied().unwrap_or_default());
+            let gas = U256::from(codec::uint("tx.gas_limit", row.gas_limit)?);
+            sum = sum
+                .saturating_add(codec::u256("tx.value", &row.value)?)
+                .saturating_add(gas.saturating_mul(price));
+        }
+        Ok(sum)
+    }
+
+    /// Finalized transactions whose costs are not in the ledger yet; end each with [`Txn::mark_tx_posted`].
+    pub async fn list_finalized_unposted_txs(&self, limit: u64) -> Result<Vec<TxRow>, StoreError> {
+        let rows = tx::Entity::find()
+            .filter(tx::Column::State.eq(TxState::Finalized.as_str()))
+            .filter(tx::Column::NextAt.lt(POSTED))
+            .order_by_asc(tx::Column::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(tx_row).collect()
+    }
+
+    /// Highest nonce stored for a signer.
+    pub async fn find_last_nonce(&self, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
+        last_nonce(&self.db, chain, signer).await
+    }
+}
+
+async fn last_nonce<C: ConnectionTrait>(db: &C, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
+    let row = tx::Entity::find()
+        .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+        .filter(tx::Column::Signer.eq(signer.to_vec()))
+        .filter(tx::Column::Nonce.gte(0))
+        .order_by_desc(tx::Column::Nonce)
+        .one(db)
+        .await?;
+    Ok(row.and_then(|row| u64::try_from(row.nonce).ok()))
+}
+
+impl Txn {
+    pub async fn get_tx(&self, id: TxId) -> Result<TxRow, StoreError> {
+        read_tx(&self.tx, id).await?.ok_or_else(|| missing(id))
+    }
+
+    /// See [`Store::find_live_tx`].
+    pub async fn find_live_tx(&self, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
+        read_live(&self.tx, intent).await
+    }
+
+    /// Highest nonce stored for a signer.
+    pub async fn find_last_nonce(&self, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
+        last_nonce(&self.tx, chain, signer).await
+    }
+
+    /// Lowest nonce from `count` on that no row holds: gaps first, then the one after the last.
+    pub async fn lowest_free_nonce(&self, chain: ChainId, signer: Address, count: u64) -> Result<u64, StoreError> {
+        let taken: Vec<i64> = tx::Entity::find()
+            .select_only()
+            .column(tx::Column::Nonce)
+            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+            .filter(tx::Column::Signer.eq(signer.to_vec()))
+            .filter(tx::Column::Nonce.gte(codec::int("tx.nonce", count)?))
+            .order_by_asc(tx::Column::Nonce)
+            .into_tuple()
+            .all(&self.tx)
+            .await?;
+        let mut free = count;
+        for nonce in taken {
+            if codec::uint("tx.nonce", nonce)? != free {
+                break;
+            }
+            free += 1;
+        }
+        Ok(free)
+    }
+
+    /// Stores a signed transaction in state prepared with its first attempt. UNIQUE(chain, signer, nonce) is the last guard.
+    pub async fn insert_tx(&mut self, new: NewTx, first: NewAttempt) -> Result<TxId, StoreError> {
+        let row = tx::ActiveModel {
+            id: NotSet,
+            chain: Set(codec::int("tx.chain", new.chain.0)?),
+            signer: Set(new.signer.to_vec()),
+            nonce: Set(codec::int("tx.nonce", new.nonce)?),
+            intent_kind: Set(new.intent.kind.as_str().to_owned()),
+            intent_id: Set(new.intent.id.clone()),
+            to_address: Set(new.to.to_vec()),
+            value: Set(codec::u256_bytes(new.value)),
+            data: Set(new.data.to_vec()),
+            gas_limit: Set(codec::int("tx.gas_limit", new.gas_limit)?),
+            state: Set(TxState::INITIAL.as_str().to_owned()),
+            succeeded: Set(None),
+            first_sent_at: Set(None),
+            included_hash: Set(None),
+            included_block: Set(None),
+            included_block_hash: Set(None),
+            gas_used: Set(None),
+            gas_price: Set(None),
+            signer_epoch: Set(new.token.epoch),
+            signer_counter: Set(new.token.counter),
+            next_at: Set(self.now_ms),
+            created_at: Set(self.now_ms),
+            updated_at: Set(self.now_ms),
+            version: Set(0),
+        };
+        let id = TxId(tx::Entity::insert(row).exec(&self.tx).await?.last_insert_id);
+        let hash = first.hash;
+        self.insert_attempt(id, first).await?;
+        self.record(NewEvent {
+            aggregate: "tx",
+            aggregate_id: id.to_string(),
+            event: "prepare".into(),
+            to_state: Some(TxState::INITIAL.to_string()),
+            cause: format!("{} {}", new.intent.kind.as_str(), new.intent.id),
+            detail: Some(
+                serde_json::json!({"chain": new.chain.0, "signer": new.signer, "nonce": new.nonce, "hash": hash})
+                    .to_string(),
+            ),
+            ..Default::default()
+        });
+        Ok(id)
+    }
+
+    /// Stores one more signing of a transaction. Idempotent by hash.
+    pub async fn insert_attempt(&mut self, id: TxId, new: NewAttempt) -> Result<(), StoreError> {
+        let row = attempt::ActiveModel {
+            id: NotSet,
+            tx_id: Set(id.0),
+            hash: Set(new.hash.to_vec()),
+            raw: Set(new.raw.to_vec()),
+            max_fee: Set(codec::u256_bytes(U256::from(new.max_fee))),
+            max_priority_fee: Set(codec::u256_bytes(U256::from(new.max_priority_fee))),
+            created_at: Set(self.now_ms),
+            sent_at: Set(None),
+            error: Set(None),
+        };
+        attempt::Entity::insert(row)
+            .on_conflict_do_nothing_on([attempt::Column::Hash])
+            .exec_without_returning(&self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Notes what the endpoints said to a broadcast.
+    pub async fn note_attempt(&mut self, attempt_id: i64, error: Option<String>) -> Result<(), StoreError> {
+        attempt::Entity::update_many()
+            .col_expr(attempt::Column::SentAt, Expr::value(self.now_ms))
+            .col_expr(attempt::Column::Error, Expr::value(error))
+            .filter(attempt::Column::Id.eq(attempt_id))
+            .exec(&self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Sets when to look at a transaction again.
+    pub async fn schedule_tx(&mut self, id: TxId, next_at: i64) -> Result<(), StoreError> {
+        tx::Entity::update_many()
+            .col_expr(tx::Column::NextAt, Expr::value(next_at))
+            .filter(tx::Column::Id.eq(id.0))
+            .exec(&self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The only writer of a transaction's state: table, compare-and-set by version, event.
+    pub async fn tx_apply(&mut self, row: &TxRow, change: TxChange, cause: &str) -> Result<TxState, StoreError> {
+        let to = row.state.apply(change.event())?;
+        let mut update = tx::Entity::update_many()
+            .col_expr(tx::Column::State, Expr::value(to.as_str()))
+            .col_expr(tx::Column::Version, Expr::value(row.version + 1))
+            .col_expr(tx::Column::UpdatedAt, Expr::value(self.now_ms));
+        let mut detail = None;
+        match &change {
+            TxChange::Submit => update = update.col_expr(tx::Column::FirstSentAt, Expr::value(self.now_ms)),
+            TxChange::Include {
+                inclusion,
+                succeeded,
+                gas_used,
+                gas_price,
+            } => {
+                update = update
+                    .col_expr(tx::Column::Succeeded, Expr::value(*succeeded))
+                    .col_expr(tx::Column::IncludedHash, Expr::value(inclusion.hash.to_vec()))
+                    .col_expr(
+                        tx::Column::IncludedBlock,
+                        Expr::value(codec::int("tx.included_block", inclusion.block_number)?),
+                    )
+                    .col_expr(
+                        tx::Column::IncludedBlockHash,
+                        Expr::value(inclusion.block_hash.to_vec()),
+                    )
+                    .col_expr(tx::Column::GasUsed, Expr::value(codec::int("tx.gas_used", *gas_used)?))
+                    .col_expr(
+                        tx::Column::GasPrice,
+                        Expr::value(codec::u256_bytes(U256::from(*gas_price))),
+                    );
+                detail = Some(
+                    serde_json::json!({"hash": inclusion.hash, "block": inclusion.block_number, "succeeded": succeeded})
+                        .to_string(),
+                );
+            }
+            TxChange::Finalize => update = update.col_expr(tx::Column::NextAt, Expr::value(self.now_ms)),
+            TxChange::Unwind => {
+                update = update
+                    .col_expr(tx::Column::Succeeded, Expr::value(None::<bool>))
+                    .col_expr(tx::Column::IncludedHash, Expr::value(None::<Vec<u8>>))
+                    .col_expr(tx::Column::IncludedBlock, Expr::value(None::<i64>))
+                    .col_expr(tx::Column::IncludedBlockHash, Expr::value(None::<Vec<u8>>))
+                    .col_expr(tx::Column::GasUsed, Expr::value(None::<i64>))
+                    .col_expr(tx::Column::GasPrice, Expr::value(None::<Vec<u8>>))
+                    .col_expr(tx::Column::NextAt, Expr::value(self.now_ms));
+            }
+            TxChange::Replace { by } => detail = Some(serde_json::json!({"by": by}).to_string()),
+            // The row keeps its history but no longer holds the nonce; a negative number is unique and never a nonce.
+            TxChange::Cancel => {
+                update = update.col_expr(tx::Column::Nonce, Expr::value(-row.id.0));
+                detail = Some(serde_json::json!({"nonce": row.nonce}).to_string());
+            }
+        }
+        let result = update
+            .filter(tx::Column::Id.eq(row.id.0))
+            .filter(tx::Column::Version.eq(row.version))
+            .exec(&self.tx)
+            .await?;
+        expect_one(result.rows_affected, format!("transaction {}", row.id))?;
+        self.record(NewEvent {
+            aggregate: "tx",
+            aggregate_id: row.id.to_string(),
+            event: change.event().to_string(),
+            from_state: Some(row.state.to_string()),
+            to_state: Some(to.to_string()),
+            cause: cause.to_owned(),
+            detail,
+            ..Default::default()
+        });
+        Ok(to)
+    }
+
+    /// The costs of this finalized transaction are in the ledger now.
+    pub async fn mark_tx_posted(&mut self, id: TxId) -> Result<(), StoreError> {
+        let result = tx::Entity::update_many()
+            .col_expr(tx::Column::NextAt, Expr::value(POSTED))
+            .filter(tx::Column::Id.eq(id.0))
+            .filter(tx::Column::State.eq(TxState::Finalized.as_str()))
+            .exec(&self.tx)
+            .await?;
+        expect_one(result.rows_affected, format!("transaction {id}"))
+    }
+}
