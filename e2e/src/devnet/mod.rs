@@ -1,0 +1,4 @@
+//! x
+pub mod abi;
+pub mod anvil;
+pub mod layerzero;
