@@ -6,14 +6,18 @@
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
+pub mod decode;
 pub mod endpoint;
 mod error;
 pub mod node_text;
+pub mod observer;
 pub mod pool;
 pub mod rpc;
 pub mod view;
 
+pub use decode::Contracts;
 pub use error::ChainError;
+pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
 
 use alloy::primitives::{Address, B256, Bytes, U256};
