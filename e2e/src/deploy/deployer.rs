@@ -40,7 +40,9 @@ impl Keys {
                 let name = &plan.deployer_key_env;
                 let key = std::env::var(name)
                     .with_context(|| format!("chain {chain}: set {name} to the deployer's private key"))?;
-                key.trim().parse().with_context(|| format!("{name} is not a private key"))
+                key.trim()
+                    .parse()
+                    .with_context(|| format!("{name} is not a private key"))
             }
         }
     }

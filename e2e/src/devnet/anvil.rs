@@ -32,7 +32,11 @@ pub fn anvil_program() -> PathBuf {
         _ => "linux-amd64",
     };
     let fetched = contracts_folder().join(format!("node_modules/@foundry-rs/anvil-{platform}/bin/anvil"));
-    if fetched.exists() { fetched } else { PathBuf::from("anvil") }
+    if fetched.exists() {
+        fetched
+    } else {
+        PathBuf::from("anvil")
+    }
 }
 
 impl Anvil {
@@ -44,16 +48,38 @@ impl Anvil {
         let watchdog = Command::new("sh")
             .args(["-c", WATCHDOG, "anvil"])
             .arg(&program)
-            .args(["--host", "127.0.0.1", "--port", &port.to_string(), "--chain-id", &chain.to_string()])
-            .args(["--gas-limit", "300000000", "--base-fee", "1000000000", "--accounts", "1"])
+            .args([
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port.to_string(),
+                "--chain-id",
+                &chain.to_string(),
+            ])
+            .args([
+                "--gas-limit",
+                "300000000",
+                "--base-fee",
+                "1000000000",
+                "--accounts",
+                "1",
+            ])
             .stdin(Stdio::piped())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("could not start {}", program.display()))?;
         let url = format!("http://127.0.0.1:{port}");
-        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_http(url.parse()?).erased();
-        let anvil = Self { chain, url, provider, watchdog };
+        let provider = ProviderBuilder::new()
+            .disable_recommended_fillers()
+            .connect_http(url.parse()?)
+            .erased();
+        let anvil = Self {
+            chain,
+            url,
+            provider,
+            watchdog,
+        };
         anvil.wait_ready().await?;
         Ok(anvil)
     }
@@ -61,16 +87,28 @@ impl Anvil {
     async fn wait_ready(&self) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
-            if self.provider.get_chain_id().await.is_ok_and(|chain| chain == self.chain) {
+            if self
+                .provider
+                .get_chain_id()
+                .await
+                .is_ok_and(|chain| chain == self.chain)
+            {
                 return Ok(());
             }
             sleep(Duration::from_millis(20)).await;
         }
-        bail!("anvil for chain {} did not answer at {} within 20 s", self.chain, self.url)
+        bail!(
+            "anvil for chain {} did not answer at {} within 20 s",
+            self.chain,
+            self.url
+        )
     }
 
     async fn rpc(&self, method: &'static str, params: serde_json::Value) -> Result<serde_json::Value> {
-        self.provider.raw_request(method.into(), params).await.with_context(|| format!("{method} on chain {}", self.chain))
+        self.provider
+            .raw_request(method.into(), params)
+            .await
+            .with_context(|| format!("{method} on chain {}", self.chain))
     }
 
     pub async fn set_balance(&self, account: Address, wei: U256) -> Result<()> {
@@ -90,7 +128,9 @@ impl Anvil {
     }
 
     pub async fn mine(&self, blocks: u64) -> Result<()> {
-        self.rpc("anvil_mine", json!([format!("0x{blocks:x}"), "0x1"])).await.map(drop)
+        self.rpc("anvil_mine", json!([format!("0x{blocks:x}"), "0x1"]))
+            .await
+            .map(drop)
     }
 
     /// Replaces the last `depth` blocks by empty ones; their transactions are gone.
@@ -114,7 +154,9 @@ impl Anvil {
 
     /// Signals anvil itself, the watchdog's only child.
     fn signal(&self, signal: &str) -> Result<()> {
-        let status = Command::new("pkill").args([signal, "-P", &self.watchdog.id().to_string()]).status()?;
+        let status = Command::new("pkill")
+            .args([signal, "-P", &self.watchdog.id().to_string()])
+            .status()?;
         if !status.success() {
             bail!("could not send {signal} to anvil of chain {}", self.chain);
         }
