@@ -2,4 +2,5 @@
 
 pub mod coordinator;
 pub mod deploy;
+pub mod devnet;
 pub mod relayer_process;

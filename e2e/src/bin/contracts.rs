@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use comfy_table::Table;
-use relayer_e2e::deploy::deployer::deploy;
+use relayer_e2e::deploy::deployer::{Keys, deploy};
 use relayer_e2e::deploy::deployment::Deployment;
 use relayer_e2e::deploy::plan::Plan;
 use relayer_e2e::deploy::wiring::{Done, Step, show, wire};
@@ -50,12 +50,12 @@ async fn main() {
 async fn run(command: Command) -> Result<()> {
     match command {
         Command::Deploy(options) => {
-            let deployment = deploy(&Plan::read(&options.file)?).await?;
+            let deployment = deploy(&Plan::read(&options.file)?, &Keys::Environment).await?;
             println!("{}", serde_json::to_string_pretty(&deployment)?);
         }
         Command::Wire(options) => {
             let plan = Plan::read(&options.file)?;
-            let steps = wire(&plan, &Deployment::read(&plan.state)?).await?;
+            let steps = wire(&plan, &Deployment::read(&plan.state)?, &Keys::Environment).await?;
             if options.json {
                 println!("{}", serde_json::to_string_pretty(&steps)?)
             } else {
@@ -64,7 +64,7 @@ async fn run(command: Command) -> Result<()> {
         }
         Command::Show(options) => {
             let plan = Plan::read(&options.file)?;
-            let rows = show(&plan, &Deployment::read(&plan.state)?).await?;
+            let rows = show(&plan, &Deployment::read(&plan.state)?, &Keys::Environment).await?;
             if options.json {
                 println!("{}", serde_json::to_string_pretty(&rows)?);
                 return Ok(());

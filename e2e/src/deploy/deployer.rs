@@ -23,26 +23,42 @@ pub struct Deployer {
     pub provider: DynProvider,
 }
 
+/// Where the deployer's key comes from.
+#[derive(Debug, Clone)]
+pub enum Keys {
+    /// The environment variable each chain of the plan names.
+    Environment,
+    /// One key for every chain (the devnet).
+    One(PrivateKeySigner),
+}
+
+impl Keys {
+    fn signer(&self, chain: u64, plan: &ChainPlan) -> Result<PrivateKeySigner> {
+        match self {
+            Self::One(signer) => Ok(signer.clone()),
+            Self::Environment => {
+                let name = &plan.deployer_key_env;
+                let key = std::env::var(name)
+                    .with_context(|| format!("chain {chain}: set {name} to the deployer's private key"))?;
+                key.trim()
+                    .parse()
+                    .with_context(|| format!("{name} is not a private key"))
+            }
+        }
+    }
+}
+
 impl Deployer {
     /// Connects, and fails unless the endpoint serves the chain the plan names.
-    pub async fn connect(chain: u64, plan: &ChainPlan) -> Result<Self> {
-        let key = std::env::var(&plan.deployer_key_env).with_context(|| {
-            format!(
-                "chain {chain}: set {} to the deployer's private key",
-                plan.deployer_key_env
-            )
-        })?;
-        let signer: PrivateKeySigner = key
-            .trim()
-            .parse()
-            .with_context(|| format!("{} is not a private key", plan.deployer_key_env))?;
+    pub async fn connect(chain: u64, plan: &ChainPlan, keys: &Keys) -> Result<Self> {
+        let signer = keys.signer(chain, plan)?;
         let account = signer.address();
         let url = plan
             .rpc
             .parse()
             .with_context(|| format!("chain {chain}: {} is not a URL", plan.rpc))?;
         let provider = ProviderBuilder::new().wallet(signer).connect_http(url).erased();
-        provider.client().set_poll_interval(Duration::from_millis(100));
+        provider.client().set_poll_interval(Duration::from_millis(20));
         let actual = provider
             .get_chain_id()
             .await
@@ -78,10 +94,10 @@ impl Deployer {
 }
 
 /// Deploys what is missing on every chain of the plan.
-pub async fn deploy(plan: &Plan) -> Result<Deployment> {
+pub async fn deploy(plan: &Plan, keys: &Keys) -> Result<Deployment> {
     let mut deployment = Deployment::read(&plan.state)?;
     for (chain, wanted) in plan.chain_ids() {
-        let deployer = Deployer::connect(chain, wanted).await?;
+        let deployer = Deployer::connect(chain, wanted, keys).await?;
         if deployment.chain(chain).start_block.is_none() {
             deployment.chain(chain).start_block = Some(deployer.provider.get_block_number().await?);
         }

@@ -1,7 +1,7 @@
 //! Connects deployed contracts: lanes, freeze, ports, dispatchers, tokens. Every step looks first; what the key may not do is printed
 //! for the owner (a multisig) instead.
 
-use super::deployer::Deployer;
+use super::deployer::{Deployer, Keys};
 use super::deployment::{ChainDeployment, Deployment};
 use super::plan::{ChainPlan, LayerZeroPlan, Plan};
 use alloy::primitives::{Address, Bytes, U256};
@@ -53,7 +53,7 @@ struct Site<'a> {
 }
 
 /// Wires every chain of the plan. Ports come before tokens: until the vault lists its first token they need no delay.
-pub async fn wire(plan: &Plan, deployment: &Deployment) -> Result<Vec<Step>> {
+pub async fn wire(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<Vec<Step>> {
     let mut sites = Vec::new();
     for (chain, wanted) in plan.chain_ids() {
         let found = deployment
@@ -62,7 +62,7 @@ pub async fn wire(plan: &Plan, deployment: &Deployment) -> Result<Vec<Step>> {
         let (Some(outbox), Some(inbox), Some(vault)) = (found.outbox, found.inbox, found.vault) else {
             bail!("chain {chain} is only partly deployed: run deploy again");
         };
-        let deployer = Deployer::connect(chain, wanted).await?;
+        let deployer = Deployer::connect(chain, wanted, keys).await?;
         sites.push(Site {
             deployer,
             plan: wanted,
@@ -314,14 +314,14 @@ fn verifiers(plan: &LayerZeroPlan, confirmations: u64) -> Bytes {
 }
 
 /// What is wired now, per chain, for people.
-pub async fn show(plan: &Plan, deployment: &Deployment) -> Result<Vec<(u64, String, String)>> {
+pub async fn show(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<Vec<(u64, String, String)>> {
     let mut rows = Vec::new();
     for (chain, wanted) in plan.chain_ids() {
         let Some(found) = deployment.find(chain) else {
             rows.push((chain, "not deployed".into(), String::new()));
             continue;
         };
-        let deployer = Deployer::connect(chain, wanted).await?;
+        let deployer = Deployer::connect(chain, wanted, keys).await?;
         for (name, address) in [("outbox", found.outbox), ("inbox", found.inbox), ("vault", found.vault)] {
             rows.push((
                 chain,

@@ -42,17 +42,18 @@ pub fn net<'a>(receipts: impl IntoIterator<Item = &'a Receipt>) -> Result<Netted
         .iter()
         .map(|(_, receipt)| keccak256(receipt.job_id.as_bytes()))
         .collect();
-    let order = sorted.iter().map(|(index, _)| *index).collect();
-    if let ([receipt_hash], [job_id]) = (hashes.as_slice(), job_ids.as_slice()) {
-        return Ok(Netted {
-            receipt_hash: *receipt_hash,
-            job_id: *job_id,
-            order,
-        });
-    }
+    let (receipt_hash, job_id) = roots(&hashes, &job_ids)?;
     Ok(Netted {
-        receipt_hash: tree::root(&hashes)?,
-        job_id: tree::root(&job_ids)?,
-        order,
+        receipt_hash,
+        job_id,
+        order: sorted.iter().map(|(index, _)| *index).collect(),
     })
+}
+
+/// `(receiptHash, jobId)` over hashes ascending and keccak256 of the job ids in the same order; one stands for itself.
+pub fn roots(hashes: &[B256], job_ids: &[B256]) -> Result<(B256, B256), TreeError> {
+    match (hashes, job_ids) {
+        ([hash], [job_id]) => Ok((*hash, *job_id)),
+        _ => Ok((tree::root(hashes)?, tree::root(job_ids)?)),
+    }
 }
