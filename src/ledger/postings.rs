@@ -239,7 +239,7 @@ impl Obligation {
                     self.amount,
                     Reason::External,
                 ),
-                (self.available(), fee_to, self.fee, Reason::External),
+                (self.available(), fee_to, self.fee, Reason::Fee),
             ],
         )
     }

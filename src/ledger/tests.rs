@@ -126,7 +126,9 @@ fn a_stranger_pays_from_what_is_available() {
         let mut books = with_deposit(100);
         let due = obligation(1, 1, 40, 2);
         let postings = due.paid_by_stranger(Payout::Paid, fee_is_ours, event(1));
-        assert!(postings.iter().all(|posting| posting.reason == Reason::External));
+        let reasons: Vec<Reason> = postings.iter().map(|posting| posting.reason).collect();
+        // Two reasons, so that both rows of one event have a cause of their own.
+        assert_eq!(reasons, [Reason::External, Reason::Fee]);
         books.post(postings).unwrap();
         assert_eq!(books.shape(), expected);
         let external = books.balance(&AccountKey::external(ASSET)).shortfall();

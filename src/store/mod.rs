@@ -3,14 +3,22 @@
 //! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
 //! then one file per aggregate. `entity/` are the rows.
 
+pub mod account;
 pub mod chain_cursor;
 pub mod chain_log;
 pub mod codec;
 mod entity;
 mod error;
 pub mod lease;
+pub mod message;
 mod open;
+pub mod posting;
+pub mod settlement;
+pub mod settlement_accept;
+pub mod settlement_apply;
 pub mod signer_lease;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tx;
 mod txn;
 
@@ -18,7 +26,15 @@ pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use error::StoreError;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
+pub use message::{Message, MessageLeaf, MessagePatch};
 pub use open::{Durability, Store, StoreConfig};
+pub use posting::PostingRow;
+pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
+pub use settlement_accept::{Accept, NewSettlement};
+pub use settlement_apply::{Ending, Payment};
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
+
+#[cfg(test)]
+mod tests;
