@@ -55,8 +55,7 @@ contract ExecuteTest is Fixture {
         bytes32[] memory ids = idsOf(all);
         bytes memory message = messageOf(ids);
         bring(portA, message);
-        ISettlementInbox.Skip skip =
-            inbox.executeOne(message, all[3], sign(PAYER_KEY, ids[3]), 3, PlainTree.rangeProof(ids, 3, 4));
+        ISettlementInbox.Skip skip = inbox.executeOne(message, all[3], sign(PAYER_KEY, ids[3]), 3, PlainTree.rangeProof(ids, 3, 4));
         assertEq(uint8(skip), 0);
         assertEq(token.balanceOf(all[3].payee), all[3].amount);
     }
