@@ -10,10 +10,12 @@ pub mod error;
 pub mod ledger;
 pub mod metrics;
 pub mod router;
+pub mod sampler;
 pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
 pub mod tracker;
+pub mod wiring;
 
 pub use relayer_adapter_api as adapter;

@@ -12,6 +12,7 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+pub mod figures;
 pub mod lease;
 pub mod message;
 pub mod message_members;
