@@ -4,6 +4,7 @@ pub mod chain;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod intake;
 pub mod ledger;
 pub mod metrics;
 pub mod settlement;

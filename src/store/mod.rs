@@ -7,8 +7,10 @@ pub mod account;
 pub mod chain_cursor;
 pub mod chain_log;
 pub mod codec;
+pub mod drift;
 mod entity;
 mod error;
+pub mod event;
 pub mod lease;
 pub mod message;
 mod open;
@@ -21,10 +23,13 @@ pub mod signer_lease;
 pub(crate) mod testing;
 pub mod tx;
 mod txn;
+pub mod vault_facts;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
+pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
+pub use event::Event;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use open::{Durability, Store, StoreConfig};
@@ -35,6 +40,7 @@ pub use settlement_apply::{Ending, Payment};
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
+pub use vault_facts::{FactsQuery, NonceFact, SignerFact, TokenFacts, VaultFacts};
 
 #[cfg(test)]
 mod tests;
