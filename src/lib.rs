@@ -7,6 +7,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatcher;
 pub mod error;
+pub mod intake;
 pub mod ledger;
 pub mod metrics;
 pub mod router;
