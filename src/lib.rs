@@ -5,6 +5,7 @@ pub mod clock;
 pub mod dispatcher;
 pub mod error;
 pub mod ledger;
+pub mod payout;
 pub mod router;
 pub mod settlement;
 pub mod stage;
