@@ -6,15 +6,29 @@
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
+pub mod decode;
 pub mod endpoint;
+pub mod engine;
 mod error;
+pub mod fee;
 pub mod node_text;
+pub mod nonce;
+pub mod observer;
 pub mod pool;
+pub mod retry;
 pub mod rpc;
+pub mod sender;
+pub mod signer;
 pub mod view;
 
-pub use error::ChainError;
+pub use decode::Contracts;
+pub use engine::TxEngine;
+pub use error::{CODES, ChainError};
+pub use fee::FeePolicy;
+pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
+pub use sender::{PlannedTx, Sender, SenderParams};
+pub use signer::SignerPool;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;

@@ -12,7 +12,7 @@ use relayer_adapter_api::ChainId;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Statement,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -379,6 +379,49 @@ impl Store {
     pub async fn find_last_nonce(&self, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
         last_nonce(&self.db, chain, signer).await
     }
+
+    /// Nonces from `count` on that rows hold, ascending.
+    pub async fn list_nonces_from(&self, chain: ChainId, signer: Address, count: u64) -> Result<Vec<u64>, StoreError> {
+        nonces_from(&self.db, chain, signer, count).await
+    }
+
+    /// Finalized transactions that are not final any more: above the final block, or in a block that is not the stored one of its height.
+    pub async fn list_displaced_finalized_txs(
+        &self,
+        chain: ChainId,
+        final_number: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        let sql = "SELECT tx.* FROM tx LEFT JOIN chain_block b ON b.chain = tx.chain AND b.number = tx.included_block \
+                   WHERE tx.chain = $1 AND tx.state = $2 AND (tx.included_block > $3 OR b.hash <> tx.included_block_hash) \
+                   ORDER BY tx.id";
+        let values = [
+            codec::int("tx.chain", chain.0)?.into(),
+            TxState::Finalized.as_str().into(),
+            codec::int("tx.included_block", final_number)?.into(),
+        ];
+        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, values);
+        let rows = tx::Entity::find().from_raw_sql(statement).all(&self.db).await?;
+        rows.into_iter().map(tx_row).collect()
+    }
+}
+
+async fn nonces_from<C: ConnectionTrait>(
+    db: &C,
+    chain: ChainId,
+    signer: Address,
+    count: u64,
+) -> Result<Vec<u64>, StoreError> {
+    let taken: Vec<i64> = tx::Entity::find()
+        .select_only()
+        .column(tx::Column::Nonce)
+        .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+        .filter(tx::Column::Signer.eq(signer.to_vec()))
+        .filter(tx::Column::Nonce.gte(codec::int("tx.nonce", count)?))
+        .order_by_asc(tx::Column::Nonce)
+        .into_tuple()
+        .all(db)
+        .await?;
+    taken.into_iter().map(|nonce| codec::uint("tx.nonce", nonce)).collect()
 }
 
 async fn last_nonce<C: ConnectionTrait>(db: &C, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
@@ -409,19 +452,9 @@ impl Txn {
 
     /// Lowest nonce from `count` on that no row holds: gaps first, then the one after the last.
     pub async fn lowest_free_nonce(&self, chain: ChainId, signer: Address, count: u64) -> Result<u64, StoreError> {
-        let taken: Vec<i64> = tx::Entity::find()
-            .select_only()
-            .column(tx::Column::Nonce)
-            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
-            .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::Nonce.gte(codec::int("tx.nonce", count)?))
-            .order_by_asc(tx::Column::Nonce)
-            .into_tuple()
-            .all(&self.tx)
-            .await?;
         let mut free = count;
-        for nonce in taken {
-            if codec::uint("tx.nonce", nonce)? != free {
+        for nonce in nonces_from(&self.tx, chain, signer, count).await? {
+            if nonce != free {
                 break;
             }
             free += 1;
