@@ -66,6 +66,31 @@ pub fn classify(digest: B256, auth: &[u8]) -> Classification {
     }
 }
 
+/// What intake does with an authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// The payer's key or a signer it registered: the inbox will accept it.
+    Accept,
+    /// Only the payer's contract can tell; ask it with `isValidSignature`.
+    AskContract,
+    /// The inbox would refuse it.
+    Refuse,
+}
+
+/// Combines the classification with what the caller knows of the payer, in the order in which the inbox checks.
+pub fn decide(
+    classification: Classification,
+    speaks_for_payer: impl FnOnce(Address) -> bool,
+    payer_has_code: bool,
+) -> Decision {
+    match classification {
+        Classification::RecoveredTo(address) if speaks_for_payer(address) => Decision::Accept,
+        Classification::Refused(_) => Decision::Refuse,
+        _ if payer_has_code => Decision::AskContract,
+        _ => Decision::Refuse,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -21,4 +21,7 @@ pub mod states;
 pub mod terms;
 pub mod transitions;
 
+#[cfg(test)]
+mod vector_tests;
+
 pub use relayer_adapter_api::{ChainId, MessageId, SettlementId};

@@ -25,7 +25,6 @@ pub(crate) mod testing;
 pub mod tx;
 mod txn;
 
-pub use account::{Account, AccountKey, AccountKind, Balance};
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
@@ -35,7 +34,7 @@ pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
-pub use posting::{Cause, NewPosting, Posting};
+pub use posting::PostingRow;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
 pub use settlement_apply::{Ending, Payment};

@@ -1,12 +1,12 @@
 //! Accepting settlements: many in one transaction, each judged alone. One conflict never fails the others, and nothing is left behind
 //! of a settlement that is refused.
 
-use super::account::{AccountKey, AccountKind, LockedAccounts};
+use super::account::LockedAccounts;
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
-use super::posting::{Cause, NewPosting};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement, decode};
 use super::{NewEvent, StoreError, Txn};
+use crate::ledger::{AccountKey, Asset, Obligation, Posting};
 use crate::settlement::states::SettlementState;
 use crate::settlement::terms::Terms;
 use crate::settlement::{ChainId, SettlementId};
@@ -40,12 +40,19 @@ pub struct NewSettlement {
 }
 
 impl NewSettlement {
+    fn asset(&self) -> Asset {
+        Asset {
+            chain: self.target,
+            token: self.terms.token,
+        }
+    }
+
     fn available(&self) -> AccountKey {
-        AccountKey::new(AccountKind::Available, self.target, self.terms.token, self.terms.payer)
+        AccountKey::available(self.asset(), self.terms.payer)
     }
 
     fn reserved(&self) -> AccountKey {
-        AccountKey::new(AccountKind::Reserved, self.target, self.terms.token, self.terms.payer)
+        AccountKey::reserved(self.asset(), self.terms.payer)
     }
 }
 
@@ -300,12 +307,11 @@ impl Txn {
         accepted: &BTreeSet<usize>,
         accounts: &mut LockedAccounts,
     ) -> Result<Vec<(usize, Accept)>, StoreError> {
-        let postings: Vec<NewPosting> = accepted
+        let postings: Vec<Posting> = accepted
             .iter()
-            .map(|index| {
+            .flat_map(|index| {
                 let new = &news[*index];
-                let cause = Cause::new(Cause::ACCEPT, new.id);
-                NewPosting::new(new.available(), new.reserved(), new.terms.debit(), cause).of(new.id)
+                Obligation::new(new.id, new.target, &new.terms).accept()
             })
             .collect();
         self.post_locked(accounts, &postings).await?;
@@ -358,11 +364,9 @@ fn cover(
     for index in holding.iter().copied() {
         let new = &news[index];
         let key = new.available();
-        let balance = left.entry(key).or_insert_with(|| {
-            accounts
-                .get(&key)
-                .map_or(U256::ZERO, |locked| locked.account.balance().spendable())
-        });
+        let balance = left
+            .entry(key)
+            .or_insert_with(|| accounts.get(&key).map_or(U256::ZERO, |locked| locked.balance.amount()));
         let needed = new.terms.debit();
         let available = balance.saturating_sub(new.leaving);
         if available < needed {

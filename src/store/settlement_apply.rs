@@ -1,29 +1,26 @@
 //! Changes of a settlement's state, each with the money and the receipts that go with it, in one transaction.
 
-use super::account::{AccountKey, AccountKind};
 use super::entity::{settlement, settlement_receipt};
-use super::posting::{Cause, NewPosting, Posting};
 use super::settlement::{Evidence, Settlement, missing};
 use super::txn::expect_one;
 use super::{NewEvent, StoreError, Txn};
+use crate::ledger::{AccountKey, AccountKind, Cause, EventRef, Obligation, Payout, Reason};
 use crate::settlement::SettlementId;
 use crate::settlement::states::{SettlementEvent, SettlementState};
 use crate::settlement::transitions::Machine;
-use alloy::primitives::Address;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use std::collections::BTreeMap;
 
 /// A finalized payment as the chain told it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payment {
     pub evidence: Evidence,
-    /// The transfer failed, so the payee has a claim instead.
-    pub credited: bool,
-    /// Who got the fee: the message's fee recipient, whatever ours would have been.
-    pub fee_recipient: Address,
-    /// `<chain>:<block hash>:<log index>` of `SettlementPaid`.
-    pub log: String,
+    pub payout: Payout,
+    /// The message that brought it names the fee recipient this settlement has, so the fee is income.
+    pub fee_is_ours: bool,
+    /// `SettlementPaid`.
+    pub event: EventRef,
 }
 
 /// What a settlement that ended unpaid rests on.
@@ -31,7 +28,8 @@ pub struct Payment {
 pub struct Ending {
     pub event: SettlementEvent,
     pub evidence: Evidence,
-    pub cause: String,
+    /// The log that ended it; None when the block itself is the proof.
+    pub log: Option<EventRef>,
 }
 
 impl Txn {
@@ -150,11 +148,11 @@ impl Txn {
             SettlementEvent::Pay
         };
         let patch = settlement::ActiveModel {
-            credited: Set(Some(payment.credited)),
+            credited: Set(Some(payment.payout == Payout::Credited)),
             skip_reason: Set(None),
             ..evidence_patch(&payment.evidence)
         };
-        let cause = format!("log {}", payment.log);
+        let cause = Cause::Event(payment.event).to_string();
         self.settlement_apply(&mut row, event, patch, &cause).await?;
         self.hold_receipts(id, true).await?;
         self.resolve_leaves(&[id], true).await?;
@@ -163,33 +161,20 @@ impl Txn {
 
     /// Postings of a payment. Money leaves the reservation, or the available balance when the reservation is gone.
     async fn post_payment(&mut self, row: &Settlement, payment: &Payment) -> Result<bool, StoreError> {
-        let terms = &row.terms;
-        let account = |kind, holder| AccountKey::new(kind, row.target, terms.token, holder);
-        let from = if self.holds_reservation(row.id).await? {
-            account(AccountKind::Reserved, terms.payer)
+        let obligation = Obligation::new(row.id, row.target, &row.terms);
+        let mut postings = if self.holds_reservation(row.id).await? {
+            obligation.executed(payment.payout, payment.event)
         } else {
-            account(AccountKind::Available, terms.payer)
+            obligation.paid_by_stranger(payment.payout, payment.fee_is_ours, payment.event)
         };
-        let to = if payment.credited {
-            AccountKind::Unclaimed
-        } else {
-            AccountKind::Payee
-        };
-        // A block that was orphaned after finality and came back pays under the same log again.
-        let reference = self.fresh_reference(Cause::PAY, &payment.log).await?;
-        let amount = NewPosting::new(
-            from,
-            account(to, terms.payee),
-            terms.amount,
-            Cause::new(Cause::PAY, &reference),
-        );
-        let fee = NewPosting::new(
-            from,
-            account(AccountKind::FeesIncome, payment.fee_recipient),
-            terms.fee,
-            Cause::new(Cause::FEE, &reference),
-        );
-        let posted = self.post(&[amount.of(row.id), fee.of(row.id)]).await?;
+        if !payment.fee_is_ours {
+            for posting in &mut postings {
+                if posting.credit.kind() == AccountKind::FeesIncome {
+                    posting.credit = AccountKey::external(obligation.asset);
+                }
+            }
+        }
+        let posted = self.post(&postings).await?;
         Ok(posted.iter().any(Option::is_some))
     }
 
@@ -205,17 +190,23 @@ impl Txn {
         } else {
             ending.event
         };
+        let cause = match ending.log {
+            Some(event) => Cause::Event(event),
+            None => Cause::Proof {
+                settlement: id,
+                block: ending.evidence.block_hash,
+            },
+        };
         let patch = evidence_patch(&ending.evidence);
-        self.settlement_apply(&mut row, event, patch, &ending.cause).await?;
-        let terms = &row.terms;
-        let account = |kind| AccountKey::new(kind, row.target, terms.token, terms.payer);
-        let release = NewPosting::new(
-            account(AccountKind::Reserved),
-            account(AccountKind::Available),
-            terms.debit(),
-            Cause::new(Cause::RELEASE, id),
-        );
-        self.post(&[release.of(id)]).await?;
+        self.settlement_apply(&mut row, event, patch, &cause.to_string())
+            .await?;
+        // The settlement is part of the cause: one burn or one paid rival can end several settlements of different inboxes.
+        let cause = Cause::Proof {
+            settlement: id,
+            block: ending.evidence.block_hash,
+        };
+        let released = Obligation::new(id, row.target, &row.terms).ended_unpaid(&cause);
+        self.post(&released).await?;
         self.hold_receipts(id, false).await?;
         self.resolve_leaves(&[id], true).await?;
         Ok(true)
@@ -223,13 +214,14 @@ impl Txn {
 
     /// Finality of the paying block broke: the payment's postings are reversed and the settlement is open again.
     /// False when that payment is not the one on the books.
-    pub async fn settlement_unpay(&mut self, id: SettlementId, log: &str) -> Result<bool, StoreError> {
+    pub async fn settlement_unpay(&mut self, id: SettlementId, event: EventRef) -> Result<bool, StoreError> {
         let mut row = self.lock_settlement(id).await?.ok_or_else(|| missing(id))?;
-        let standing = self.standing_payment(id, log).await?;
+        let mut standing = self.standing_postings(event).await?;
+        standing.retain(|posting| posting.settlement == Some(id));
         if standing.is_empty() {
             return Ok(false);
         }
-        let cause = format!("orphaned log {log}");
+        let cause = format!("orphaned {}", Cause::Event(event));
         for posting in &standing {
             self.reverse(posting, &cause).await?;
         }
@@ -338,33 +330,8 @@ impl Txn {
 
     async fn holds_reservation(&self, id: SettlementId) -> Result<bool, StoreError> {
         let postings = self.postings_of(id).await?;
-        let has = |kind: &str| postings.iter().any(|posting| posting.cause_kind == kind);
-        Ok(has(Cause::ACCEPT) && !has(Cause::RELEASE))
-    }
-
-    /// Postings of this payment that nothing has reversed.
-    async fn standing_payment(&self, id: SettlementId, log: &str) -> Result<Vec<Posting>, StoreError> {
-        let postings = self.postings_of(id).await?;
-        let reversed: Vec<i64> = postings.iter().filter_map(|posting| posting.reverses).collect();
-        let again = format!("{log}#");
-        Ok(postings
-            .into_iter()
-            .filter(|posting| posting.cause_kind == Cause::PAY || posting.cause_kind == Cause::FEE)
-            .filter(|posting| posting.cause_ref == log || posting.cause_ref.starts_with(&again))
-            .filter(|posting| !reversed.contains(&posting.id))
-            .collect())
-    }
-
-    /// `log`, or `log#n` when what was posted under it has been reversed n times.
-    pub(super) async fn fresh_reference(&self, kind: &str, log: &str) -> Result<String, StoreError> {
-        let mut reference = log.to_owned();
-        for round in 1..1_000 {
-            match self.is_reversed(kind, &reference).await? {
-                true => reference = format!("{log}#{round}"),
-                false => break,
-            }
-        }
-        Ok(reference)
+        let has = |reason| postings.iter().any(|posting| posting.reason == reason);
+        Ok(has(Reason::Accept) && !has(Reason::Release))
     }
 
     fn record_change(

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use crate::ledger::{AccountKey, Asset, EventRef, Payout, postings};
 use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, U256, keccak256};
@@ -47,19 +48,23 @@ pub async fn open() -> TestStore {
     TestStore { store, _dir: dir }
 }
 
-pub fn account(kind: AccountKind, holder: Address) -> AccountKey {
-    AccountKey::new(kind, TARGET, TOKEN, holder)
+pub const ASSET: Asset = Asset {
+    chain: TARGET,
+    token: TOKEN,
+};
+
+pub fn event(block: u64, log_index: u64) -> EventRef {
+    EventRef {
+        chain: TARGET,
+        block: B256::from(U256::from(block)),
+        log_index,
+    }
 }
 
-/// Deposits as the reconciler posts them.
-pub async fn deposit(store: &Store, payer: Address, amount: u64, log: &str) {
+/// A deposit as the reconciler posts it, in a block of its own.
+pub async fn deposit(store: &Store, payer: Address, amount: u64, block: u64) {
     let mut txn = store.begin(1).await.unwrap();
-    let posting = NewPosting::new(
-        account(AccountKind::External, Address::ZERO),
-        account(AccountKind::Available, payer),
-        U256::from(amount),
-        Cause::new(Cause::DEPOSIT, log),
-    );
+    let posting = postings::deposit_finalized(ASSET, payer, U256::from(amount), event(block, 0)).unwrap();
     txn.post(&[posting]).await.unwrap();
     txn.commit().await.unwrap();
 }
@@ -120,36 +125,50 @@ pub async fn accept(store: &Store, news: &[NewSettlement]) -> Vec<Accept> {
     answers
 }
 
-pub async fn spendable(store: &Store, kind: AccountKind, holder: Address) -> u64 {
-    match store.get_balance(account(kind, holder)).await.unwrap() {
-        Balance::Credit(amount) => amount.to(),
-        Balance::Debit(amount) => panic!("{kind} of {holder} is overdrawn by {amount}"),
-    }
+pub async fn balance(store: &Store, key: AccountKey) -> u64 {
+    let balance = store.get_balance(key).await.unwrap();
+    assert_eq!(balance.shortfall(), U256::ZERO, "{key} is overdrawn");
+    balance.amount().to()
 }
 
-pub fn payment(block: u64, index: u64) -> Payment {
-    let block_hash = B256::from(U256::from(block));
+pub async fn available(store: &Store, payer: Address) -> u64 {
+    balance(store, AccountKey::available(ASSET, payer)).await
+}
+
+pub async fn reserved(store: &Store, payer: Address) -> u64 {
+    balance(store, AccountKey::reserved(ASSET, payer)).await
+}
+
+pub async fn paid(store: &Store, payee: Address) -> u64 {
+    balance(store, AccountKey::payee(ASSET, payee)).await
+}
+
+pub async fn income(store: &Store) -> u64 {
+    balance(store, AccountKey::fees_income(ASSET)).await
+}
+
+pub fn payment(block: u64, log_index: u64) -> Payment {
     Payment {
         evidence: Evidence {
             block_number: block,
-            block_hash,
-            tx: Some(keccak256([block as u8, index as u8])),
+            block_hash: event(block, 0).block,
+            tx: Some(keccak256(block.to_be_bytes())),
         },
-        credited: false,
-        fee_recipient: FEE_RECIPIENT,
-        log: format!("{TARGET}:{block_hash}:{index}"),
+        payout: Payout::Paid,
+        fee_is_ours: true,
+        event: event(block, log_index),
     }
 }
 
-pub fn ending(event: crate::settlement::states::SettlementEvent) -> Ending {
+pub fn ending(end: crate::settlement::states::SettlementEvent) -> Ending {
     Ending {
-        event,
+        event: end,
         evidence: Evidence {
             block_number: 9,
             block_hash: B256::repeat_byte(9),
             tx: None,
         },
-        cause: "block 9".into(),
+        log: None,
     }
 }
 

@@ -24,7 +24,7 @@ async fn assert_balanced(store: &Store) {
 #[tokio::test]
 async fn an_accepted_settlement_is_stored_and_reserved() {
     let store = open().await;
-    deposit(&store, PAYER, 1_000, "d").await;
+    deposit(&store, PAYER, 1_000, 100).await;
     let new = new_settlement(PAYER, 1, 100, 5, 1);
     let answers = accept(&store, std::slice::from_ref(&new)).await;
     let got = accepted(&answers[0]).clone();
@@ -32,27 +32,27 @@ async fn an_accepted_settlement_is_stored_and_reserved() {
     assert_eq!(got.terms, new.terms);
     assert_eq!(store.get_settlement(new.id).await.unwrap(), got);
     assert_eq!(store.list_covered_receipts(new.id).await.unwrap(), new.receipts);
-    assert_eq!(spendable(&store, AccountKind::Available, PAYER).await, 895);
-    assert_eq!(spendable(&store, AccountKind::Reserved, PAYER).await, 105);
+    assert_eq!(available(&store, PAYER).await, 895);
+    assert_eq!(reserved(&store, PAYER).await, 105);
     assert_balanced(&store).await;
 }
 
 #[tokio::test]
 async fn the_same_settlement_again_answers_as_the_first_time_and_reserves_once() {
     let store = open().await;
-    deposit(&store, PAYER, 1_000, "d").await;
+    deposit(&store, PAYER, 1_000, 100).await;
     let new = new_settlement(PAYER, 1, 100, 0, 1);
     let first = accept(&store, &[new.clone(), new.clone()]).await;
     let original = accepted(&first[0]).clone();
     assert_eq!(first[1], Accept::Existing(original.clone()));
     assert_eq!(accept(&store, &[new]).await, vec![Accept::Existing(original)]);
-    assert_eq!(spendable(&store, AccountKind::Reserved, PAYER).await, 100);
+    assert_eq!(reserved(&store, PAYER).await, 100);
 }
 
 #[tokio::test]
 async fn conflicts_are_named_and_leave_nothing_behind_and_fail_nobody_else() {
     let store = open().await;
-    deposit(&store, PAYER, 1_000, "d").await;
+    deposit(&store, PAYER, 1_000, 100).await;
     let held = new_settlement(PAYER, 1, 100, 0, 1);
     accept(&store, std::slice::from_ref(&held)).await;
     let same_nonce = new_settlement(PAYER, 1, 101, 0, 2);
@@ -83,7 +83,7 @@ async fn conflicts_are_named_and_leave_nothing_behind_and_fail_nobody_else() {
         2
     );
     // What was refused holds neither nonce nor receipt.
-    deposit(&store, PAYER, 1_000, "d2").await;
+    deposit(&store, PAYER, 1_000, 101).await;
     let again = new_settlement(PAYER, 4, 50, 0, 4);
     accepted(&accept(&store, &[again]).await[0]);
     assert_balanced(&store).await;
@@ -92,7 +92,7 @@ async fn conflicts_are_named_and_leave_nothing_behind_and_fail_nobody_else() {
 #[tokio::test]
 async fn within_one_batch_a_loser_to_a_refused_settlement_is_judged_anew() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let refused = new_settlement(PAYER, 1, 1_000, 0, 1);
     let nonce_twin = new_settlement(PAYER, 1, 60, 0, 2);
     let receipt_twin = new_settlement(PAYER, 3, 40, 0, 1);
@@ -100,13 +100,13 @@ async fn within_one_batch_a_loser_to_a_refused_settlement_is_judged_anew() {
     assert!(matches!(answers[0], Accept::Insufficient { .. }));
     assert_eq!(accepted(&answers[1]).id, nonce_twin.id);
     assert_eq!(accepted(&answers[2]).id, receipt_twin.id);
-    assert_eq!(spendable(&store, AccountKind::Available, PAYER).await, 0);
+    assert_eq!(available(&store, PAYER).await, 0);
 }
 
 #[tokio::test]
 async fn what_is_leaving_the_vault_cannot_be_reserved() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let mut new = new_settlement(PAYER, 1, 60, 0, 1);
     new.leaving = U256::from(50);
     let answers = accept(&store, &[new]).await;
@@ -118,22 +118,22 @@ async fn what_is_leaving_the_vault_cannot_be_reserved() {
 async fn a_large_batch_is_accepted_in_one_transaction_over_many_payers() {
     let store = open().await;
     let payers: Vec<Address> = (1..=7u8).map(Address::repeat_byte).collect();
-    for payer in &payers {
-        deposit(&store, *payer, 1_000, &format!("d{payer}")).await;
+    for (block, payer) in (100..).zip(&payers) {
+        deposit(&store, *payer, 1_000, block).await;
     }
     let news: Vec<_> = (0..1_200u64)
         .map(|n| new_settlement(payers[(n % 7) as usize], n, 1, 0, n))
         .collect();
     let answers = accept(&store, &news).await;
     assert!(answers.iter().all(|answer| matches!(answer, Accept::Accepted(_))));
-    assert_eq!(spendable(&store, AccountKind::Reserved, payers[0]).await, 172);
+    assert_eq!(reserved(&store, payers[0]).await, 172);
     assert_balanced(&store).await;
 }
 
 #[tokio::test]
 async fn concurrent_submitters_on_one_payer_never_over_reserve() {
     let test = open().await;
-    deposit(&test, PAYER, 100, "d").await;
+    deposit(&test, PAYER, 100, 100).await;
     let tasks: Vec<_> = (0..8u64)
         .map(|task| {
             let store = test.store.clone();
@@ -152,14 +152,14 @@ async fn concurrent_submitters_on_one_payer_never_over_reserve() {
         total += task.await.unwrap();
     }
     assert_eq!(total, 14);
-    assert_eq!(spendable(&test, AccountKind::Reserved, PAYER).await, 98);
-    assert_eq!(spendable(&test, AccountKind::Available, PAYER).await, 2);
+    assert_eq!(reserved(&test, PAYER).await, 98);
+    assert_eq!(available(&test, PAYER).await, 2);
 }
 
 #[tokio::test]
 async fn a_finalized_payment_moves_the_reservation_to_payee_and_income_once() {
     let store = open().await;
-    deposit(&store, PAYER, 1_000, "d").await;
+    deposit(&store, PAYER, 1_000, 100).await;
     let new = new_settlement(PAYER, 1, 100, 5, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let sealed = seal(&store, &[new.id]).await;
@@ -172,9 +172,9 @@ async fn a_finalized_payment_moves_the_reservation_to_payee_and_income_once() {
     assert_eq!(settled.state, SettlementState::Settled);
     assert_eq!(settled.evidence.unwrap().block_number, 5);
     assert_eq!(settled.ended_at, Some(30));
-    assert_eq!(spendable(&store, AccountKind::Reserved, PAYER).await, 0);
-    assert_eq!(spendable(&store, AccountKind::Payee, PAYEE).await, 100);
-    assert_eq!(spendable(&store, AccountKind::FeesIncome, FEE_RECIPIENT).await, 5);
+    assert_eq!(reserved(&store, PAYER).await, 0);
+    assert_eq!(paid(&store, PAYEE).await, 100);
+    assert_eq!(income(&store).await, 5);
     let message = store.get_message(sealed.id()).await.unwrap();
     assert_eq!(message.state, MessageState::Executed);
     // A paid receipt is never free again.
@@ -186,7 +186,7 @@ async fn a_finalized_payment_moves_the_reservation_to_payee_and_income_once() {
 #[tokio::test]
 async fn an_unpaid_end_releases_the_reservation_once_and_frees_the_receipts_for_a_successor() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let new = new_settlement(PAYER, 1, 100, 0, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let mut txn = store.begin(30).await.unwrap();
@@ -202,7 +202,7 @@ async fn an_unpaid_end_releases_the_reservation_once_and_frees_the_receipts_for_
     );
     txn.commit().await.unwrap();
     assert_eq!(state(&store, new.id).await, SettlementState::Expired);
-    assert_eq!(spendable(&store, AccountKind::Available, PAYER).await, 100);
+    assert_eq!(available(&store, PAYER).await, 100);
     let successor = new_settlement(PAYER, 2, 100, 0, 1);
     let answers = accept(&store, &[successor]).await;
     assert_eq!(accepted(&answers[0]).supersedes, Some(new.id));
@@ -215,7 +215,7 @@ async fn an_unpaid_end_releases_the_reservation_once_and_frees_the_receipts_for_
 #[tokio::test]
 async fn a_cancelled_settlement_stays_payable_and_ends_as_cancelled_only_on_proof() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let (paid, unpaid) = (new_settlement(PAYER, 1, 10, 0, 1), new_settlement(PAYER, 2, 10, 0, 2));
     accept(&store, &[paid.clone(), unpaid.clone()]).await;
     let mut txn = store.begin(40).await.unwrap();
@@ -236,13 +236,13 @@ async fn a_cancelled_settlement_stays_payable_and_ends_as_cancelled_only_on_proo
     txn.commit().await.unwrap();
     assert_eq!(state(&store, paid.id).await, SettlementState::Settled);
     assert_eq!(state(&store, unpaid.id).await, SettlementState::Cancelled);
-    assert_eq!(spendable(&store, AccountKind::Available, PAYER).await, 90);
+    assert_eq!(available(&store, PAYER).await, 90);
 }
 
 #[tokio::test]
 async fn broken_finality_reverses_by_new_entries_and_the_payment_can_come_again() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let new = new_settlement(PAYER, 1, 10, 1, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let sealed = seal(&store, &[new.id]).await;
@@ -254,15 +254,15 @@ async fn broken_finality_reverses_by_new_entries_and_the_payment_can_come_again(
         );
         txn.commit().await.unwrap();
         assert_eq!(state(&store, new.id).await, SettlementState::Settled);
-        assert_eq!(spendable(&store, AccountKind::Payee, PAYEE).await, 10);
+        assert_eq!(paid(&store, PAYEE).await, 10);
         let mut txn = store.begin(60).await.unwrap();
-        assert!(!txn.settlement_unpay(new.id, "another log").await.unwrap());
-        assert!(txn.settlement_unpay(new.id, &payment(5, 1).log).await.unwrap());
-        assert!(!txn.settlement_unpay(new.id, &payment(5, 1).log).await.unwrap());
+        assert!(!txn.settlement_unpay(new.id, event(5, 2)).await.unwrap());
+        assert!(txn.settlement_unpay(new.id, event(5, 1)).await.unwrap());
+        assert!(!txn.settlement_unpay(new.id, event(5, 1)).await.unwrap());
         txn.commit().await.unwrap();
         assert_eq!(state(&store, new.id).await, SettlementState::Delivered);
-        assert_eq!(spendable(&store, AccountKind::Payee, PAYEE).await, 0);
-        assert_eq!(spendable(&store, AccountKind::Reserved, PAYER).await, 11);
+        assert_eq!(paid(&store, PAYEE).await, 0);
+        assert_eq!(reserved(&store, PAYER).await, 11);
         let message = store.get_message(sealed.id()).await.unwrap();
         assert_eq!(message.state, MessageState::Received);
     }
@@ -272,7 +272,7 @@ async fn broken_finality_reverses_by_new_entries_and_the_payment_can_come_again(
 #[tokio::test]
 async fn a_payment_after_an_unpaid_end_is_booked_from_available_and_disputed() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let new = new_settlement(PAYER, 1, 10, 1, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let mut txn = store.begin(30).await.unwrap();
@@ -282,15 +282,15 @@ async fn a_payment_after_an_unpaid_end_is_booked_from_available_and_disputed() {
     txn.settlement_pay(new.id, &payment(5, 1)).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(state(&store, new.id).await, SettlementState::Disputed);
-    assert_eq!(spendable(&store, AccountKind::Available, PAYER).await, 89);
-    assert_eq!(spendable(&store, AccountKind::Reserved, PAYER).await, 0);
+    assert_eq!(available(&store, PAYER).await, 89);
+    assert_eq!(reserved(&store, PAYER).await, 0);
     assert_balanced(&store).await;
 }
 
 #[tokio::test]
 async fn an_abandoned_message_gives_its_open_settlements_back_to_the_batcher() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let (one, two) = (new_settlement(PAYER, 1, 10, 0, 1), new_settlement(PAYER, 2, 10, 0, 2));
     accept(&store, &[one.clone(), two.clone()]).await;
     let first = seal(&store, &[one.id, two.id]).await;
@@ -319,7 +319,7 @@ async fn an_abandoned_message_gives_its_open_settlements_back_to_the_batcher() {
 #[tokio::test]
 async fn a_seal_with_a_member_that_moved_on_seals_nothing() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let new = new_settlement(PAYER, 1, 10, 0, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let sealed = seal(&store, &[new.id]).await;
@@ -335,7 +335,7 @@ async fn a_seal_with_a_member_that_moved_on_seals_nothing() {
 #[tokio::test]
 async fn a_message_is_claimed_by_one_owner_and_only_its_token_completes() {
     let store = open().await;
-    deposit(&store, PAYER, 100, "d").await;
+    deposit(&store, PAYER, 100, 100).await;
     let new = new_settlement(PAYER, 1, 10, 0, 1);
     accept(&store, std::slice::from_ref(&new)).await;
     let sealed = seal(&store, &[new.id]).await;
@@ -369,7 +369,7 @@ async fn a_message_is_claimed_by_one_owner_and_only_its_token_completes() {
 #[tokio::test]
 async fn lists_filter_and_page_newest_first() {
     let store = open().await;
-    deposit(&store, PAYER, 1_000, "d").await;
+    deposit(&store, PAYER, 1_000, 100).await;
     let news: Vec<_> = (0..5).map(|n| new_settlement(PAYER, n, 10, 0, n)).collect();
     accept(&store, &news).await;
     let all = SettlementFilter {

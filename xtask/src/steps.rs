@@ -42,10 +42,16 @@ pub fn build_contracts() -> Result<()> {
     let stamp = folder.join("node_modules/.package-lock.json");
     if !is_newer(&stamp, &folder.join("package-lock.json")) {
         step("npm ci (compiler, chains, protocol packages)", || {
-            run(command("npm", &["ci", "--ignore-scripts", "--no-audit", "--no-fund"], &folder))
+            run(command(
+                "npm",
+                &["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                &folder,
+            ))
         })?;
     }
-    step("forge build", || run(command("npm", &["run", "--silent", "build"], &folder)))
+    step("forge build", || {
+        run(command("npm", &["run", "--silent", "build"], &folder))
+    })
 }
 
 fn is_newer(file: &Path, than: &Path) -> bool {
@@ -73,19 +79,37 @@ pub fn test(only: &[Part]) -> Result<()> {
     build_contracts()?;
     if wanted(Part::Lints) {
         step("rustfmt", || cargo(&["fmt", "--all", "--check"]))?;
-        step("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?;
+        step("clippy", || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        })?;
         step("cargo deny", || {
             ensure_cargo_tool("deny", "0.20.2")?;
             cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
         })?;
-        step("forge fmt", || run(command("npm", &["run", "--silent", "fmt:check"], &contracts)))?;
+        step("forge fmt", || {
+            run(command("npm", &["run", "--silent", "fmt:check"], &contracts))
+        })?;
     }
     if wanted(Part::Contracts) {
-        step("committed ABIs", || run(command("npm", &["run", "--silent", "abi:check"], &contracts)))?;
-        step("forge test", || run(command("npm", &["run", "--silent", "test"], &contracts)))?;
+        step("committed ABIs", || {
+            run(command("npm", &["run", "--silent", "abi:check"], &contracts))
+        })?;
+        step("forge test", || {
+            run(command("npm", &["run", "--silent", "test"], &contracts))
+        })?;
     }
     if wanted(Part::Rust) || wanted(Part::E2e) {
-        step("cargo build, all targets", || cargo(&["build", "--workspace", "--all-targets", "--locked"]))?;
+        step("cargo build, all targets", || {
+            cargo(&["build", "--workspace", "--all-targets", "--locked"])
+        })?;
         ensure_cargo_tool("nextest", "0.9.143")?;
     }
     if wanted(Part::Rust) {
@@ -103,13 +127,23 @@ pub fn test(only: &[Part]) -> Result<()> {
 }
 
 fn nextest(filter: &str) -> Result<()> {
-    cargo(&["nextest", "run", "--workspace", "--locked", "--no-fail-fast", "-E", filter])
+    cargo(&[
+        "nextest",
+        "run",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "-E",
+        filter,
+    ])
 }
 
 /// The property test against CPython needs an interpreter; its absence must be seen, not guessed.
 fn note_python() {
     if !answers("python3", &["--version"]) {
-        eprintln!("     python3 is missing: the property test against CPython's json.dumps is skipped (the vectors still run)");
+        eprintln!(
+            "     python3 is missing: the property test against CPython's json.dumps is skipped (the vectors still run)"
+        );
     }
 }
 
@@ -117,7 +151,10 @@ fn note_python() {
 fn demo() -> Result<()> {
     build_programs()?;
     let mut demo = Command::new(built("demo"));
-    demo.arg("--json").current_dir(root()).stdin(Stdio::null()).stderr(Stdio::inherit());
+    demo.arg("--json")
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
     let output = demo.output().context("could not start the demo")?;
     let text = String::from_utf8_lossy(&output.stdout);
     print!("{text}");
@@ -126,7 +163,14 @@ fn demo() -> Result<()> {
     }
     let line = text.lines().last().context("the demo printed nothing")?;
     let report: serde_json::Value = serde_json::from_str(line).context("the demo's last line is not JSON")?;
-    for field in ["submitted", "settled", "duplicates_refused", "self_executed", "gas_per_settlement", "rpc_calls_per_settlement"] {
+    for field in [
+        "submitted",
+        "settled",
+        "duplicates_refused",
+        "self_executed",
+        "gas_per_settlement",
+        "rpc_calls_per_settlement",
+    ] {
         if report[field].as_f64().is_none_or(|value| value <= 0.0) {
             bail!("the demo reports {field} = {}", report[field]);
         }

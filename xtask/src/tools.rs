@@ -17,7 +17,9 @@ pub fn target_dir() -> PathBuf {
 
 /// Path of a program built by this workspace in the dev profile.
 pub fn built(program: &str) -> PathBuf {
-    target_dir().join("debug").join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+    target_dir()
+        .join("debug")
+        .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A command run from a folder of the workspace.
@@ -39,7 +41,12 @@ pub fn run(mut command: Command) -> Result<()> {
 
 /// Whether a program answers when asked for its version.
 pub fn answers(program: &str, args: &[&str]) -> bool {
-    Command::new(program).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new(program)
+        .args(args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Installs a cargo subcommand when it is missing.
@@ -49,16 +56,25 @@ pub fn ensure_cargo_tool(subcommand: &str, version: &str) -> Result<()> {
     }
     eprintln!("     cargo-{subcommand} is missing: installing {version} from crates.io (a few minutes, once)");
     let package = format!("cargo-{subcommand}");
-    run(command("cargo", &["install", &package, "--version", version, "--locked"], &root()))
+    run(command(
+        "cargo",
+        &["install", &package, "--version", version, "--locked"],
+        &root(),
+    ))
 }
 
 /// Fails with what to install when Node or npm is missing or older than 20.
 pub fn require_node() -> Result<()> {
     let version = Command::new("node").arg("--version").output();
     let Ok(output) = version else {
-        bail!("Node.js is missing: install Node.js 20 or newer (with npm), it brings the chains and the Solidity compiler");
+        bail!(
+            "Node.js is missing: install Node.js 20 or newer (with npm), it brings the chains and the Solidity compiler"
+        );
     };
-    let text = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned();
+    let text = String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .trim_start_matches('v')
+        .to_owned();
     let major: u32 = text.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 20 {
         bail!("Node.js {text} is too old: install 20 or newer");

@@ -24,16 +24,15 @@ interface ILayerZeroPort {
     error AlreadyFrozen();
     error NotFrozen();
     error ZeroAddress();
+    /// @notice A setting of 0 would leave the choice to LayerZero's defaults; "none" is written 255.
+    error DefersToDefault();
+    error ValueRefused();
 
     /// @notice Sets a remote chain once, before `freeze`: peer, libraries, executor and the verifier set of both directions.
+    /// @param lane `remoteOutbox` may be 0 when nothing is received from there.
     /// @param sendUln abi.encode(UlnConfig) for the send library; `executor` abi.encode(ExecutorConfig); `receiveUln` for the receive library.
-    function setLane(
-        uint64 chainId,
-        Lane calldata lane,
-        bytes calldata sendUln,
-        bytes calldata executor,
-        bytes calldata receiveUln
-    ) external;
+    function setLane(uint64 chainId, Lane calldata lane, bytes calldata sendUln, bytes calldata executor, bytes calldata receiveUln)
+        external;
     function freeze() external;
 
     /// @notice Guardian: gives up one unverified inbound nonce that blocks the path. Never touches funds.

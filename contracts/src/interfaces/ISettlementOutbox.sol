@@ -5,12 +5,7 @@ pragma solidity >=0.8.28;
 interface ISettlementOutbox {
     /// @notice A message went out over a port. `bridgeRef` is what the port's protocol calls it.
     event MessageDispatched(
-        bytes32 indexed messageId,
-        address indexed port,
-        bytes32 bridgeRef,
-        uint64 targetChain,
-        uint64 sequence,
-        uint32 count
+        bytes32 indexed messageId, address indexed port, bytes32 bridgeRef, uint64 targetChain, uint64 sequence, uint32 count
     );
     event PortAdded(address indexed port, uint8 slot, uint8 family);
     event PortRemoved(address indexed port, uint8 slot);
@@ -25,6 +20,7 @@ interface ISettlementOutbox {
     error NotCommitted(bytes32 messageId);
     error NoFreeSlot();
     error ZeroAddress();
+    error RefundFailed();
 
     /// @notice Commits to a batch and sends it over `port`. The ids are hashed into the tree of docs/wire.md section 3 and must give the header's
     /// root and count, so every batch can be recovered from calldata. For a further port of a message committed before, pass no ids.
