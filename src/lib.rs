@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod router;
 pub mod sampler;
+pub mod payout;
 pub mod settlement;
 pub mod stage;
 pub mod store;
