@@ -1,5 +1,6 @@
 //! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
 
+pub mod batcher;
 pub mod chain;
 pub mod clock;
 pub mod config;
