@@ -8,6 +8,7 @@ pub mod error;
 pub mod intake;
 pub mod ledger;
 pub mod metrics;
+pub mod reconciler;
 pub mod settlement;
 pub mod stage;
 pub mod store;
