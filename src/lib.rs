@@ -1,6 +1,7 @@
 //! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
 
 pub mod api;
+pub mod batcher;
 pub mod chain;
 pub mod cli;
 pub mod clock;
@@ -13,6 +14,7 @@ pub mod metrics;
 pub mod router;
 pub mod sampler;
 pub mod payout;
+pub mod reconciler;
 pub mod settlement;
 pub mod stage;
 pub mod store;

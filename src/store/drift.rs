@@ -187,6 +187,18 @@ impl Txn {
         Ok(resolved)
     }
 
+    /// Class and subject of open ones of a chain.
+    pub async fn list_open_drift_subjects(&self, chain: ChainId) -> Result<Vec<(DriftClass, String)>, StoreError> {
+        let rows = drift::Entity::find()
+            .filter(drift::Column::Chain.eq(int("drift.chain", chain.0)?))
+            .filter(drift::Column::ResolvedAt.is_null())
+            .all(&self.tx)
+            .await?;
+        rows.into_iter()
+            .map(|row| Ok((name("drift.class", &row.class)?, row.subject)))
+            .collect()
+    }
+
     async fn find_drift(
         &self,
         class: DriftClass,

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod chain_cursor;
 pub mod chain_log;
+mod chain_log_reads;
 pub mod codec;
 pub mod dispatch;
 mod entity;

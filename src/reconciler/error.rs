@@ -1,0 +1,78 @@
+//! Errors of the reconciler.
+
+use crate::error::{Coded, ErrorCode};
+use crate::settlement::ChainId;
+use crate::store::StoreError;
+use relayer_adapter_api::{Class, ViewError};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcilerError {
+    #[error("reconciling: {0}")]
+    Store(#[from] StoreError),
+    #[error("reconciling chain {chain}: {attempted}: {source}")]
+    View {
+        chain: ChainId,
+        attempted: &'static str,
+        source: ViewError,
+    },
+    #[error("reconciling chain {chain}: {attempted}: the answer does not decode: {reason}")]
+    Decode {
+        chain: ChainId,
+        attempted: &'static str,
+        reason: String,
+    },
+    #[error("reconciling: log {log} cannot be booked: {reason}")]
+    Log { log: String, reason: String },
+}
+
+const STORE: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-001",
+    title: "Database failed under the reconciler",
+    meaning: "The database refused or lost a read or a write.",
+    relayer: "Tries again; nothing is decided meanwhile.",
+    you: "Check the database.",
+};
+const VIEW: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-002",
+    title: "Finalized block could not be read",
+    meaning: "The endpoints did not answer, or do not know the finalized block (any more).",
+    relayer: "Ends nothing without proof, and asks again.",
+    you: "Check the endpoints of the chain if it repeats.",
+};
+const DECODE: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-003",
+    title: "Contract answers something else",
+    meaning: "The inbox, outbox or vault does not answer as its interface says.",
+    relayer: "Ends nothing without proof, and asks again.",
+    you: "Check the configured addresses with `relayer doctor`.",
+};
+const LOG: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-004",
+    title: "Log cannot be booked",
+    meaning: "A final log of our contracts does not say what the contracts are known to say.",
+    relayer: "Reports a drift, leaves its transaction unbooked, and books the others.",
+    you: "Check the configured addresses, then report it.",
+};
+
+/// Every code of this module, for docs/errors.md.
+pub const CODES: &[ErrorCode] = &[STORE, VIEW, DECODE, LOG];
+
+impl Coded for ReconcilerError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Store(_) => STORE,
+            Self::View { .. } => VIEW,
+            Self::Decode { .. } => DECODE,
+            Self::Log { .. } => LOG,
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::View { source, .. } => source.class(),
+            Self::Decode { .. } => Class::Reject,
+            Self::Log { .. } => Class::Bug,
+        }
+    }
+}

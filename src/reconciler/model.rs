@@ -1,0 +1,376 @@
+//! A target chain in a few lines: the rules of inbox and vault that the books depend on, and the logs they emit.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::chain::{Chain, Fees};
+use crate::settlement::terms::Terms;
+use crate::settlement::{ChainId, MessageId, SettlementId};
+use crate::store::testing::{FEE_RECIPIENT, INBOX, OUTBOX, TARGET, TOKEN};
+use crate::store::{Cursor, NewChainLog, Store};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::sol_types::{SolCall, SolValue};
+use async_trait::async_trait;
+use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, ISettlementVault};
+use relayer_adapter_api::{BlockRef, Call, ChainView, LogFilter, LogRecord, TxReceipt, ViewError};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+pub const VAULT: Address = Address::repeat_byte(0x5a);
+
+/// State after one block.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    pub balances: BTreeMap<Address, u128>,
+    pub bitmap: BTreeMap<(Address, U256), U256>,
+    pub deposited: u128,
+    pub withdrawn: u128,
+    pub debited: u128,
+    pub credited: u128,
+    pub claimed: u128,
+    pub paid: u128,
+    pub claims: BTreeMap<Address, u128>,
+}
+
+#[derive(Debug, Clone)]
+struct Block {
+    at: BlockRef,
+    state: State,
+}
+
+/// Every block has one transaction.
+#[derive(Debug, Clone)]
+pub struct Model {
+    blocks: Arc<Mutex<Vec<Block>>>,
+    store: Store,
+}
+
+fn word(address: Address) -> B256 {
+    address.into_word()
+}
+
+impl Model {
+    pub fn new(store: &Store) -> Self {
+        let at = BlockRef {
+            number: 0,
+            hash: B256::repeat_byte(0xb0),
+            timestamp: 1_000,
+        };
+        Self {
+            blocks: Arc::new(Mutex::new(vec![Block {
+                at,
+                state: State::default(),
+            }])),
+            store: store.clone(),
+        }
+    }
+
+    pub fn head(&self) -> BlockRef {
+        self.blocks.lock().unwrap().last().unwrap().at
+    }
+
+    pub fn state(&self) -> State {
+        self.blocks.lock().unwrap().last().unwrap().state.clone()
+    }
+
+    /// A block at `timestamp` with these logs, seen but not final.
+    pub async fn mine(&self, timestamp: u64, state: State, logs: Vec<Emitted>) -> BlockRef {
+        let parent = self.head();
+        let number = parent.number + 1;
+        let hash = keccak256([parent.hash.as_slice(), format!("{logs:?}").as_bytes()].concat());
+        let at = BlockRef {
+            number,
+            hash,
+            timestamp: timestamp.max(parent.timestamp),
+        };
+        self.blocks.lock().unwrap().push(Block { at, state });
+        let rows: Vec<NewChainLog> = (0..)
+            .zip(logs)
+            .map(|(log_index, log)| NewChainLog {
+                chain: TARGET,
+                block_number: number,
+                block_hash: hash,
+                block_timestamp: at.timestamp,
+                log_index,
+                tx_hash: keccak256(hash),
+                address: log.address,
+                kind: log.kind.into(),
+                key: log.key,
+                key2: log.key2,
+                amount: log.amount,
+                detail: log.detail,
+            })
+            .collect();
+        let mut txn = self.store.begin(1).await.unwrap();
+        txn.put_logs(&rows).await.unwrap();
+        txn.commit().await.unwrap();
+        at
+    }
+
+    /// Everything mined so far is final, and the cursor knows.
+    pub async fn finalize(&self) {
+        let head = self.head();
+        let old = self.store.get_cursor(TARGET).await.unwrap();
+        let cursor = Cursor {
+            seen: head,
+            finalized: head,
+        };
+        let mut txn = self.store.begin(1).await.unwrap();
+        txn.finalize_logs(TARGET, head.number).await.unwrap();
+        txn.move_cursor(TARGET, old.as_ref(), &cursor).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    /// Time passes.
+    pub async fn wait_until(&self, timestamp: u64) {
+        self.mine(timestamp, self.state(), Vec::new()).await;
+    }
+
+    /// The newest block goes away, with its logs.
+    pub async fn drop_head(&self) {
+        let number = {
+            let mut blocks = self.blocks.lock().unwrap();
+            blocks.pop();
+            blocks.last().unwrap().at.number
+        };
+        let mut txn = self.store.begin(1).await.unwrap();
+        txn.orphan_logs_above(TARGET, number).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    pub async fn deposit(&self, payer: Address, amount: u128) {
+        let mut state = self.state();
+        *state.balances.entry(payer).or_default() += amount;
+        state.deposited += amount;
+        let log = vault_log("deposited", word(payer), word(TOKEN), amount);
+        self.mine(0, state, vec![log]).await;
+    }
+
+    pub async fn withdraw(&self, payer: Address, amount: u128) {
+        let mut state = self.state();
+        let balance = state.balances.entry(payer).or_default();
+        let amount = amount.min(*balance);
+        *balance -= amount;
+        state.withdrawn += amount;
+        let log = vault_log("withdrawn", word(payer), word(TOKEN), amount);
+        self.mine(0, state, vec![log]).await;
+    }
+
+    pub async fn burn(&self, payer: Address, nonce: U256) -> bool {
+        let mut state = self.state();
+        if !use_nonce(&mut state, payer, nonce) {
+            return false;
+        }
+        let log = vault_log("nonce_burned", word(payer), nonce.into(), 0);
+        self.mine(0, state, vec![log]).await;
+        true
+    }
+
+    pub async fn claim(&self, account: Address) {
+        let mut state = self.state();
+        let amount = state.claims.remove(&account).unwrap_or_default();
+        state.claimed += amount;
+        let log = vault_log("claimed", word(account), word(TOKEN), amount);
+        self.mine(0, state, vec![log]).await;
+    }
+
+    /// One execution: what the inbox would pay of these, in runs of equal payer and payee. Returns the ids paid.
+    pub async fn execute(
+        &self,
+        message: MessageId,
+        items: &[(SettlementId, Terms)],
+        credited: bool,
+        fees_credited: bool,
+    ) -> Vec<SettlementId> {
+        let mut state = self.state();
+        let now = self.head().timestamp;
+        let mut credits = Vec::new();
+        let mut logs = Vec::new();
+        let mut paid = Vec::new();
+        for run in items.chunk_by(|(_, a), (_, b)| (a.payer, a.payee) == (b.payer, b.payee)) {
+            let (mut amount, mut fee, mut count) = (0u128, 0u128, 0u64);
+            let (payer, payee) = (run[0].1.payer, run[0].1.payee);
+            for (id, terms) in run {
+                let debit: u128 = terms.debit().to();
+                let covered = state.balances.get(&payer).copied().unwrap_or_default() >= debit;
+                if now > terms.deadline || !covered || !use_nonce(&mut state, payer, terms.nonce) {
+                    continue;
+                }
+                *state.balances.entry(payer).or_default() -= debit;
+                state.debited += debit;
+                state.paid += 1;
+                amount += terms.amount.to::<u128>();
+                fee += terms.fee.to::<u128>();
+                count += 1;
+                paid.push(*id);
+                logs.push(Emitted {
+                    address: INBOX,
+                    kind: "settlement_paid",
+                    key: id.0,
+                    key2: word(payer),
+                    amount: terms.nonce | (U256::from(u8::from(credited)) << 255),
+                    detail: json!({}),
+                });
+            }
+            if count == 0 {
+                continue;
+            }
+            if credited {
+                credits.push((payee, amount));
+            }
+            if fees_credited && fee > 0 {
+                credits.push((FEE_RECIPIENT, fee));
+            }
+            logs.push(Emitted {
+                address: INBOX,
+                kind: "run_paid",
+                key: message.0,
+                key2: word(payee),
+                amount: U256::from(amount),
+                detail: json!({
+                    "token": TOKEN, "payer": payer, "payee": payee,
+                    "amount": amount.to_string(), "fee": fee.to_string(), "count": count.to_string(),
+                }),
+            });
+        }
+        let mut all = Vec::new();
+        for (account, amount) in credits {
+            state.credited += amount;
+            *state.claims.entry(account).or_default() += amount;
+            all.push(vault_log("credited", word(account), word(TOKEN), amount));
+        }
+        all.extend(logs);
+        self.mine(0, state, all).await;
+        paid
+    }
+}
+
+fn use_nonce(state: &mut State, payer: Address, nonce: U256) -> bool {
+    let bitmap = state.bitmap.entry((payer, nonce >> 8)).or_default();
+    let bit = usize::from(nonce.byte(0));
+    if bitmap.bit(bit) {
+        return false;
+    }
+    bitmap.set_bit(bit, true);
+    true
+}
+
+fn vault_log(kind: &'static str, key: B256, key2: B256, amount: u128) -> Emitted {
+    Emitted {
+        address: VAULT,
+        kind,
+        key,
+        key2,
+        amount: U256::from(amount),
+        detail: json!({}),
+    }
+}
+
+/// A log before it is in a block.
+#[derive(Debug, Clone)]
+pub struct Emitted {
+    pub address: Address,
+    pub kind: &'static str,
+    pub key: B256,
+    pub key2: B256,
+    pub amount: U256,
+    pub detail: Value,
+}
+
+fn unused<T>() -> Result<T, ViewError> {
+    panic!("the reconciler does not ask for this")
+}
+
+#[async_trait]
+impl Chain for Model {
+    fn id(&self) -> ChainId {
+        TARGET
+    }
+    async fn head(&self) -> Result<BlockRef, ViewError> {
+        unused()
+    }
+    async fn finalized(&self) -> Result<BlockRef, ViewError> {
+        unused()
+    }
+    fn view(&self, block: BlockRef) -> Arc<dyn ChainView> {
+        Arc::new(View {
+            block,
+            model: self.clone(),
+        })
+    }
+    async fn block_at(&self, _number: u64) -> Result<Option<(BlockRef, B256)>, ViewError> {
+        unused()
+    }
+    async fn estimate_gas(&self, _from: Address, _call: &Call) -> Result<u64, ViewError> {
+        unused()
+    }
+    async fn fees(&self) -> Result<Fees, ViewError> {
+        unused()
+    }
+    async fn broadcast(&self, _raw: &Bytes) -> Result<B256, ViewError> {
+        unused()
+    }
+    async fn transaction_count(&self, _account: Address, _block: BlockRef) -> Result<u64, ViewError> {
+        unused()
+    }
+    async fn balance(&self, _account: Address, _block: BlockRef) -> Result<U256, ViewError> {
+        unused()
+    }
+    async fn code(&self, _account: Address) -> Result<Bytes, ViewError> {
+        unused()
+    }
+}
+
+#[derive(Debug)]
+struct View {
+    block: BlockRef,
+    model: Model,
+}
+
+#[async_trait]
+impl ChainView for View {
+    fn chain(&self) -> ChainId {
+        TARGET
+    }
+    fn block(&self) -> BlockRef {
+        self.block
+    }
+    async fn call(&self, _from: Option<Address>, to: Address, data: Bytes, _value: U256) -> Result<Bytes, ViewError> {
+        let blocks = self.model.blocks.lock().unwrap();
+        let found = blocks.iter().find(|block| block.at.hash == self.block.hash);
+        let Some(Block { state, .. }) = found else {
+            return Err(ViewError::UnknownBlock {
+                chain: TARGET.0,
+                block: self.block.hash.to_string(),
+            });
+        };
+        let selector: [u8; 4] = data[..4].try_into().unwrap();
+        Ok(match selector {
+            ISettlementVault::nonceBitmapCall::SELECTOR => {
+                assert_eq!(to, VAULT);
+                let call = ISettlementVault::nonceBitmapCall::abi_decode(&data).unwrap();
+                let bitmap = state.bitmap.get(&(call.payer, call.word));
+                bitmap.copied().unwrap_or_default().abi_encode().into()
+            }
+            ISettlementVault::totalsCall::SELECTOR => {
+                assert_eq!(to, VAULT);
+                let sums = (
+                    state.deposited,
+                    state.withdrawn,
+                    state.debited,
+                    state.credited,
+                    state.claimed,
+                );
+                sums.abi_encode().into()
+            }
+            ISettlementInbox::countersCall::SELECTOR if to == INBOX => (0u128, state.paid).abi_encode().into(),
+            ISettlementOutbox::countersCall::SELECTOR if to == OUTBOX => (0u128, 0u128).abi_encode().into(),
+            other => panic!("call {other:02x?} to {to}"),
+        })
+    }
+    async fn logs(&self, _filter: &LogFilter) -> Result<Vec<LogRecord>, ViewError> {
+        unused()
+    }
+    async fn receipt(&self, _tx: B256) -> Result<Option<TxReceipt>, ViewError> {
+        unused()
+    }
+}
