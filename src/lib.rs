@@ -3,12 +3,15 @@
 pub mod chain;
 pub mod clock;
 pub mod config;
+pub mod dispatcher;
 pub mod error;
 pub mod ledger;
 pub mod metrics;
+pub mod router;
 pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+pub mod tracker;
 
 pub use relayer_adapter_api as adapter;
