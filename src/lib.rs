@@ -1,6 +1,8 @@
 //! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
 
+pub mod api;
 pub mod chain;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dispatcher;

@@ -41,7 +41,9 @@ pub fn retry_at(now_ms: i64, since_ms: i64, min_ms: i64, max_ms: i64) -> i64 {
 
 /// Wait after `failures` in a row: doubled each time, within bounds.
 pub fn backoff_ms(failures: u32, min_ms: i64, max_ms: i64) -> i64 {
-    let doubled = 1_i64.checked_shl(failures.saturating_sub(1).min(40)).unwrap_or(i64::MAX);
+    let doubled = 1_i64
+        .checked_shl(failures.saturating_sub(1).min(40))
+        .unwrap_or(i64::MAX);
     min_ms.saturating_mul(doubled).clamp(min_ms, max_ms.max(min_ms))
 }
 
