@@ -18,8 +18,8 @@ pub use client::Client;
 pub use error::{ApiError, Kind};
 pub use handlers::{Handlers, Settlements};
 pub use relayer_proto::v1;
-pub use service::{Ends, Service};
 pub(crate) use rest::body::submission;
+pub use service::{Ends, Service};
 
 use crate::config::ApiConfig;
 use crate::supervisor::Liveness;

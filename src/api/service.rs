@@ -39,7 +39,9 @@ pub struct Service {
 
 impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Service").field("ends", &self.ends).finish_non_exhaustive()
+        f.debug_struct("Service")
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
     }
 }
 
@@ -50,7 +52,11 @@ impl From<StoreError> for ApiError {
             Class::Reject | Class::Bug => Kind::Internal,
         };
         tracing::error!(%error, "a request met a database error");
-        Self::new(kind, DATABASE, "the database did not answer; the relayer's log has the details")
+        Self::new(
+            kind,
+            DATABASE,
+            "the database did not answer; the relayer's log has the details",
+        )
     }
 }
 
@@ -101,7 +107,10 @@ impl Settlements for Service {
         };
         let limit = u64::from(request.page_size);
         // One more than asked tells whether there is another page.
-        let mut rows = self.store.list_settlements(&filter, before, limit.saturating_add(1)).await?;
+        let mut rows = self
+            .store
+            .list_settlements(&filter, before, limit.saturating_add(1))
+            .await?;
         let more = rows.len() as u64 > limit;
         rows.truncate(request.page_size as usize);
         let next = rows.last().filter(|_| more).map(|last| format!("r{}", last.row));
@@ -128,7 +137,9 @@ impl Settlements for Service {
         if offers.is_empty() {
             return Err(no_lane(source, target));
         }
-        let lanes = offers.iter().map(|offer| convert::offer(offer, self.quote_age_ms_max, self.count_max));
+        let lanes = offers
+            .iter()
+            .map(|offer| convert::offer(offer, self.quote_age_ms_max, self.count_max));
         Ok(v1::QuoteResponse { lanes: lanes.collect() })
     }
 
@@ -153,7 +164,10 @@ fn filter(request: &v1::ListRequest) -> Result<SettlementFilter, ApiError> {
     let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     let state = match request.state.as_str() {
         "" => None,
-        name => Some(name.parse::<SettlementState>().map_err(|error| ApiError::field("state", error))?),
+        name => Some(
+            name.parse::<SettlementState>()
+                .map_err(|error| ApiError::field("state", error))?,
+        ),
     };
     Ok(SettlementFilter {
         coordinator_id: text(&request.coordinator),
@@ -182,7 +196,10 @@ impl Service {
             message.dispatches.push(convert::dispatch(&dispatch, hash));
         }
         let covering = self.store.list_executions(row.id).await?;
-        for execution in covering.into_iter().filter(|execution| execution.leaves.contains(&leaf)) {
+        for execution in covering
+            .into_iter()
+            .filter(|execution| execution.leaves.contains(&leaf))
+        {
             also.push(("execution", execution.id.to_string()));
             let hash = self.transaction_hash(execution.tx).await?;
             message.executions.push(convert::execution(&execution, hash));
@@ -214,7 +231,10 @@ impl Service {
             None => Some(Authorization::Single(row.auth.clone())),
             Some(_) => {
                 let members = self.store.list_members(message.id).await?;
-                members.into_iter().find(|member| member.leaf == leaf).map(|member| member.authorization)
+                members
+                    .into_iter()
+                    .find(|member| member.leaf == leaf)
+                    .map(|member| member.authorization)
             }
         };
         Ok(authorization.and_then(|authorization| convert::bundle(row, &sealed, leaf, authorization)))
