@@ -7,13 +7,17 @@ pub mod clock;
 pub mod config;
 pub mod dispatcher;
 pub mod error;
+pub mod intake;
 pub mod ledger;
 pub mod metrics;
 pub mod router;
+pub mod sampler;
+pub mod payout;
 pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
 pub mod tracker;
+pub mod wiring;
 
 pub use relayer_adapter_api as adapter;

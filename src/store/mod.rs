@@ -12,6 +12,8 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+pub mod figures;
+pub mod drift;
 pub mod lease;
 pub mod message;
 pub mod message_members;
@@ -25,13 +27,15 @@ pub mod signer_lease;
 pub(crate) mod testing;
 pub mod tx;
 mod txn;
+pub mod vault_facts;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
 pub use error::StoreError;
-pub use event::StoredEvent;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
+pub use drift::{Drift, DriftClass, DriftRow};
+pub use event::Event;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};
@@ -43,6 +47,7 @@ pub use settlement_apply::{Ending, Payment};
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
+pub use vault_facts::{FactsQuery, NonceFact, SignerFact, TokenFacts, VaultFacts};
 
 #[cfg(test)]
 mod tests;

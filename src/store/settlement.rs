@@ -340,6 +340,21 @@ impl Store {
 }
 
 impl Txn {
+    /// Rows by id, in no order; unknown ids are absent.
+    pub async fn find_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(1_000) {
+            let rows = settlement::Entity::find()
+                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
+                .all(&self.tx)
+                .await?;
+            for row in &rows {
+                found.push(decode(row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Rows by id, locked until the end of the transaction, in row order.
     pub(super) async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
