@@ -1,6 +1,7 @@
 //! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
 
 pub mod api;
+pub mod batcher;
 pub mod chain;
 pub mod cli;
 pub mod clock;

@@ -159,7 +159,6 @@ fn payer() -> PrivateKeySigner {
 struct World {
     test: TestStore,
     intake: Intake,
-    policy: IntakePolicy,
     stop: CancellationToken,
 }
 
@@ -243,7 +242,7 @@ async fn world_with(policy: IntakePolicy, down: bool) -> World {
     let chain: Arc<dyn Chain> = Arc::new(Contracts { down });
     let chains = BTreeMap::from([(TARGET, chain)]);
     let (intake, writer) = Intake::new(
-        policy.clone(),
+        policy,
         test.store.clone(),
         chains,
         Arc::new(Noon),
@@ -252,12 +251,7 @@ async fn world_with(policy: IntakePolicy, down: bool) -> World {
     .unwrap();
     let stop = CancellationToken::new();
     tokio::spawn(writer.run(stop.clone()));
-    World {
-        test,
-        intake,
-        policy,
-        stop,
-    }
+    World { test, intake, stop }
 }
 
 async fn world() -> World {

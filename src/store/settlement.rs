@@ -209,13 +209,21 @@ impl Store {
         rows.iter().map(decode).collect()
     }
 
-    /// Accepted settlements that may be batched now, oldest first.
-    pub async fn list_batchable(&self, now_ms: i64, limit: u64) -> Result<Vec<Settlement>, StoreError> {
+    /// Accepted settlements of a target that may be batched now and expire no earlier than `deadline_min`, oldest first.
+    pub async fn list_batchable(
+        &self,
+        target: ChainId,
+        now_ms: i64,
+        deadline_min: u64,
+        limit: u64,
+    ) -> Result<Vec<Settlement>, StoreError> {
         use settlement::Column;
         let rows = settlement::Entity::find()
             .filter(Column::State.eq(SettlementState::Accepted.as_str()))
+            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
+            .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
             .order_by_asc(Column::Id)
             .limit(limit)
             .all(&self.db)
