@@ -12,7 +12,11 @@ pub mod lease;
 mod open;
 pub mod signer_lease;
 pub mod tx;
+mod tx_write;
 mod txn;
+
+#[cfg(test)]
+mod chain_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
