@@ -179,9 +179,6 @@ impl TxChange {
 /// `next_at` of a finalized transaction whose costs are in the ledger.
 pub(super) const POSTED: i64 = i64::MAX;
 
-/// States in which the chain may still surprise us.
-const OPEN: [TxState; 3] = [TxState::Prepared, TxState::Submitted, TxState::Included];
-
 fn fee(column: &'static str, bytes: &[u8]) -> Result<u128, StoreError> {
     u128::try_from(codec::u256(column, bytes)?).map_err(|_| StoreError::Corrupt {
         column,
@@ -304,12 +301,38 @@ impl Store {
         rows.into_iter().map(tx_row).collect()
     }
 
-    /// Prepared, submitted and included transactions of a signer by nonce.
-    pub async fn list_open_txs(&self, chain: ChainId, signer: Address, limit: u64) -> Result<Vec<TxRow>, StoreError> {
+    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce.
+    pub async fn list_waiting_txs(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        self.list_by_state(chain, signer, &[TxState::Prepared, TxState::Submitted], limit)
+            .await
+    }
+
+    /// Transactions of a signer that are in a block that is not final yet, by nonce.
+    pub async fn list_included_txs(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        self.list_by_state(chain, signer, &[TxState::Included], limit).await
+    }
+
+    async fn list_by_state(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        states: &[TxState],
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
         let rows = tx::Entity::find()
             .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
             .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::State.is_in(names(&OPEN)))
+            .filter(tx::Column::State.is_in(names(states)))
             .order_by_asc(tx::Column::Nonce)
             .limit(limit)
             .all(&self.db)
