@@ -18,6 +18,8 @@ use relayer_adapter_api::{BlockRef, ChainId, TxReceipt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How long a transaction is left alone after its chain could not be asked about it.
+const REST_MS: i64 = 2_000;
 /// What an attempt's error column says when the endpoints want more money.
 const UNDERPRICED: &str = "underpriced";
 /// …and when we do not want to pay more.
@@ -40,6 +42,8 @@ struct Memory {
     swept: Option<BlockRef>,
     /// Block at which receipts of a transaction were last looked for in vain.
     missed: BTreeMap<TxId, B256>,
+    /// When a transaction that failed to be looked after is looked at again.
+    resting: BTreeMap<TxId, i64>,
 }
 
 impl std::fmt::Debug for TxEngine {
@@ -94,19 +98,22 @@ impl TxEngine {
             processed += self.sweep_broken_finality(now_ms, cursor).await?;
         }
         for signer in self.sender.addresses() {
-            let rows = self.store.list_open_txs(self.id(), signer, limit.max(1) as u64).await?;
-            if rows.is_empty() {
+            // Listed apart: a long wait for finality must not keep new ones from being sent.
+            let limit = limit.max(1) as u64;
+            let waiting = self.store.list_waiting_txs(self.id(), signer, limit).await?;
+            let included = self.store.list_included_txs(self.id(), signer, limit).await?;
+            if waiting.is_empty() && included.is_empty() {
                 continue;
             }
             let Some(lease) = self.sender.lease(signer).await? else {
                 continue;
             };
-            processed += self.send_first(now_ms, &rows).await?;
+            processed += self.send_first(now_ms, &waiting).await?;
             let Some(cursor) = &cursor else {
                 continue;
             };
-            processed += self.settle(now_ms, &rows, cursor).await?;
-            processed += self.follow(now_ms, &lease, &rows, cursor).await?;
+            processed += self.settle(now_ms, &included, cursor).await?;
+            processed += self.follow(now_ms, &lease, &waiting, cursor).await?;
         }
         Ok(Outcome { processed, more: false })
     }
@@ -273,8 +280,18 @@ impl TxEngine {
             return Ok(0);
         }
         let count = self.count_at(lease.signer, cursor.seen).await?;
-        let mut moved = self.fill_gaps(now_ms, lease, count, &waiting).await?;
+        let mut moved = match self.fill_gaps(now_ms, lease, count, &waiting).await {
+            Ok(filled) => filled,
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(chain = self.id().0, signer = %lease.signer, %error, "nonce gap not filled");
+                0
+            }
+            Err(error) => return Err(error),
+        };
         for (row, nonce) in waiting {
+            if self.memory().resting.get(&row.id).is_some_and(|until| now_ms < *until) {
+                continue;
+            }
             let done = if nonce < count {
                 self.locate(now_ms, row, nonce, cursor).await
             } else if row.next_at <= now_ms {
@@ -287,9 +304,12 @@ impl TxEngine {
                 Ok(false) => {}
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(chain = self.id().0, tx = row.id.0, %error, "transaction waits");
+                    self.memory().resting.insert(row.id, now_ms.saturating_add(REST_MS));
+                    continue;
                 }
                 Err(error) => return Err(error),
             }
+            self.memory().resting.remove(&row.id);
         }
         Ok(moved)
     }
@@ -384,10 +404,17 @@ impl TxEngine {
             }
             Nudge::Replace(fees) => {
                 let mut txn = self.store.begin(now_ms).await?;
-                let new = self
+                let new = match self
                     .sender
                     .replace(&mut txn, lease, row, nonce, &dearest(&attempts), &fees)
-                    .await?;
+                    .await
+                {
+                    Err(ChainError::DayCap { .. }) => {
+                        drop(txn);
+                        return self.capped(now_ms, row, last).await;
+                    }
+                    other => other?,
+                };
                 txn.record(NewEvent {
                     aggregate: "tx",
                     aggregate_id: row.id.to_string(),
@@ -449,7 +476,9 @@ impl TxEngine {
         }
         let fees = self.sender.noop_fees().await?;
         let mut txn = self.store.begin(now_ms).await?;
-        for nonce in &missing {
+        // Below the base are nonces of an earlier life of the key: not ours to fill.
+        let base = txn.nonce_base(self.id(), lease.signer).await?;
+        for nonce in missing.iter().filter(|nonce| **nonce >= base) {
             let id: TxId = self.sender.prepare_noop(&mut txn, lease, *nonce, fees).await?;
             tracing::warn!(chain = self.id().0, signer = %lease.signer, nonce, tx = id.0, "filling a nonce gap");
         }

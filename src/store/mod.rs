@@ -26,8 +26,12 @@ pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tx;
+mod tx_write;
 mod txn;
 pub mod vault_facts;
+
+#[cfg(test)]
+mod chain_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
