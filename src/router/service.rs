@@ -68,9 +68,7 @@ pub struct Router {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Router")
-            .field("params", &self.params)
-            .finish_non_exhaustive()
+        f.debug_struct("Router").field("params", &self.params).finish_non_exhaustive()
     }
 }
 
@@ -190,12 +188,7 @@ impl Router {
         }
     }
 
-    async fn route_or_defer(
-        &self,
-        claim: &Claim<Message>,
-        stalled: &[LaneKey],
-        now_ms: i64,
-    ) -> Result<(), RouterError> {
+    async fn route_or_defer(&self, claim: &Claim<Message>, stalled: &[LaneKey], now_ms: i64) -> Result<(), RouterError> {
         match self.route(claim, stalled, now_ms).await {
             Ok(()) => Ok(()),
             // Somebody else moved the message on; the lease runs out by itself if it is still ours.
@@ -219,21 +212,15 @@ impl Router {
         let on_offer: Vec<(BridgeId, Family)> = lanes.iter().map(|(_, l)| (l.bridge.clone(), l.family)).collect();
         let families = usize::from(message.tier);
         match need(families, &carriages, &on_offer, self.params.dispatches_max) {
-            Need::Nothing => {
-                self.release(claim, now_ms, now_ms.saturating_add(self.params.recheck_ms))
-                    .await
-            }
+            Need::Nothing => self.release(claim, now_ms, now_ms.saturating_add(self.params.recheck_ms)).await,
             Need::OneOf(open) => {
                 let committed = dispatches.iter().any(Dispatch::is_included);
-                let offers = self
-                    .offers(message, &lanes, &open, &carriages, stalled, committed)
-                    .await?;
+                let offers = self.offers(message, &lanes, &open, &carriages, stalled, committed).await?;
                 self.plan(claim, offers, now_ms).await
             }
             Need::Exhausted { stalled_since } => {
                 let at_hand = lanes.iter().any(|(_, lane)| !holds_up(lane, stalled));
-                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, now_ms)
-                    .await
+                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, now_ms).await
             }
         }
     }
@@ -267,9 +254,7 @@ impl Router {
         let message = &claim.row;
         let Some(choice) = choose(&self.params.policy, &offers) else {
             let decision = json!({ "lanes": offers });
-            return self
-                .wait(claim, now_ms, "no lane quoted within its cap", Some(decision))
-                .await;
+            return self.wait(claim, now_ms, "no lane quoted within its cap", Some(decision)).await;
         };
         let winner = &offers[choice.index];
         let Answer::Quoted { fee, gas_limit, .. } = winner.answer else {
@@ -300,8 +285,7 @@ impl Router {
         .await?;
         // A higher tier needs another family at once.
         let again = if message.tier > 1 { 0 } else { self.params.recheck_ms };
-        txn.release_message(message.id, claim.token, now_ms.saturating_add(again))
-            .await?;
+        txn.release_message(message.id, claim.token, now_ms.saturating_add(again)).await?;
         txn.commit().await?;
         tracing::info!(message = %message.id, bridge = %winner.bridge, %fee, why = choice.why, "dispatch planned");
         Ok(())
@@ -316,9 +300,7 @@ impl Router {
         now_ms: i64,
     ) -> Result<(), RouterError> {
         let Some(since) = stalled_since else {
-            return self
-                .wait(claim, now_ms, "no lane of a further bridge family", None)
-                .await;
+            return self.wait(claim, now_ms, "no lane of a further bridge family", None).await;
         };
         match abandon(now_ms, since, lane_at_hand, self.params.patience) {
             Verdict::KeepUntil(at) => self.release(claim, now_ms, at).await,
