@@ -1,6 +1,7 @@
 //! What the types cannot say: every problem names its key and what would be right.
 
 use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Secret};
+use crate::settlement::receipt::PinnedKeys;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -221,6 +222,9 @@ impl Config {
                 format!("{key}.receipt_keys"),
                 "at least one is required",
             );
+            if let Err(error) = PinnedKeys::parse(&coordinator.receipt_keys) {
+                check.that(false, format!("{key}.receipt_keys"), error.to_string());
+            }
             check.that(
                 coordinator.token.is_some() || loopback,
                 format!("{key}.token"),
