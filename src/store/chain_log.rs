@@ -116,7 +116,7 @@ fn log_row(m: chain_log::Model) -> Result<ChainLog, StoreError> {
     })
 }
 
-fn rows(models: Vec<chain_log::Model>) -> Result<Vec<ChainLog>, StoreError> {
+pub(super) fn rows(models: Vec<chain_log::Model>) -> Result<Vec<ChainLog>, StoreError> {
     models.into_iter().map(log_row).collect()
 }
 

@@ -3,26 +3,55 @@
 //! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
 //! then one file per aggregate. `entity/` are the rows.
 
+pub mod account;
 pub mod chain_cursor;
 pub mod chain_log;
 pub mod codec;
+pub mod dispatch;
 mod entity;
 mod error;
+pub mod event;
+pub mod execution;
+pub mod figures;
+pub mod drift;
 pub mod lease;
+pub mod message;
+pub mod message_members;
 mod open;
+pub mod posting;
+pub mod settlement;
+pub mod settlement_accept;
+pub mod settlement_apply;
 pub mod signer_lease;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tx;
 mod tx_write;
 mod txn;
+pub mod vault_facts;
 
 #[cfg(test)]
 mod chain_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
+pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
 pub use error::StoreError;
+pub use execution::{Execution, ExecutionId, ExecutionPatch};
+pub use drift::{Drift, DriftClass, DriftRow};
+pub use event::Event;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
+pub use message::{Message, MessageLeaf, MessagePatch};
+pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
+pub use posting::PostingRow;
+pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
+pub use settlement_accept::{Accept, NewSettlement};
+pub use settlement_apply::{Ending, Payment};
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
+pub use vault_facts::{FactsQuery, NonceFact, SignerFact, TokenFacts, VaultFacts};
+
+#[cfg(test)]
+mod tests;

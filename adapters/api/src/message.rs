@@ -25,6 +25,8 @@ pub enum HeaderError {
     Version(u8),
     #[error("message kind {0} is unknown")]
     Kind(u8),
+    #[error("{0} chain is 0")]
+    Chain(&'static str),
     #[error("leaf count {0} is outside 1..={LEAVES_MAX}")]
     Count(u32),
     #[error("{0} is not a left-padded address")]
@@ -81,10 +83,17 @@ impl Header {
         if count == 0 || count as usize > LEAVES_MAX {
             return Err(HeaderError::Count(count));
         }
+        let source = ChainId(u64::from_be_bytes(array(bytes, 2)));
+        let target = ChainId(u64::from_be_bytes(array(bytes, 10)));
+        for (name, chain) in [("source", source), ("target", target)] {
+            if chain.0 == 0 {
+                return Err(HeaderError::Chain(name));
+            }
+        }
         Ok(Self {
             kind: Kind::SettlementBatch,
-            source: ChainId(u64::from_be_bytes(array(bytes, 2))),
-            target: ChainId(u64::from_be_bytes(array(bytes, 10))),
+            source,
+            target,
             outbox: address(bytes, 18, "outbox")?,
             inbox: address(bytes, 50, "inbox")?,
             sequence: u64::from_be_bytes(array(bytes, 82)),

@@ -37,9 +37,7 @@ interface ISettlementInbox {
     /// @notice A settlement was paid, or credited when its transfer failed. `nonceAndCredited` = nonce | credited << 255.
     event SettlementPaid(bytes32 indexed id, address indexed payer, uint256 nonceAndCredited);
     /// @notice One transfer to one payee: sums over `count` settlements.
-    event RunPaid(
-        bytes32 indexed messageId, address token, address payer, address payee, uint256 amount, uint256 fee, uint256 count
-    );
+    event RunPaid(bytes32 indexed messageId, address token, address payer, address payee, uint256 amount, uint256 fee, uint256 count);
     event SettlementSkipped(bytes32 indexed id, uint8 reason);
     event PortProposed(address indexed port, uint8 family, uint256 activatableAt);
     event PortActivated(address indexed port, uint8 slot, uint8 family);
@@ -67,13 +65,9 @@ interface ISettlementInbox {
 
     /// @notice Pays one settlement, in plain ABI. Anyone may call.
     /// @return skip None when paid or credited, else why not.
-    function executeOne(
-        bytes calldata message,
-        Settlement calldata settlement,
-        bytes calldata auth,
-        uint256 leaf,
-        bytes32[] calldata proof
-    ) external returns (Skip skip);
+    function executeOne(bytes calldata message, Settlement calldata settlement, bytes calldata auth, uint256 leaf, bytes32[] calldata proof)
+        external
+        returns (Skip skip);
 
     function vault() external view returns (address);
 

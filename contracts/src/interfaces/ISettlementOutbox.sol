@@ -5,12 +5,7 @@ pragma solidity >=0.8.28;
 interface ISettlementOutbox {
     /// @notice A message went out over a port. `bridgeRef` is what the port's protocol calls it.
     event MessageDispatched(
-        bytes32 indexed messageId,
-        address indexed port,
-        bytes32 bridgeRef,
-        uint64 targetChain,
-        uint64 sequence,
-        uint32 count
+        bytes32 indexed messageId, address indexed port, bytes32 bridgeRef, uint64 targetChain, uint64 sequence, uint32 count
     );
     event PortAdded(address indexed port, uint8 slot, uint8 family);
     event PortRemoved(address indexed port, uint8 slot);
@@ -25,6 +20,7 @@ interface ISettlementOutbox {
     error NotCommitted(bytes32 messageId);
     error NoFreeSlot();
     error ZeroAddress();
+    error RefundFailed();
 
     /// @notice Commits to a batch and sends it over `port`. The ids are hashed into the tree of docs/wire.md section 3 and must give the header's
     /// root and count, so every batch can be recovered from calldata. For a further port of a message committed before, pass no ids.
@@ -47,13 +43,18 @@ interface ISettlementOutbox {
     /// @notice Cumulative: messages committed, dispatches made. Compared with the logs to prove that none was missed.
     function counters() external view returns (uint128 messages, uint128 dispatches);
 
+    /// @notice Whether an account may dispatch.
     function isDispatcher(address account) external view returns (bool);
 
     /// @notice Slot of an active port plus one; 0 when the port is not active.
     function portSlot(address port) external view returns (uint8);
 
+    /// @notice Owner only. A dispatcher spends its own money on fees and can commit only to what payers have signed.
     function setDispatcher(address account, bool allowed) external;
+    /// @notice Owner only. A port that comes back has its old slot, so it still refuses what it sent before.
     function addPort(address port) external;
+    /// @notice Owner only, at once.
     function removePort(address port) external;
+    /// @notice Chooses dispatchers and ports.
     function owner() external view returns (address);
 }

@@ -24,8 +24,5 @@ interface ISettlementPort {
 
     /// @notice Sends a message; what the protocol does not use goes back to `refund`.
     /// @return bridgeRef the protocol's own id of the message (LayerZero: guid).
-    function send(uint64 targetChain, bytes calldata message, uint128 gasLimit, address refund)
-        external
-        payable
-        returns (bytes32 bridgeRef);
+    function send(uint64 targetChain, bytes calldata message, uint128 gasLimit, address refund) external payable returns (bytes32 bridgeRef);
 }

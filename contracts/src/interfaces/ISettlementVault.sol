@@ -16,9 +16,8 @@ interface ISettlementVault {
     event Credited(address indexed account, address indexed token, uint256 amount);
     event Claimed(address indexed account, address indexed token, uint256 amount);
     /// @notice Tiers: amount <= limit1 needs quorum1 families, <= limit2 quorum2, above quorum3; a quorum of 0 refuses.
-    event TokenListed(
-        address indexed token, uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3
-    );
+    /// Quorums ascend with the limits, and above a refused tier all is refused.
+    event TokenListed(address indexed token, uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3);
     event TokenDelisted(address indexed token);
     /// @notice `payer` = 0 means everybody.
     event Paused(address indexed payer, uint256 until);
@@ -62,10 +61,7 @@ interface ISettlementVault {
     /// @notice Pays min(announced, balance) to the caller, between maturity and the end of the claim window.
     function withdraw(address token) external returns (uint256 amount);
     /// @notice (amount, maturesAt, closesAt) of the pending withdrawal; all 0 when none. Times move while a pause lasts.
-    function withdrawalOf(address payer, address token)
-        external
-        view
-        returns (uint256 amount, uint256 maturesAt, uint256 closesAt);
+    function withdrawalOf(address payer, address token) external view returns (uint256 amount, uint256 maturesAt, uint256 closesAt);
 
     function announceBurn(uint256 nonce) external;
     function burn(uint256 nonce) external;
@@ -83,15 +79,7 @@ interface ISettlementVault {
     function claim(address token, address account) external returns (uint256 amount);
     function creditOf(address account, address token) external view returns (uint256);
 
-    function listToken(
-        address token,
-        uint8 decimals,
-        uint96 limit1,
-        uint96 limit2,
-        uint8 quorum1,
-        uint8 quorum2,
-        uint8 quorum3
-    ) external;
+    function listToken(address token, uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3) external;
     function delistToken(address token) external;
     function tokenConfig(address token)
         external
@@ -99,6 +87,12 @@ interface ISettlementVault {
         returns (bool listed, uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3);
     /// @notice Families a payment of this amount needs; 0 = refused.
     function quorumFor(address token, uint256 amount) external view returns (uint8);
+
+    /// @notice True for ever after the first listing; until then the inbox activates ports without delay.
+    function everListed() external view returns (bool);
+
+    /// @notice Owner only: names the account that may pause.
+    function setGuardian(address guardian) external;
 
     /// @notice Guardian only, at most 72 hours, then a cooldown of 72 hours. Never blocks claims or matured withdrawals.
     function pause(address payer, uint256 duration) external;

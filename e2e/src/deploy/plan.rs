@@ -1,0 +1,122 @@
+//! The file an operator writes: what shall exist on which chain. `config/contracts.example.toml` documents every key.
+
+use alloy::primitives::{Address, aliases::U96};
+use anyhow::{Context, Result, bail};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// Where addresses are kept; relative to the plan's folder.
+    pub state: PathBuf,
+    /// By numeric chain id.
+    pub chains: BTreeMap<String, ChainPlan>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainPlan {
+    pub rpc: String,
+    /// Environment variable that holds the deployer's private key (hex).
+    pub deployer_key_env: String,
+    /// Owner of every contract: meant to be a timelocked multisig.
+    pub admin: Address,
+    /// May pause payers and skip a blocked LayerZero nonce.
+    pub guardian: Address,
+    /// Seconds; see docs/security.md.
+    pub exit_delay: u64,
+    pub claim_window: u64,
+    /// Seconds; more than exit_delay + 72 h.
+    pub port_delay: u64,
+    /// Accounts that may dispatch (the relayer's signers).
+    #[serde(default)]
+    pub dispatchers: Vec<Address>,
+    #[serde(default)]
+    pub tokens: Vec<TokenPlan>,
+    /// By bridge id.
+    #[serde(default)]
+    pub layerzero: BTreeMap<String, LayerZeroPlan>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenPlan {
+    pub address: Address,
+    pub decimals: u8,
+    /// Base units (decimal string) up to which `quorum1` bridge families suffice.
+    #[serde(deserialize_with = "decimal")]
+    pub limit1: U96,
+    /// Base units (decimal string) up to which `quorum2` families suffice; above it `quorum3`, 0 = refused.
+    #[serde(deserialize_with = "decimal")]
+    pub limit2: U96,
+    pub quorum1: u8,
+    pub quorum2: u8,
+    pub quorum3: u8,
+}
+
+/// One LayerZero port of one chain. Ports of the same bridge id on two chains become peers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerZeroPlan {
+    pub eid: u32,
+    pub endpoint: Address,
+    pub send_library: Address,
+    pub receive_library: Address,
+    pub executor: Address,
+    /// Largest message in bytes the executor takes.
+    pub max_message_size: u32,
+    /// Source blocks the verifiers wait; the same on both sides of a lane.
+    pub confirmations: u64,
+    /// Verifiers on this chain that attest for it, sorted ascending: required ones only.
+    pub verifiers: Vec<Address>,
+}
+
+/// TOML integers end at 2^63, below what a token with 18 decimals needs.
+fn decimal<'de, D: Deserializer<'de>>(source: D) -> Result<U96, D::Error> {
+    let text = String::deserialize(source)?;
+    U96::from_str_radix(&text, 10).map_err(|_| Error::custom(format!("{text:?} is not a decimal number below 2^96")))
+}
+
+impl Plan {
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).with_context(|| format!("could not read {}", path.display()))?;
+        let mut plan: Self = toml::from_str(&text).with_context(|| format!("{} is not a plan", path.display()))?;
+        if let (true, Some(folder)) = (plan.state.is_relative(), path.parent()) {
+            plan.state = folder.join(&plan.state);
+        }
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, chain) in &self.chains {
+            let id: u64 = name
+                .parse()
+                .with_context(|| format!("chains.{name}: the name must be the numeric chain id"))?;
+            if id == 0 {
+                bail!("chains.{name}: chain id 0 does not exist");
+            }
+            if chain.port_delay <= chain.exit_delay + 72 * 3600 {
+                bail!(
+                    "chains.{name}.port_delay must be more than exit_delay + 72 h ({} s)",
+                    chain.exit_delay + 72 * 3600
+                );
+            }
+            for (bridge, port) in &chain.layerzero {
+                if port.verifiers.is_empty() || !port.verifiers.is_sorted() {
+                    bail!("chains.{name}.layerzero.{bridge}.verifiers must be sorted ascending and not empty");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn chain_ids(&self) -> impl Iterator<Item = (u64, &ChainPlan)> {
+        self.chains
+            .iter()
+            .filter_map(|(name, chain)| Some((name.parse().ok()?, chain)))
+    }
+}

@@ -1,0 +1,289 @@
+//! What the types cannot say: every problem names its key and what would be right.
+
+use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Secret};
+use crate::settlement::receipt::PinnedKeys;
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// One wrong key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub key: String,
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.reason)
+    }
+}
+
+struct Check(Vec<Problem>);
+
+impl Check {
+    fn that(&mut self, holds: bool, key: impl Into<String>, reason: impl Into<String>) {
+        if !holds {
+            self.0.push(Problem {
+                key: key.into(),
+                reason: reason.into(),
+            });
+        }
+    }
+
+    fn within<T: PartialOrd + fmt::Display>(&mut self, key: &str, value: T, low: T, high: T) {
+        let reason = format!("{value} is outside {low} to {high}");
+        self.that(value >= low && value <= high, key, reason);
+    }
+}
+
+impl Config {
+    /// Everything that is wrong, in the order of the file. Secrets are not fetched.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut check = Check(Vec::new());
+        self.check_service(&mut check);
+        self.check_limits(&mut check);
+        for (name, chain) in &self.chains {
+            check_chain(
+                &mut check,
+                &format!("chains.{name:?}", name = name.as_str()),
+                name.reference(),
+                chain,
+            );
+        }
+        for (id, bridge) in &self.bridges {
+            self.check_bridge(&mut check, id.as_str(), bridge);
+        }
+        self.check_coordinators(&mut check);
+        check.0
+    }
+
+    /// What `serve` needs beyond a valid file.
+    pub fn problems_to_serve(&self) -> Vec<Problem> {
+        let mut check = Check(self.problems());
+        check.that(!self.chains.is_empty(), "chains", "at least one chain is needed");
+        check.that(
+            !self.coordinators.is_empty(),
+            "coordinators",
+            "at least one coordinator is needed",
+        );
+        check.that(
+            self.bridges.values().any(|bridge| bridge.enabled),
+            "bridges",
+            "at least one enabled bridge is needed",
+        );
+        check.0
+    }
+
+    fn check_service(&self, check: &mut Check) {
+        for (key, listen) in [
+            ("api.grpc_listen", self.api.grpc_listen),
+            ("api.rest_listen", self.api.rest_listen),
+        ] {
+            check.that(
+                listen.ip().is_loopback() || self.api.insecure_listen,
+                key,
+                format!(
+                    "{listen} is not loopback and there is no TLS: put a TLS proxy in front, or set api.insecure_listen"
+                ),
+            );
+        }
+        let same = self.api.grpc_listen == self.api.rest_listen && self.api.grpc_listen.port() != 0;
+        check.that(!same, "api.rest_listen", "must differ from api.grpc_listen");
+        if let Secret::Value(url) = &self.store.url {
+            let known = ["sqlite:", "postgres://", "postgresql://"]
+                .iter()
+                .any(|scheme| url.starts_with(scheme));
+            check.that(known, "store.url", "must start with sqlite: or postgres://");
+        }
+        check.within("api.body_bytes_max", self.api.body_bytes_max, 1_024, 64 << 20);
+        check.within("api.requests_max", self.api.requests_max, 1, 100_000);
+        check.within("api.request_timeout_ms", self.api.request_timeout_ms, 100, 600_000);
+        check.within("api.page_size_max", self.api.page_size_max, 1, 10_000);
+        let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
+        check.that(
+            filter.is_ok(),
+            "log.level",
+            "is not a tracing filter such as info or relayer=debug,info",
+        );
+    }
+
+    fn check_limits(&self, check: &mut Check) {
+        check.within("settlement.max_retries", self.settlement.max_retries, 1, 1_000);
+        check.within("settlement.retry_delay", self.settlement.retry_delay, 1, 86_400);
+        check.within("settlement.timeout", self.settlement.timeout, 10, 30 * 86_400);
+        check.within("supervisor.idle_ms", self.supervisor.idle_ms, 10, 60_000);
+        check.within("supervisor.step_rows_max", self.supervisor.step_rows_max, 1, 10_000);
+        check.within(
+            "supervisor.backoff_ms_max",
+            self.supervisor.backoff_ms_max,
+            100,
+            3_600_000,
+        );
+        check.within("supervisor.stop_ms_max", self.supervisor.stop_ms_max, 100, 600_000);
+        check.within("supervisor.lease_ms", self.supervisor.lease_ms, 1_000, 3_600_000);
+        check.within("intake.receipt_bytes_max", self.intake.receipt_bytes_max, 256, 16 << 20);
+        check.within(
+            "intake.receipts_per_settlement_max",
+            self.intake.receipts_per_settlement_max,
+            1,
+            1_024,
+        );
+        check.within("intake.proof_bytes_max", self.intake.proof_bytes_max, 0, 16 << 20);
+        check.within("intake.queue_max", self.intake.queue_max, 1, 1_000_000);
+        check.within("intake.commit_rows_max", self.intake.commit_rows_max, 1, 2_000);
+        check.within("intake.verify_threads", self.intake.verify_threads, 0, 256);
+        check.within("batcher.count_max", self.batcher.count_max, 1, 1_024);
+        check.within("batcher.linger_ms", self.batcher.linger_ms, 0, 86_400_000);
+        check.that(
+            self.intake.deadline_margin > self.batcher.deadline_margin,
+            "intake.deadline_margin",
+            "must exceed batcher.deadline_margin, or accepted settlements would never be batched",
+        );
+        check.within("router.quote_timeout_ms", self.router.quote_timeout_ms, 100, 600_000);
+        check.within(
+            "dispatcher.quote_age_ms_max",
+            self.dispatcher.quote_age_ms_max,
+            1_000,
+            3_600_000,
+        );
+        check.within("dispatcher.failures_max", self.dispatcher.failures_max, 1, 1_000);
+        check.within("router.abandon_after", self.router.abandon_after, 1, 30 * 86_400);
+        check.within(
+            "router.abandon_after_all_stalled",
+            self.router.abandon_after_all_stalled,
+            self.router.abandon_after,
+            30 * 86_400,
+        );
+        check.within("tracker.poll_ms", self.tracker.poll_ms, 10, self.tracker.poll_ms_max);
+        check.within("payout.rescue_after", self.payout.rescue_after, 1, 30 * 86_400);
+        check.within("payout.chunk_bytes_max", self.payout.chunk_bytes_max, 1_024, 131_072);
+        check.within(
+            "payout.chunk_gas_max",
+            self.payout.chunk_gas_max,
+            500_000,
+            1_000_000_000,
+        );
+        check.within("payout.retry_ms", self.payout.retry_ms, 10, self.payout.retry_ms_max);
+        check.within("reconciler.sweep_ms", self.reconciler.sweep_ms, 100, 86_400_000);
+        check.within("tx.poll_ms", self.tx.poll_ms, 10, 600_000);
+        check.within("tx.escalate_after_ms", self.tx.escalate_after_ms, 100, 86_400_000);
+        // Nodes refuse a replacement that raises either fee by less than 10 %.
+        check.within("tx.escalate_percent", self.tx.escalate_percent, 10, 200);
+        check.within("tx.rebroadcast_ms", self.tx.rebroadcast_ms, 100, 86_400_000);
+    }
+
+    fn check_bridge(&self, check: &mut Check, id: &str, bridge: &BridgeConfig) {
+        let key = format!("bridges.{id}");
+        check.that(
+            !bridge.default_fee.0.is_zero(),
+            format!("{key}.default_fee"),
+            "a cap of 0 lets nothing through",
+        );
+        check.within(&format!("{key}.receive_gas"), bridge.receive_gas, 50_000, 5_000_000);
+        let listed: BTreeSet<_> = bridge.supported_chains.iter().collect();
+        for name in &listed {
+            check.that(
+                self.chains.contains_key(*name),
+                format!("{key}.supported_chains"),
+                format!("{name} is not configured under chains"),
+            );
+            check.that(
+                bridge.chains.contains_key(*name),
+                format!("{key}.chains"),
+                format!("{name} is supported but has no table [{key}.chains.\"{name}\"]"),
+            );
+        }
+        for (name, chain) in &bridge.chains {
+            let key = format!("{key}.chains.\"{name}\"");
+            check.that(
+                listed.contains(name),
+                key.clone(),
+                format!("{name} is not in supported_chains"),
+            );
+            check.that(chain.port.is_some(), format!("{key}.port"), "is required");
+            match bridge.protocol {
+                Protocol::Layerzero => {
+                    check.that(chain.eid.is_some(), format!("{key}.eid"), "is required");
+                    check.that(
+                        chain.endpoint_address.is_some(),
+                        format!("{key}.endpoint_address"),
+                        "is required",
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_coordinators(&self, check: &mut Check) {
+        let loopback = self.api.grpc_listen.ip().is_loopback() && self.api.rest_listen.ip().is_loopback();
+        for (id, coordinator) in &self.coordinators {
+            let key = format!("coordinators.{id}");
+            let named =
+                (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            check.that(
+                named,
+                key.clone(),
+                "a coordinator id is 1 to 64 characters of a-z, A-Z, 0-9, '-' and '_'",
+            );
+            check.that(
+                !coordinator.receipt_keys.is_empty(),
+                format!("{key}.receipt_keys"),
+                "at least one is required",
+            );
+            if let Err(error) = PinnedKeys::parse(&coordinator.receipt_keys) {
+                check.that(false, format!("{key}.receipt_keys"), error.to_string());
+            }
+            check.that(
+                coordinator.token.is_some() || loopback,
+                format!("{key}.token"),
+                "is required when the API listens beyond loopback",
+            );
+        }
+    }
+}
+
+fn check_chain(check: &mut Check, key: &str, reference: u64, chain: &ChainConfig) {
+    check.that(
+        chain.chain_id == reference,
+        format!("{key}.chain_id"),
+        format!("is {}, but the name says {reference}", chain.chain_id),
+    );
+    check.that(
+        !chain.rpc.is_empty(),
+        format!("{key}.rpc"),
+        "at least one URL is required",
+    );
+    for url in &chain.rpc {
+        if let Secret::Value(url) = url {
+            let http = url.starts_with("http://") || url.starts_with("https://");
+            check.that(http, format!("{key}.rpc"), "must be http:// or https:// URLs");
+        }
+    }
+    check.that(
+        chain.quorum() <= chain.rpc.len().max(1),
+        format!("{key}.rpc_quorum"),
+        format!("{} of {} endpoints cannot agree", chain.quorum(), chain.rpc.len()),
+    );
+    check.within(&format!("{key}.rpc_timeout_ms"), chain.rpc_timeout_ms, 100, 600_000);
+    check.within(&format!("{key}.poll_ms"), chain.poll_ms, 10, 600_000);
+    check.within(&format!("{key}.log_range_max"), chain.log_range_max, 1, 1_000_000);
+    if let Finality::Depth(depth) = chain.finality {
+        check.within(&format!("{key}.finality.depth"), depth, 0, 100_000);
+    }
+    let contracts = &chain.contracts;
+    check.that(
+        contracts.inbox.is_some() == contracts.vault.is_some(),
+        format!("{key}.contracts"),
+        "inbox and vault belong together",
+    );
+    check.that(
+        contracts.outbox.is_some() || contracts.inbox.is_some(),
+        format!("{key}.contracts"),
+        "a source needs outbox, a target needs inbox and vault",
+    );
+    check.that(
+        chain.fees.per_tx <= chain.fees.per_day,
+        format!("{key}.fees.per_tx"),
+        "must not exceed fees.per_day",
+    );
+}

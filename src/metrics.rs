@@ -1,0 +1,122 @@
+//! Every metric: its name, its kind, its help. Modules record through the constants below; nothing else names a metric.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+/// What kind of number a metric is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MetricKind {
+    Counter,
+    Gauge,
+    /// Upper bounds of the buckets.
+    Histogram(&'static [f64]),
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy)]
+pub struct Metric {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub unit: Unit,
+    pub help: &'static str,
+}
+
+macro_rules! metrics_table {
+    ($($constant:ident = $name:literal, $kind:expr, $unit:expr, $help:literal;)*) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)*
+        /// All of them, in the order of the pipeline.
+        pub const METRICS: &[Metric] = &[$(Metric { name: $name, kind: $kind, unit: $unit, help: $help }),*];
+    };
+}
+
+/// From a fast local call to a time-out, seconds.
+const SECONDS: &[f64] = &[
+    0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
+
+use MetricKind::{Counter, Gauge, Histogram};
+
+metrics_table! {
+    API_REQUESTS_TOTAL = "relayer_api_requests_total", Counter, Unit::Count, "Requests answered, by method and code.";
+    API_REQUEST_SECONDS = "relayer_api_request_seconds", Histogram(SECONDS), Unit::Seconds, "Time to answer a request, by method.";
+    INTAKE_REFUSED_TOTAL = "relayer_intake_refused_total", Counter, Unit::Count, "Submissions refused, by error code.";
+    INTAKE_ACCEPTED_TOTAL = "relayer_intake_accepted_total", Counter, Unit::Count, "Submissions accepted, by whether they were duplicates.";
+    SETTLEMENT_STATE_COUNT = "relayer_settlement_state_count", Gauge, Unit::Count, "Settlements by state.";
+    SETTLEMENT_OLDEST_AGE_SECONDS = "relayer_settlement_oldest_age_seconds", Gauge, Unit::Seconds, "Age of the oldest settlement, by state that has not ended.";
+    LOOP_ALIVE_TIMESTAMP_SECONDS = "relayer_loop_alive_timestamp_seconds", Gauge, Unit::Seconds, "Unix time a loop last finished a step; a loop that stands still is stuck.";
+    LOOP_STEP_SECONDS = "relayer_loop_step_seconds", Histogram(SECONDS), Unit::Seconds, "Duration of a step, by loop.";
+    LOOP_ROWS_TOTAL = "relayer_loop_rows_total", Counter, Unit::Count, "Rows changed, by loop.";
+    LOOP_ERRORS_TOTAL = "relayer_loop_errors_total", Counter, Unit::Count, "Steps that failed as a whole, by loop and error code.";
+    CHAIN_RPC_CALLS_TOTAL = "relayer_chain_rpc_calls_total", Counter, Unit::Count, "RPC calls, by chain and method.";
+    CHAIN_RPC_ERRORS_TOTAL = "relayer_chain_rpc_errors_total", Counter, Unit::Count, "RPC calls that failed or disagreed, by chain and method.";
+    CHAIN_HEAD_NUMBER = "relayer_chain_head_number", Gauge, Unit::Count, "Newest block read, by chain.";
+    CHAIN_FINALIZED_NUMBER = "relayer_chain_finalized_number", Gauge, Unit::Count, "Newest final block read, by chain.";
+    CHAIN_SIGNER_BALANCE_WEI = "relayer_chain_signer_balance_wei", Gauge, Unit::Count, "Native balance of a signer, by chain and signer; approximate above 2^53.";
+    MESSAGE_STATE_COUNT = "relayer_message_state_count", Gauge, Unit::Count, "Messages by state.";
+    DISPATCH_STALLED_COUNT = "relayer_dispatch_stalled_count", Gauge, Unit::Count, "Dispatches overdue against their lane, by bridge.";
+    TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
+    LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
+    LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";
+}
+
+fn builder() -> Result<PrometheusBuilder, BuildError> {
+    METRICS
+        .iter()
+        .try_fold(PrometheusBuilder::new(), |builder, metric| match metric.kind {
+            Histogram(buckets) => builder.set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets),
+            Counter | Gauge => Ok(builder),
+        })
+}
+
+fn describe() {
+    for metric in METRICS {
+        match metric.kind {
+            Counter => describe_counter!(metric.name, metric.unit, metric.help),
+            Gauge => describe_gauge!(metric.name, metric.unit, metric.help),
+            Histogram(_) => describe_histogram!(metric.name, metric.unit, metric.help),
+        }
+    }
+}
+
+/// Makes the process record. Once per process; the handle renders `/metrics`.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = builder()?.install_recorder()?;
+    describe();
+    Ok(handle)
+}
+
+/// A recorder of its own, for tests.
+pub fn recorder() -> Result<PrometheusRecorder, BuildError> {
+    Ok(builder()?.build_recorder())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn names_are_stable() {
+        let names: Vec<_> = METRICS.iter().map(|metric| metric.name).collect();
+        insta::assert_snapshot!(names.join("\n"));
+    }
+
+    #[test]
+    fn histograms_have_buckets_and_help() {
+        let recorder = recorder().unwrap();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            describe();
+            metrics::histogram!(API_REQUEST_SECONDS, "method" => "Get").record(0.02);
+        });
+        let text = handle.render();
+        assert!(
+            text.contains("# HELP relayer_api_request_seconds Time to answer"),
+            "{text}"
+        );
+        assert!(
+            text.contains("relayer_api_request_seconds_bucket{method=\"Get\",le=\"0.025\"} 1"),
+            "{text}"
+        );
+    }
+}

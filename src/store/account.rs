@@ -1,0 +1,161 @@
+//! Ledger accounts. A balance is credits minus debits; both totals only grow, in the transaction that inserts the posting.
+
+use super::codec::{address, int, name, u256, u256_bytes, uint};
+use super::entity::account;
+use super::{Store, StoreError, Txn};
+use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
+use crate::settlement::ChainId;
+use alloy::primitives::{Address, U256};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An account row held for the rest of the transaction.
+#[derive(Debug, Clone)]
+pub(super) struct LockedAccount {
+    pub row: i64,
+    pub version: i64,
+    pub key: AccountKey,
+    pub balance: Balance,
+}
+
+pub(super) type LockedAccounts = BTreeMap<AccountKey, LockedAccount>;
+
+impl Store {
+    /// Totals of an account; zero for one that nothing was posted to yet.
+    pub async fn get_balance(&self, key: AccountKey) -> Result<Balance, StoreError> {
+        let row = account::Entity::find()
+            .filter(account::Column::Kind.eq(key.kind().as_str()))
+            .filter(account::Column::Chain.eq(int("account.chain", key.asset().chain.0)?))
+            .filter(account::Column::Token.eq(key.asset().token.to_vec()))
+            .filter(account::Column::Holder.eq(holder_of(&key).to_vec()))
+            .one(&self.db)
+            .await?;
+        row.map_or(Ok(Balance::default()), |row| Ok(decode(&row)?.balance))
+    }
+
+    /// All accounts of an asset (all there are when none is named), in row order.
+    pub async fn list_accounts(&self, asset: Option<Asset>) -> Result<Vec<(AccountKey, Balance)>, StoreError> {
+        let mut query = account::Entity::find().order_by_asc(account::Column::Id);
+        if let Some(asset) = asset {
+            query = query
+                .filter(account::Column::Chain.eq(int("account.chain", asset.chain.0)?))
+                .filter(account::Column::Token.eq(asset.token.to_vec()));
+        }
+        let rows = query.all(&self.db).await?;
+        rows.iter()
+            .map(|row| decode(row).map(|locked| (locked.key, locked.balance)))
+            .collect()
+    }
+}
+
+impl Txn {
+    /// Locks accounts in row order, making those that do not exist: concurrent writers then queue instead of deadlocking.
+    pub(super) async fn lock_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
+        let mut locked = self.select_accounts(keys).await?;
+        if locked.len() == keys.len() {
+            return Ok(locked);
+        }
+        let mut missing = Vec::new();
+        for key in keys.iter().filter(|key| !locked.contains_key(key)) {
+            missing.push(account::ActiveModel {
+                kind: Set(key.kind().as_str().to_owned()),
+                chain: Set(int("account.chain", key.asset().chain.0)?),
+                token: Set(key.asset().token.to_vec()),
+                holder: Set(holder_of(key).to_vec()),
+                debits: Set(u256_bytes(U256::ZERO)),
+                credits: Set(u256_bytes(U256::ZERO)),
+                version: Set(0),
+                ..Default::default()
+            });
+        }
+        for chunk in missing.chunks(1_000) {
+            account::Entity::insert_many(chunk.to_vec())
+                .on_conflict(OnConflict::new().do_nothing().to_owned())
+                .try_insert()
+                .exec_without_returning(&self.tx)
+                .await?;
+        }
+        locked = self.select_accounts(keys).await?;
+        match keys.iter().find(|key| !locked.contains_key(key)) {
+            None => Ok(locked),
+            Some(key) => Err(StoreError::Missing {
+                what: format!("account {key}"),
+            }),
+        }
+    }
+
+    async fn select_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
+        let mut locked = LockedAccounts::new();
+        let keys_in_order: Vec<&AccountKey> = keys.iter().collect();
+        for chunk in keys_in_order.chunks(500) {
+            let chains: BTreeSet<i64> = chunk
+                .iter()
+                .map(|key| int("account.chain", key.asset().chain.0))
+                .collect::<Result<_, _>>()?;
+            let kinds: BTreeSet<&str> = chunk.iter().map(|key| key.kind().as_str()).collect();
+            let tokens: BTreeSet<Vec<u8>> = chunk.iter().map(|key| key.asset().token.to_vec()).collect();
+            let holders: BTreeSet<Vec<u8>> = chunk.iter().map(|key| holder_of(key).to_vec()).collect();
+            // A superset by columns, narrowed below: tuples in IN lists are not portable.
+            let rows = account::Entity::find()
+                .filter(account::Column::Kind.is_in(kinds))
+                .filter(account::Column::Chain.is_in(chains))
+                .filter(account::Column::Token.is_in(tokens))
+                .filter(account::Column::Holder.is_in(holders))
+                .order_by_asc(account::Column::Id)
+                .lock_exclusive()
+                .all(&self.tx)
+                .await?;
+            for row in &rows {
+                let account = decode(row)?;
+                if keys.contains(&account.key) {
+                    locked.insert(account.key, account);
+                }
+            }
+        }
+        Ok(locked)
+    }
+
+    /// Writes the new totals of one locked account.
+    pub(super) async fn write_account(&self, locked: &LockedAccount) -> Result<(), StoreError> {
+        let written = account::Entity::update_many()
+            .set(account::ActiveModel {
+                debits: Set(u256_bytes(locked.balance.debits)),
+                credits: Set(u256_bytes(locked.balance.credits)),
+                version: Set(locked.version.saturating_add(1)),
+                ..Default::default()
+            })
+            .filter(account::Column::Id.eq(locked.row))
+            .filter(account::Column::Version.eq(locked.version))
+            .exec(&self.tx)
+            .await?;
+        super::txn::expect_one(written.rows_affected, "account")
+    }
+}
+
+/// Zero stands for nobody in particular.
+fn holder_of(key: &AccountKey) -> Address {
+    key.holder().unwrap_or_default()
+}
+
+pub(super) fn decode(row: &account::Model) -> Result<LockedAccount, StoreError> {
+    let kind: AccountKind = name("account.kind", &row.kind)?;
+    let asset = Asset {
+        chain: ChainId(uint("account.chain", row.chain)?),
+        token: address("account.token", &row.token)?,
+    };
+    let holder = address("account.holder", &row.holder)?;
+    let key = AccountKey::new(kind, asset, kind.has_holder().then_some(holder));
+    Ok(LockedAccount {
+        row: row.id,
+        version: row.version,
+        key: key.ok_or_else(|| StoreError::Corrupt {
+            column: "account.holder",
+            reason: format!("{holder} on an account of kind {kind}"),
+        })?,
+        balance: Balance {
+            debits: u256("account.debits", &row.debits)?,
+            credits: u256("account.credits", &row.credits)?,
+        },
+    })
+}

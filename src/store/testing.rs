@@ -1,0 +1,198 @@
+//! What tests of several modules share: a database of their own and settlements to put in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::*;
+use crate::ledger::{AccountKey, Asset, EventRef, Payout, postings};
+use crate::settlement::terms::{Domain, Terms, TermsFields};
+use crate::settlement::{ChainId, SettlementId};
+use alloy::primitives::{Address, B256, U256, keccak256};
+use tempfile::TempDir;
+
+pub const SOURCE: ChainId = ChainId(31_337);
+pub const TARGET: ChainId = ChainId(31_338);
+pub const INBOX: Address = Address::repeat_byte(0x1b);
+pub const OUTBOX: Address = Address::repeat_byte(0x0b);
+pub const TOKEN: Address = Address::repeat_byte(0x70);
+pub const PAYER: Address = Address::repeat_byte(0xaa);
+pub const PAYEE: Address = Address::repeat_byte(0xbb);
+pub const FEE_RECIPIENT: Address = Address::repeat_byte(0xfe);
+pub const DEADLINE: u64 = 2_000_000;
+
+/// A database that goes away with this value.
+#[derive(Debug)]
+pub struct TestStore {
+    pub store: Store,
+    _dir: TempDir,
+}
+
+impl std::ops::Deref for TestStore {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// The one place that knows which database tests run on.
+fn database_url(dir: &TempDir) -> String {
+    format!("sqlite://{}", dir.path().join("relayer.db").display())
+}
+
+pub async fn open() -> TestStore {
+    let dir = TempDir::new().unwrap();
+    let config = StoreConfig {
+        url: database_url(&dir),
+    };
+    let store = Store::open(&config).await.unwrap();
+    store.migrate().await.unwrap();
+    TestStore { store, _dir: dir }
+}
+
+pub const ASSET: Asset = Asset {
+    chain: TARGET,
+    token: TOKEN,
+};
+
+pub fn event(block: u64, log_index: u64) -> EventRef {
+    EventRef {
+        chain: TARGET,
+        block: B256::from(U256::from(block)),
+        log_index,
+    }
+}
+
+/// A deposit as the reconciler posts it, in a block of its own.
+pub async fn deposit(store: &Store, payer: Address, amount: u64, block: u64) {
+    let mut txn = store.begin(1).await.unwrap();
+    let posting = postings::deposit_finalized(ASSET, payer, U256::from(amount), event(block, 0)).unwrap();
+    txn.post(&[posting]).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+pub fn terms(payer: Address, nonce: u64, amount: u64, fee: u64, receipt: B256) -> Terms {
+    Terms::new(TermsFields {
+        job_id: keccak256(format!("job of {receipt}")),
+        receipt_hash: receipt,
+        proof_hash: B256::ZERO,
+        source_chain: SOURCE,
+        payer,
+        payee: PAYEE,
+        token: TOKEN,
+        amount: U256::from(amount),
+        fee: U256::from(fee),
+        nonce: U256::from(nonce),
+        deadline: DEADLINE,
+    })
+    .unwrap()
+}
+
+pub fn receipt_of(tag: u64) -> CoveredReceipt {
+    CoveredReceipt {
+        hash: B256::from(U256::from(tag) | (U256::from(1) << 200)),
+        receipt_id: format!("receipt-{tag}"),
+        job_id: format!("job-{tag}"),
+        provider: "provider".into(),
+        price: Some("4.2".into()),
+    }
+}
+
+/// A settlement over one receipt; `tag` names the receipt and its job.
+pub fn new_settlement(payer: Address, nonce: u64, amount: u64, fee: u64, tag: u64) -> NewSettlement {
+    let receipt = receipt_of(tag);
+    let terms = terms(payer, nonce, amount, fee, receipt.hash);
+    NewSettlement {
+        id: Domain::new(TARGET, INBOX).settlement_id(&terms),
+        coordinator_id: "coordinator".into(),
+        trace_id: format!("trace-{tag}"),
+        target: TARGET,
+        inbox: INBOX,
+        terms,
+        auth: vec![1u8; 65].into(),
+        auth_kind: AuthKind::Ecdsa,
+        revocable: false,
+        group: None,
+        tier: 1,
+        fee_recipient: if fee == 0 { Address::ZERO } else { FEE_RECIPIENT },
+        receipts: vec![receipt],
+        leaving: U256::ZERO,
+    }
+}
+
+pub async fn accept(store: &Store, news: &[NewSettlement]) -> Vec<Accept> {
+    let mut txn = store.begin(10).await.unwrap();
+    let answers = txn.accept_settlements(news).await.unwrap();
+    txn.commit().await.unwrap();
+    answers
+}
+
+pub async fn balance(store: &Store, key: AccountKey) -> u64 {
+    let balance = store.get_balance(key).await.unwrap();
+    assert_eq!(balance.shortfall(), U256::ZERO, "{key} is overdrawn");
+    balance.amount().to()
+}
+
+pub async fn available(store: &Store, payer: Address) -> u64 {
+    balance(store, AccountKey::available(ASSET, payer)).await
+}
+
+pub async fn reserved(store: &Store, payer: Address) -> u64 {
+    balance(store, AccountKey::reserved(ASSET, payer)).await
+}
+
+pub async fn paid(store: &Store, payee: Address) -> u64 {
+    balance(store, AccountKey::payee(ASSET, payee)).await
+}
+
+pub async fn income(store: &Store) -> u64 {
+    balance(store, AccountKey::fees_income(ASSET)).await
+}
+
+pub fn payment(block: u64, log_index: u64) -> Payment {
+    Payment {
+        evidence: Evidence {
+            block_number: block,
+            block_hash: event(block, 0).block,
+            tx: Some(keccak256(block.to_be_bytes())),
+        },
+        payout: Payout::Paid,
+        fee_is_ours: true,
+        event: event(block, log_index),
+    }
+}
+
+pub fn ending(end: crate::settlement::states::SettlementEvent) -> Ending {
+    Ending {
+        event: end,
+        evidence: Evidence {
+            block_number: 9,
+            block_hash: B256::repeat_byte(9),
+            tx: None,
+        },
+        log: None,
+    }
+}
+
+/// Seals accepted settlements into one message.
+pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::SealedMessage {
+    use relayer_adapter_api::{Header, Kind, SealedMessage, tree};
+    let mut txn = store.begin(20).await.unwrap();
+    let words: Vec<B256> = ids.iter().map(|id| id.0).collect();
+    let message = SealedMessage {
+        header: Header {
+            kind: Kind::SettlementBatch,
+            source: SOURCE,
+            target: TARGET,
+            outbox: OUTBOX,
+            inbox: INBOX,
+            sequence: txn.next_sequence(OUTBOX, TARGET, 1).await.unwrap(),
+            root: tree::root(&words).unwrap(),
+            count: ids.len() as u32,
+            fee_recipient: FEE_RECIPIENT,
+        },
+        ids: ids.to_vec(),
+        committed: false,
+    };
+    txn.seal_message(&message, 1, "batcher").await.unwrap();
+    txn.commit().await.unwrap();
+    message
+}

@@ -1,0 +1,182 @@
+//! What `test`, `demo` and `devnet` do, step by step, each timed and announced.
+
+use crate::tools::{answers, built, command, ensure_cargo_tool, require_node, root, run};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Parts of `cargo xtask test`, in the order they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// rustfmt, clippy, cargo-deny, forge fmt.
+    Lints,
+    /// forge build, committed ABIs, forge tests with the gas limits.
+    Contracts,
+    /// Unit and property tests of every crate.
+    Rust,
+    /// Real chains, real protocol contracts, the real binary.
+    E2e,
+    /// The demo, ending with its JSON line.
+    Demo,
+}
+
+/// Announces a step, runs it, says how long it took.
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    eprintln!("==== {name}");
+    let started = Instant::now();
+    work().with_context(|| format!("step failed: {name}"))?;
+    eprintln!("==== {name}: ok, {:.0} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn cargo(args: &[&str]) -> Result<()> {
+    run(command("cargo", args, &root()))
+}
+
+/// `npm ci` when the lock file is newer than what is installed, then `forge build`, which does nothing when nothing changed.
+pub fn build_contracts() -> Result<()> {
+    require_node()?;
+    let folder = root().join("contracts");
+    let stamp = folder.join("node_modules/.package-lock.json");
+    if !is_newer(&stamp, &folder.join("package-lock.json")) {
+        step("npm ci (compiler, chains, protocol packages)", || {
+            run(command(
+                "npm",
+                &["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+                &folder,
+            ))
+        })?;
+    }
+    step("forge build", || {
+        run(command("npm", &["run", "--silent", "build"], &folder))
+    })
+}
+
+fn is_newer(file: &Path, than: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
+    matches!((time(file), time(than)), (Some(file), Some(than)) if file >= than)
+}
+
+fn build_programs() -> Result<()> {
+    step("cargo build", || cargo(&["build", "--workspace", "--bins"]))
+}
+
+/// Builds everything and hands over to a program of the e2e crate; Ctrl-C reaches it directly.
+pub fn run_program(program: &str, args: &[String]) -> Result<()> {
+    build_contracts()?;
+    build_programs()?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(command(built(program), &args, &root()))
+}
+
+/// The whole check. Stops at the first failing step.
+pub fn test(only: &[Part]) -> Result<()> {
+    let wanted = |part: Part| only.is_empty() || only.contains(&part);
+    let started = Instant::now();
+    let contracts = root().join("contracts");
+    build_contracts()?;
+    if wanted(Part::Lints) {
+        step("rustfmt", || cargo(&["fmt", "--all", "--check"]))?;
+        step("clippy", || {
+            cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--locked",
+                "--",
+                "-D",
+                "warnings",
+            ])
+        })?;
+        step("cargo deny", || {
+            ensure_cargo_tool("deny", "0.20.2")?;
+            cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
+        })?;
+        step("forge fmt", || {
+            run(command("npm", &["run", "--silent", "fmt:check"], &contracts))
+        })?;
+    }
+    if wanted(Part::Contracts) {
+        step("committed ABIs", || {
+            run(command("npm", &["run", "--silent", "abi:check"], &contracts))
+        })?;
+        step("forge test", || {
+            run(command("npm", &["run", "--silent", "test"], &contracts))
+        })?;
+    }
+    if wanted(Part::Rust) || wanted(Part::E2e) {
+        step("cargo build, all targets", || {
+            cargo(&["build", "--workspace", "--all-targets", "--locked"])
+        })?;
+        ensure_cargo_tool("nextest", "0.9.143")?;
+    }
+    if wanted(Part::Rust) {
+        note_python();
+        step("Rust tests", || nextest("not (package(relayer-e2e) & kind(test))"))?;
+    }
+    if wanted(Part::E2e) {
+        step("end-to-end tests", || nextest("package(relayer-e2e) & kind(test)"))?;
+    }
+    if wanted(Part::Demo) {
+        step("demo", demo)?;
+    }
+    eprintln!("==== all passed, {:.0} s", started.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn nextest(filter: &str) -> Result<()> {
+    cargo(&[
+        "nextest",
+        "run",
+        "--workspace",
+        "--locked",
+        "--no-fail-fast",
+        "-E",
+        filter,
+    ])
+}
+
+/// The property test against CPython needs an interpreter; its absence must be seen, not guessed.
+fn note_python() {
+    if !answers("python3", &["--version"]) {
+        eprintln!(
+            "     python3 is missing: the property test against CPython's json.dumps is skipped (the vectors still run)"
+        );
+    }
+}
+
+/// Runs the demo as a stranger would and checks its last line.
+fn demo() -> Result<()> {
+    build_programs()?;
+    let mut demo = Command::new(built("demo"));
+    demo.arg("--json")
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit());
+    let output = demo.output().context("could not start the demo")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    print!("{text}");
+    if !output.status.success() {
+        bail!("the demo failed ({})", output.status);
+    }
+    let line = text.lines().last().context("the demo printed nothing")?;
+    let report: serde_json::Value = serde_json::from_str(line).context("the demo's last line is not JSON")?;
+    for field in [
+        "submitted",
+        "settled",
+        "duplicates_refused",
+        "self_executed",
+        "gas_per_settlement",
+        "rpc_calls_per_settlement",
+    ] {
+        if report[field].as_f64().is_none_or(|value| value <= 0.0) {
+            bail!("the demo reports {field} = {}", report[field]);
+        }
+    }
+    if report["drift"].as_u64() != Some(0) {
+        bail!("the demo reports drift {}", report["drift"]);
+    }
+    Ok(())
+}
