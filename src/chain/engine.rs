@@ -97,25 +97,42 @@ impl TxEngine {
         if let Some(cursor) = &cursor {
             processed += self.sweep_broken_finality(now_ms, cursor).await?;
         }
+        let mut failed = None;
         for signer in self.sender.addresses() {
-            // Listed apart: a long wait for finality must not keep new ones from being sent.
-            let limit = limit.max(1) as u64;
-            let waiting = self.store.list_waiting_txs(self.id(), signer, limit).await?;
-            let included = self.store.list_included_txs(self.id(), signer, limit).await?;
-            if waiting.is_empty() && included.is_empty() {
-                continue;
+            match self.mind(now_ms, signer, cursor.as_ref(), limit.max(1) as u64).await {
+                Ok(moved) => processed += moved,
+                // The other signers do not wait for this one.
+                Err(error) => failed = failed.or(Some(error)),
             }
-            let Some(lease) = self.sender.lease(signer).await? else {
-                continue;
-            };
-            processed += self.send_first(now_ms, &waiting).await?;
-            let Some(cursor) = &cursor else {
-                continue;
-            };
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Outcome { processed, more: false }),
+        }
+    }
+
+    async fn mind(
+        &self,
+        now_ms: i64,
+        signer: Address,
+        cursor: Option<&Cursor>,
+        limit: u64,
+    ) -> Result<usize, ChainError> {
+        // Listed apart: a long wait for finality must not keep new ones from being sent.
+        let waiting = self.store.list_waiting_txs(self.id(), signer, limit).await?;
+        let included = self.store.list_included_txs(self.id(), signer, limit).await?;
+        if waiting.is_empty() && included.is_empty() {
+            return Ok(0);
+        }
+        let Some(lease) = self.sender.lease(signer).await? else {
+            return Ok(0);
+        };
+        let mut processed = self.send_first(now_ms, &waiting).await?;
+        if let Some(cursor) = cursor {
             processed += self.settle(now_ms, &included, cursor).await?;
             processed += self.follow(now_ms, &lease, &waiting, cursor).await?;
         }
-        Ok(Outcome { processed, more: false })
+        Ok(processed)
     }
 
     /// Prepared transactions: write that they may have left, then let them leave.

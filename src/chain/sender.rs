@@ -121,6 +121,18 @@ impl Sender {
         Ok(lease)
     }
 
+    /// Gives all leases back: on a clean stop, so that the next process need not wait for them to run out.
+    pub async fn release_leases(&self) -> Result<(), ChainError> {
+        let held: Vec<SignerLease> = std::mem::take(&mut *self.leases())
+            .into_values()
+            .map(|(lease, _)| lease)
+            .collect();
+        for lease in held {
+            self.store.release_signer_lease(&lease).await?;
+        }
+        Ok(())
+    }
+
     async fn check_lease(&self, txn: &Txn, signer: Address, token: LeaseToken) -> Result<(), ChainError> {
         let checked = txn.check_signer_lease(self.chain(), signer, token).await;
         if checked.is_err() {

@@ -13,8 +13,18 @@ use relayer_adapter_api::ChainId;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, EntityTrait, QueryFilter,
+    ColumnTrait, EntityTrait, QueryFilter, UpdateMany,
 };
+
+fn forget_inclusion(update: UpdateMany<tx::Entity>) -> UpdateMany<tx::Entity> {
+    update
+        .col_expr(tx::Column::Succeeded, Expr::value(None::<bool>))
+        .col_expr(tx::Column::IncludedHash, Expr::value(None::<Vec<u8>>))
+        .col_expr(tx::Column::IncludedBlock, Expr::value(None::<i64>))
+        .col_expr(tx::Column::IncludedBlockHash, Expr::value(None::<Vec<u8>>))
+        .col_expr(tx::Column::GasUsed, Expr::value(None::<i64>))
+        .col_expr(tx::Column::GasPrice, Expr::value(None::<Vec<u8>>))
+}
 
 impl Txn {
     pub async fn get_tx(&self, id: TxId) -> Result<TxRow, StoreError> {
@@ -169,14 +179,7 @@ impl Txn {
             }
             TxChange::Finalize => update = update.col_expr(tx::Column::NextAt, Expr::value(self.now_ms)),
             TxChange::Unwind => {
-                update = update
-                    .col_expr(tx::Column::Succeeded, Expr::value(None::<bool>))
-                    .col_expr(tx::Column::IncludedHash, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::IncludedBlock, Expr::value(None::<i64>))
-                    .col_expr(tx::Column::IncludedBlockHash, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::GasUsed, Expr::value(None::<i64>))
-                    .col_expr(tx::Column::GasPrice, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::NextAt, Expr::value(self.now_ms));
+                update = forget_inclusion(update).col_expr(tx::Column::NextAt, Expr::value(self.now_ms))
             }
             TxChange::Replace { by } => detail = Some(serde_json::json!({"by": by}).to_string()),
             // The row keeps its history but no longer holds the nonce; a negative number is unique and never a nonce.
