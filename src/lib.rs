@@ -13,6 +13,8 @@ pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tracker;
 
 pub use relayer_adapter_api as adapter;
