@@ -18,6 +18,8 @@ pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tracker;
 pub mod wiring;
 

@@ -45,7 +45,11 @@ mod tests {
     use TxState as T;
 
     fn check(dispatch: D, tx: T, succeeded: Option<bool>, expected: &[E]) {
-        assert_eq!(follow(dispatch, tx, succeeded), expected, "{dispatch} {tx} {succeeded:?}");
+        assert_eq!(
+            follow(dispatch, tx, succeeded),
+            expected,
+            "{dispatch} {tx} {succeeded:?}"
+        );
     }
 
     #[test]

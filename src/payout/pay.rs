@@ -8,7 +8,7 @@ use super::skip::skip_name;
 use crate::chain::ChainError;
 use crate::settlement::SettlementId;
 use crate::settlement::packed::{Authorization, Member, encode, plan_chunks};
-use crate::settlement::states::{ExecutionEvent, ExecutionState};
+use crate::settlement::states::{ExecutionEvent, ExecutionState, SettlementState};
 use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind, LeafSeen, Message, MessageMember};
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
@@ -340,8 +340,9 @@ impl Board<'_> {
 
 fn facts(member: &MessageMember, in_flight: &[Range<usize>], seen: &BTreeMap<usize, LeafSeen>) -> Facts {
     let seen = seen.get(&member.leaf).copied().unwrap_or_default();
+    let state = member.settlement.state;
     Facts {
-        resolved: member.resolved,
+        resolved: member.resolved || state.is_terminal() || state == SettlementState::Disputed,
         paid_seen: seen.paid,
         in_flight: in_flight.iter().any(|range| range.contains(&member.leaf)),
         deadline: member.settlement.terms.deadline,

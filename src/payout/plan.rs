@@ -20,6 +20,7 @@ pub enum Leaf {
 /// What is known about one leaf.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Ended, or an operator's business.
     pub resolved: bool,
     pub paid_seen: bool,
     pub in_flight: bool,

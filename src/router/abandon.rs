@@ -43,7 +43,11 @@ mod tests {
     };
 
     fn check(now_ms: i64, lane_at_hand: bool, expected: Verdict) {
-        assert_eq!(abandon(now_ms, 0, lane_at_hand, PATIENCE), expected, "at {now_ms}, lane {lane_at_hand}");
+        assert_eq!(
+            abandon(now_ms, 0, lane_at_hand, PATIENCE),
+            expected,
+            "at {now_ms}, lane {lane_at_hand}"
+        );
     }
 
     #[test]

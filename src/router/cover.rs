@@ -96,12 +96,18 @@ mod tests {
 
     #[test]
     fn a_message_on_its_way_needs_nothing() {
-        assert_eq!(need(1, &[going("a", 1)], &lanes(&[("a", 1), ("b", 1)]), 3), Need::Nothing);
+        assert_eq!(
+            need(1, &[going("a", 1)], &lanes(&[("a", 1), ("b", 1)]), 3),
+            Need::Nothing
+        );
     }
 
     #[test]
     fn a_stall_opens_the_lanes_not_used_yet() {
-        assert_eq!(need(1, &[stalled("a", 5)], &lanes(&[("a", 1), ("b", 1)]), 3), one_of(&["b"]));
+        assert_eq!(
+            need(1, &[stalled("a", 5)], &lanes(&[("a", 1), ("b", 1)]), 3),
+            one_of(&["b"])
+        );
     }
 
     #[test]

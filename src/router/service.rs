@@ -9,7 +9,7 @@ use crate::error::Coded;
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, MessageState};
 use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{
-    Claim, Dispatch, DispatchChange, DispatchPatch, LaneKey, Message, NewDispatch, NewEvent, Store, StoreError,
+    Claim, Dispatch, DispatchChange, DispatchPatch, LaneKey, Message, NewDispatch, NewEvent, Store, StoreError, Txn,
 };
 use alloy::primitives::{Address, B256, U256};
 use async_trait::async_trait;
@@ -68,7 +68,9 @@ pub struct Router {
 
 impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Router").field("params", &self.params).finish_non_exhaustive()
+        f.debug_struct("Router")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
     }
 }
 
@@ -188,7 +190,12 @@ impl Router {
         }
     }
 
-    async fn route_or_defer(&self, claim: &Claim<Message>, stalled: &[LaneKey], now_ms: i64) -> Result<(), RouterError> {
+    async fn route_or_defer(
+        &self,
+        claim: &Claim<Message>,
+        stalled: &[LaneKey],
+        now_ms: i64,
+    ) -> Result<(), RouterError> {
         match self.route(claim, stalled, now_ms).await {
             Ok(()) => Ok(()),
             // Somebody else moved the message on; the lease runs out by itself if it is still ours.
@@ -212,15 +219,21 @@ impl Router {
         let on_offer: Vec<(BridgeId, Family)> = lanes.iter().map(|(_, l)| (l.bridge.clone(), l.family)).collect();
         let families = usize::from(message.tier);
         match need(families, &carriages, &on_offer, self.params.dispatches_max) {
-            Need::Nothing => self.release(claim, now_ms, now_ms.saturating_add(self.params.recheck_ms)).await,
+            Need::Nothing => {
+                self.release(claim, now_ms, now_ms.saturating_add(self.params.recheck_ms))
+                    .await
+            }
             Need::OneOf(open) => {
                 let committed = dispatches.iter().any(Dispatch::is_included);
-                let offers = self.offers(message, &lanes, &open, &carriages, stalled, committed).await?;
-                self.plan(claim, offers, now_ms).await
+                let offers = self
+                    .offers(message, &lanes, &open, &carriages, stalled, committed)
+                    .await?;
+                self.plan(claim, offers, &dispatches, now_ms).await
             }
             Need::Exhausted { stalled_since } => {
                 let at_hand = lanes.iter().any(|(_, lane)| !holds_up(lane, stalled));
-                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, now_ms).await
+                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, now_ms)
+                    .await
             }
         }
     }
@@ -250,11 +263,19 @@ impl Router {
         Ok(join_all(offers).await)
     }
 
-    async fn plan(&self, claim: &Claim<Message>, offers: Vec<Offer>, now_ms: i64) -> Result<(), RouterError> {
+    async fn plan(
+        &self,
+        claim: &Claim<Message>,
+        offers: Vec<Offer>,
+        dispatches: &[Dispatch],
+        now_ms: i64,
+    ) -> Result<(), RouterError> {
         let message = &claim.row;
         let Some(choice) = choose(&self.params.policy, &offers) else {
             let decision = json!({ "lanes": offers });
-            return self.wait(claim, now_ms, "no lane quoted within its cap", Some(decision)).await;
+            return self
+                .wait(claim, now_ms, "no lane quoted within its cap", Some(decision))
+                .await;
         };
         let winner = &offers[choice.index];
         let Answer::Quoted { fee, gas_limit, .. } = winner.answer else {
@@ -283,9 +304,13 @@ impl Router {
             "router",
         )
         .await?;
+        // A stalled dispatch that was never sent would only cost a second fee.
+        let unsent = |d: &&Dispatch| d.source_state == DispatchSource::Planned && d.stalled_at.is_some();
+        drop_unsent(&mut txn, dispatches.iter().filter(unsent), "another lane was taken").await?;
         // A higher tier needs another family at once.
         let again = if message.tier > 1 { 0 } else { self.params.recheck_ms };
-        txn.release_message(message.id, claim.token, now_ms.saturating_add(again)).await?;
+        txn.release_message(message.id, claim.token, now_ms.saturating_add(again))
+            .await?;
         txn.commit().await?;
         tracing::info!(message = %message.id, bridge = %winner.bridge, %fee, why = choice.why, "dispatch planned");
         Ok(())
@@ -300,7 +325,9 @@ impl Router {
         now_ms: i64,
     ) -> Result<(), RouterError> {
         let Some(since) = stalled_since else {
-            return self.wait(claim, now_ms, "no lane of a further bridge family", None).await;
+            return self
+                .wait(claim, now_ms, "no lane of a further bridge family", None)
+                .await;
         };
         match abandon(now_ms, since, lane_at_hand, self.params.patience) {
             Verdict::KeepUntil(at) => self.release(claim, now_ms, at).await,
@@ -312,11 +339,8 @@ impl Router {
     async fn abandon(&self, claim: &Claim<Message>, dispatches: &[Dispatch], now_ms: i64) -> Result<(), RouterError> {
         let id = claim.row.id;
         let mut txn = self.store.begin(now_ms).await?;
-        for dispatch in dispatches.iter().filter(|d| d.source_state == DispatchSource::Planned) {
-            let change = DispatchChange::Source(DispatchSourceEvent::Drop);
-            txn.dispatch_apply(dispatch.id, None, change, DispatchPatch::default(), "message abandoned")
-                .await?;
-        }
+        let unsent = dispatches.iter().filter(|d| d.source_state == DispatchSource::Planned);
+        drop_unsent(&mut txn, unsent, "message abandoned").await?;
         let reason = format!("overdue over {} lane(s)", dispatches.len());
         let requeued = txn
             .abandon_message(id, &reason, now_ms, Some(claim.token), "router")
@@ -356,6 +380,15 @@ impl Router {
         txn.commit().await?;
         Ok(())
     }
+}
+
+async fn drop_unsent(txn: &mut Txn, unsent: impl Iterator<Item = &Dispatch>, cause: &str) -> Result<(), StoreError> {
+    for dispatch in unsent {
+        let change = DispatchChange::Source(DispatchSourceEvent::Drop);
+        txn.dispatch_apply(dispatch.id, None, change, DispatchPatch::default(), cause)
+            .await?;
+    }
+    Ok(())
 }
 
 fn carriage(dispatch: &Dispatch, lanes: &[(Arc<dyn BridgeAdapter>, Lane)]) -> Carriage {

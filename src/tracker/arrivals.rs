@@ -60,14 +60,21 @@ impl Tracker {
             // A stranger's message, or one of a database that was lost: the reconciler knows what it paid.
             return self.mark(logs.to_vec(), now_ms).await;
         };
-        let standing = self.store.find_logs(chain, "message_received", id.0, None, false).await?;
+        let standing = self
+            .store
+            .find_logs(chain, "message_received", id.0, None, false)
+            .await?;
         let votes: Vec<Vote> = standing.iter().map(vote).collect();
         let ports = self.ports(&message).await?;
         let block = reached(&votes, &ports, usize::from(message.tier));
-        let cause = logs.last().map_or_else(String::new, |log| format!("log {}", log.reference()));
+        let cause = logs
+            .last()
+            .map_or_else(String::new, |log| format!("log {}", log.reference()));
         let mut txn = self.store.begin(now_ms).await?;
         for dispatch in txn.dispatches_of(id).await? {
-            let Some(port) = self.target_port(&dispatch) else { continue };
+            let Some(port) = self.target_port(&dispatch) else {
+                continue;
+            };
             let brought = votes.iter().any(|vote| vote.port == port);
             move_target(&mut txn, &dispatch, brought, &cause, now_ms).await?;
         }

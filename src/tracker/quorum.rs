@@ -65,7 +65,10 @@ mod tests {
     }
 
     fn ports(changes: &[PortChange]) -> Ports {
-        Ports::new([(port(1), Family(1)), (port(2), Family(1)), (port(3), Family(2))], changes)
+        Ports::new(
+            [(port(1), Family(1)), (port(2), Family(1)), (port(3), Family(2))],
+            changes,
+        )
     }
 
     fn check(votes: &[(u8, u64)], ports: &Ports, families: usize, expected: Option<u64>) {

@@ -44,7 +44,9 @@ pub struct Tracker {
 
 impl std::fmt::Debug for Tracker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tracker").field("params", &self.params).finish_non_exhaustive()
+        f.debug_struct("Tracker")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
     }
 }
 
@@ -110,7 +112,8 @@ impl Tracker {
                 let waiting = matches!(error, TrackerError::NotRead(_) | TrackerError::LogNotRead(_));
                 let note = (!waiting).then(|| Some(error.to_string()));
                 // Not knowing where it is does not stop the clock.
-                self.judged(dispatch, DispatchChange::Note(""), note, false, now_ms).await
+                self.judged(dispatch, DispatchChange::Note(""), note, false, now_ms)
+                    .await
             }
             Ok(look) => Ok(look),
         };
@@ -160,7 +163,8 @@ impl Tracker {
             // What was decoded is worth keeping whatever the target said.
             Err(error) if learned.is_some() => {
                 let note = Some(Some(error.to_string()));
-                self.judged(dispatch, DispatchChange::Note(""), note, false, now_ms).await?
+                self.judged(dispatch, DispatchChange::Note(""), note, false, now_ms)
+                    .await?
             }
             Err(source) => return Err(adapter_error(dispatch, source)),
         };
@@ -267,20 +271,28 @@ impl Tracker {
             .store
             .find_logs(dispatch.source, "message_dispatched", message, Some(port), false)
             .await?;
-        logs.into_iter().next_back().ok_or(TrackerError::LogNotRead(dispatch.source))
+        logs.into_iter()
+            .next_back()
+            .ok_or(TrackerError::LogNotRead(dispatch.source))
     }
 
     /// A chain at the newest block its observer has read.
     async fn view(&self, chain: ChainId) -> Result<Arc<dyn ChainView>, TrackerError> {
         let handle = self.chains.get(&chain).ok_or(TrackerError::UnknownChain(chain))?;
-        let cursor = self.store.get_cursor(chain).await?.ok_or(TrackerError::NotRead(chain))?;
+        let cursor = self
+            .store
+            .get_cursor(chain)
+            .await?
+            .ok_or(TrackerError::NotRead(chain))?;
         Ok(handle.view(cursor.seen))
     }
 }
 
 /// A reorg can put the send into another block under another name; then it is decoded again.
 fn is_of(known: &MessageRef, log: &ChainLog) -> bool {
-    let named = log.detail["bridgeRef"].as_str().and_then(|text| B256::from_str(text).ok());
+    let named = log.detail["bridgeRef"]
+        .as_str()
+        .and_then(|text| B256::from_str(text).ok());
     named.is_none_or(|name| name == known.id)
 }
 

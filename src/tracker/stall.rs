@@ -54,7 +54,11 @@ mod tests {
             included_at: 0,
             finalized_at,
         };
-        assert_eq!(RULE.overdue(now_ms, transit, history), expected, "at {now_ms}, final {finalized_at:?}, {history:?}");
+        assert_eq!(
+            RULE.overdue(now_ms, transit, history),
+            expected,
+            "at {now_ms}, final {finalized_at:?}, {history:?}"
+        );
     }
 
     #[test]
