@@ -77,7 +77,7 @@ abstract contract Fixture is Test {
             amount: amount,
             fee: amount / 100,
             nonce: nonce,
-            deadline: block.timestamp + 1 days
+            deadline: vm.getBlockTimestamp() + 1 days
         });
     }
 

@@ -6,10 +6,10 @@ use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::Sender;
 use crate::chain::{Chain, ChainError};
 use crate::error::Coded;
+use crate::settlement::MessageId;
 use crate::settlement::states::{
     DispatchSourceEvent, DispatchTarget, DispatchTargetEvent, MessageState, SettlementEvent,
 };
-use crate::settlement::MessageId;
 use crate::stage::{Outcome, Stage};
 use crate::store::{
     ChainLog, Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LogStatus, Store,
@@ -50,7 +50,9 @@ pub struct Dispatcher {
 
 impl std::fmt::Debug for Dispatcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Dispatcher").field("params", &self.params).finish_non_exhaustive()
+        f.debug_struct("Dispatcher")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,9 +99,16 @@ impl Dispatcher {
         }
     }
 
-    async fn claim(&self, queue: DispatchQueue, now_ms: i64, limit: usize) -> Result<Vec<Claim<Dispatch>>, DispatcherError> {
+    async fn claim(
+        &self,
+        queue: DispatchQueue,
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Claim<Dispatch>>, DispatcherError> {
         let params = &self.params;
-        let claims = self.store.claim_dispatches(queue, &params.owner, now_ms, limit, params.lease_ms);
+        let claims = self
+            .store
+            .claim_dispatches(queue, &params.owner, now_ms, limit, params.lease_ms);
         Ok(claims.await?)
     }
 
@@ -149,8 +158,14 @@ impl Dispatcher {
         };
         let stalls = patch.stalled_at.is_some();
         let name = if stalls { "stall" } else { "wait" };
-        txn.dispatch_apply(claim.row.id, Some(claim.token), DispatchChange::Note(name), patch, "dispatcher")
-            .await?;
+        txn.dispatch_apply(
+            claim.row.id,
+            Some(claim.token),
+            DispatchChange::Note(name),
+            patch,
+            "dispatcher",
+        )
+        .await?;
         if stalls {
             txn.wake_message(claim.row.message).await?;
         }
@@ -268,12 +283,23 @@ impl Dispatcher {
     }
 
     /// The message went on without it.
-    async fn drop_planned(&self, claim: &Claim<Dispatch>, state: MessageState, now_ms: i64) -> Result<bool, DispatcherError> {
+    async fn drop_planned(
+        &self,
+        claim: &Claim<Dispatch>,
+        state: MessageState,
+        now_ms: i64,
+    ) -> Result<bool, DispatcherError> {
         let mut txn = self.store.begin(now_ms).await?;
         let change = DispatchChange::Source(DispatchSourceEvent::Drop);
         let cause = format!("message is {state}");
-        txn.dispatch_apply(claim.row.id, Some(claim.token), change, DispatchPatch::default(), &cause)
-            .await?;
+        txn.dispatch_apply(
+            claim.row.id,
+            Some(claim.token),
+            change,
+            DispatchPatch::default(),
+            &cause,
+        )
+        .await?;
         txn.commit().await?;
         Ok(true)
     }
@@ -288,8 +314,10 @@ impl Dispatcher {
             tx: Some(None),
             ..DispatchPatch::default()
         };
-        txn.dispatch_apply(claim.row.id, Some(claim.token), prepare, untied, &cause).await?;
-        self.apply(&mut txn, claim, DispatchSourceEvent::Include, &cause, now_ms).await?;
+        txn.dispatch_apply(claim.row.id, Some(claim.token), prepare, untied, &cause)
+            .await?;
+        self.apply(&mut txn, claim, DispatchSourceEvent::Include, &cause, now_ms)
+            .await?;
         txn.commit().await?;
         Ok(true)
     }
@@ -315,7 +343,8 @@ impl Dispatcher {
         let Some(tx) = claim.row.tx else { return Ok(false) };
         let tx = self.store.get_tx(tx).await?;
         let events = follow(claim.row.source_state, tx.state, tx.succeeded);
-        self.apply_all(claim, &events, &format!("tx {} {}", tx.id, tx.state), now_ms).await
+        self.apply_all(claim, &events, &format!("tx {} {}", tx.id, tx.state), now_ms)
+            .await
     }
 
     async fn apply_all(
@@ -331,8 +360,14 @@ impl Dispatcher {
         }
         if events.is_empty() {
             let nothing = DispatchChange::Note("");
-            txn.dispatch_apply(claim.row.id, Some(claim.token), nothing, DispatchPatch::default(), cause)
-                .await?;
+            txn.dispatch_apply(
+                claim.row.id,
+                Some(claim.token),
+                nothing,
+                DispatchPatch::default(),
+                cause,
+            )
+            .await?;
         }
         txn.commit().await?;
         Ok(!events.is_empty())
@@ -375,14 +410,21 @@ impl Dispatcher {
         }
         let stalls = matches!(patch.stalled_at, Some(Some(_)));
         let after = txn
-            .dispatch_apply(claim.row.id, Some(claim.token), DispatchChange::Source(event), patch, cause)
+            .dispatch_apply(
+                claim.row.id,
+                Some(claim.token),
+                DispatchChange::Source(event),
+                patch,
+                cause,
+            )
             .await?;
         match event {
             E::Include => move_open(txn, after.message, SettlementEvent::Dispatch, cause).await?,
             E::Unwind | E::Revert => {
                 if after.target_state == DispatchTarget::Attested {
                     let unwind = DispatchChange::Target(DispatchTargetEvent::Unwind);
-                    txn.dispatch_apply(after.id, None, unwind, DispatchPatch::default(), cause).await?;
+                    txn.dispatch_apply(after.id, None, unwind, DispatchPatch::default(), cause)
+                        .await?;
                 }
                 let others = txn.dispatches_of(after.message).await?;
                 if !others.iter().any(Dispatch::is_included) {
@@ -409,7 +451,12 @@ fn off_chain(patch: &mut DispatchPatch) {
 
 /// Moves the members that have not ended; an abandoned message has none left.
 async fn move_open(txn: &mut Txn, message: MessageId, event: SettlementEvent, cause: &str) -> Result<(), StoreError> {
-    let open: Vec<_> = txn.open_leaves(message).await?.into_iter().map(|leaf| leaf.settlement).collect();
+    let open: Vec<_> = txn
+        .open_leaves(message)
+        .await?
+        .into_iter()
+        .map(|leaf| leaf.settlement)
+        .collect();
     txn.settlements_apply(&open, event, cause).await?;
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use super::error::PayoutError;
 use crate::settlement::packed;
+use crate::settlement::states::MessageState;
 use crate::settlement::terms::{Domain, Terms, TermsError, TermsFields};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::store::{Dispatch, MessageMember, Store};
-use crate::settlement::states::MessageState;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementInbox::executeCall;
@@ -121,7 +121,13 @@ impl Bundle {
         if self.version != VERSION {
             return Err(BundleError::Version(self.version));
         }
-        let expect = |holds: bool, what| if holds { Ok(()) } else { Err(BundleError::Mismatch(what)) };
+        let expect = |holds: bool, what| {
+            if holds {
+                Ok(())
+            } else {
+                Err(BundleError::Mismatch(what))
+            }
+        };
         let header = Header::decode(&self.message)?;
         let terms = self.terms.terms()?;
         let target = ChainId(self.chain_id);

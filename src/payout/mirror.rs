@@ -45,7 +45,11 @@ mod tests {
     use TxState as T;
 
     fn check(execution: X, tx: T, succeeded: Option<bool>, expected: &[E]) {
-        assert_eq!(follow(execution, tx, succeeded), expected, "{execution} {tx} {succeeded:?}");
+        assert_eq!(
+            follow(execution, tx, succeeded),
+            expected,
+            "{execution} {tx} {succeeded:?}"
+        );
     }
 
     #[test]

@@ -8,10 +8,8 @@ use super::skip::skip_name;
 use crate::chain::ChainError;
 use crate::settlement::SettlementId;
 use crate::settlement::packed::{Authorization, Member, encode, plan_chunks};
-use crate::settlement::states::{ExecutionEvent, ExecutionState};
-use crate::store::{
-    Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind, LeafSeen, Message, MessageMember,
-};
+use crate::settlement::states::{ExecutionEvent, ExecutionState, SettlementState};
+use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind, LeafSeen, Message, MessageMember};
 use alloy::primitives::{Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementInbox::{executeCall, executeOneCall};
@@ -74,7 +72,10 @@ impl Payout {
         let worked = self.work(&board, &mut round, now_ms).await;
         self.probe(&board, &mut round).await;
         for (leaf, seen) in &seen {
-            let untold = board.members.get(*leaf).is_some_and(|m| m.settlement.skip_reason.is_none());
+            let untold = board
+                .members
+                .get(*leaf)
+                .is_some_and(|m| m.settlement.skip_reason.is_none());
             if let (false, true, Some(name)) = (seen.paid, untold, seen.skipped.and_then(skip_name)) {
                 round.reasons.entry(*leaf).or_insert_with(|| name.to_owned());
             }
@@ -175,7 +176,11 @@ impl Payout {
     /// What `execute` would pay at the newest block read. Anyone may call it, so nobody in particular does.
     async fn simulate(&self, board: &Board<'_>, packed: &[u8]) -> Result<Simulated, PayoutError> {
         let data = execute_data(packed);
-        match board.view.call(None, board.message.header.inbox, data, U256::ZERO).await {
+        match board
+            .view
+            .call(None, board.message.header.inbox, data, U256::ZERO)
+            .await
+        {
             Ok(answer) => match executeCall::abi_decode_returns(&answer) {
                 Ok(paid) => Ok(Simulated::Paid(usize::try_from(paid).unwrap_or(usize::MAX))),
                 Err(error) => Ok(Simulated::Reverted(format!("undecodable answer: {error}"))),
@@ -221,7 +226,9 @@ impl Payout {
         };
         let mut txn = self.store.begin(now_ms).await?;
         txn.expect_message_lease(message.id, board.token).await?;
-        let id = txn.execution_insert(message.id, target, range.clone(), "payout").await?;
+        let id = txn
+            .execution_insert(message.id, target, range.clone(), "payout")
+            .await?;
         let intent = Intent::new(IntentKind::Execution, id.to_string());
         let tx = sender.prepare(&mut txn, &planned, intent).await?;
         let patch = ExecutionPatch {
@@ -240,7 +247,10 @@ impl Payout {
         let mut probes = 0_usize;
         for leaf in round.left.clone() {
             let known = round.reasons.contains_key(&leaf);
-            let stored = board.members.get(leaf).is_some_and(|m| m.settlement.skip_reason.is_some());
+            let stored = board
+                .members
+                .get(leaf)
+                .is_some_and(|m| m.settlement.skip_reason.is_some());
             // A reason that is stored is asked for again only while it is the single one: it may have changed.
             if known || (stored && round.left.len() > 1) || probes >= self.params.probes_max {
                 continue;
@@ -282,7 +292,9 @@ impl Payout {
     async fn note_reasons(&self, board: &Board<'_>, round: &Round, now_ms: i64) -> Result<(), PayoutError> {
         let mut by_reason: BTreeMap<&str, Vec<SettlementId>> = BTreeMap::new();
         for (leaf, reason) in &round.reasons {
-            let Some(member) = board.members.get(*leaf) else { continue };
+            let Some(member) = board.members.get(*leaf) else {
+                continue;
+            };
             let standing = board.leaves.get(*leaf);
             let news = member.settlement.skip_reason.as_deref() != Some(reason.as_str());
             if news && standing != Some(&Leaf::Done) {
@@ -328,8 +340,9 @@ impl Board<'_> {
 
 fn facts(member: &MessageMember, in_flight: &[Range<usize>], seen: &BTreeMap<usize, LeafSeen>) -> Facts {
     let seen = seen.get(&member.leaf).copied().unwrap_or_default();
+    let state = member.settlement.state;
     Facts {
-        resolved: member.resolved,
+        resolved: member.resolved || state.is_terminal() || state == SettlementState::Disputed,
         paid_seen: seen.paid,
         in_flight: in_flight.iter().any(|range| range.contains(&member.leaf)),
         deadline: member.settlement.terms.deadline,

@@ -3,9 +3,7 @@
 use super::error::PayoutError;
 use super::service::Payout;
 use crate::error::Coded;
-use crate::store::{
-    Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, StoreError,
-};
+use crate::store::{Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, StoreError};
 use relayer_adapter_api::MessageRef;
 
 impl Payout {
@@ -26,7 +24,9 @@ impl Payout {
             .await?;
         let mut helped = 0_usize;
         for claim in &claims {
-            let Some(reference) = claim.row.message_ref() else { continue };
+            let Some(reference) = claim.row.message_ref() else {
+                continue;
+            };
             match self.rescue(claim, &reference, now_ms).await {
                 Ok(calls) => helped = helped.saturating_add(usize::from(calls > 0)),
                 Err(PayoutError::Store(StoreError::Conflict { what })) => {
@@ -43,17 +43,16 @@ impl Payout {
     }
 
     /// Sends as many of the adapter's calls, in order, as the target would take now. Returns how many.
-    async fn rescue(
-        &self,
-        claim: &Claim<Dispatch>,
-        reference: &MessageRef,
-        now_ms: i64,
-    ) -> Result<usize, PayoutError> {
+    async fn rescue(&self, claim: &Claim<Dispatch>, reference: &MessageRef, now_ms: i64) -> Result<usize, PayoutError> {
         let dispatch = &claim.row;
         let adapter = self.adapters.iter().find(|adapter| adapter.id() == dispatch.bridge);
         let adapter = adapter.ok_or_else(|| PayoutError::UnknownBridge(dispatch.bridge.clone()))?;
-        let source = self.chain(dispatch.source)?.view(self.cursor(dispatch.source).await?.seen);
-        let target = self.chain(dispatch.target)?.view(self.cursor(dispatch.target).await?.seen);
+        let source = self
+            .chain(dispatch.source)?
+            .view(self.cursor(dispatch.source).await?.seen);
+        let target = self
+            .chain(dispatch.target)?
+            .view(self.cursor(dispatch.target).await?.seen);
         let calls = adapter
             .advance(source.as_ref(), target.as_ref(), reference)
             .await
@@ -100,8 +99,14 @@ impl Payout {
             ..DispatchPatch::default()
         };
         let name = if sent > 0 { "rescue" } else { "" };
-        txn.dispatch_apply(dispatch.id, Some(claim.token), DispatchChange::Note(name), patch, "payout")
-            .await?;
+        txn.dispatch_apply(
+            dispatch.id,
+            Some(claim.token),
+            DispatchChange::Note(name),
+            patch,
+            "payout",
+        )
+        .await?;
         txn.commit().await?;
         Ok(sent)
     }
@@ -113,8 +118,14 @@ impl Payout {
             rescued_at: Some(now_ms),
             ..DispatchPatch::default()
         };
-        txn.dispatch_apply(claim.row.id, Some(claim.token), DispatchChange::Note(""), patch, "payout")
-            .await?;
+        txn.dispatch_apply(
+            claim.row.id,
+            Some(claim.token),
+            DispatchChange::Note(""),
+            patch,
+            "payout",
+        )
+        .await?;
         txn.commit().await?;
         Ok(())
     }

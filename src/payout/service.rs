@@ -63,7 +63,9 @@ pub struct Payout {
 
 impl std::fmt::Debug for Payout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Payout").field("params", &self.params).finish_non_exhaustive()
+        f.debug_struct("Payout")
+            .field("params", &self.params)
+            .finish_non_exhaustive()
     }
 }
 
