@@ -41,7 +41,18 @@ const OWN: &[ErrorCode] = &[PANIC];
 
 /// The codes of all modules, sorted. docs/errors.md is generated from it.
 pub fn registry() -> Vec<ErrorCode> {
-    let modules: &[&[ErrorCode]] = &[OWN, crate::api::error::CODES, crate::cli::CODES, crate::config::CODES];
+    let modules: &[&[ErrorCode]] = &[
+        OWN,
+        crate::api::error::CODES,
+        crate::chain::CODES,
+        crate::cli::CODES,
+        crate::config::CODES,
+        crate::dispatcher::CODES,
+        crate::router::CODES,
+        crate::sampler::CODES,
+        crate::tracker::CODES,
+        crate::wiring::CODES,
+    ];
     let mut codes: Vec<ErrorCode> = modules.iter().flat_map(|codes| codes.iter().copied()).collect();
     codes.sort_by_key(|code| code.code);
     codes

@@ -39,14 +39,6 @@ pub fn retry_at(now_ms: i64, since_ms: i64, min_ms: i64, max_ms: i64) -> i64 {
     now_ms.saturating_add((age / 8).clamp(min_ms, max_ms.max(min_ms)))
 }
 
-/// Wait after `failures` in a row: doubled each time, within bounds.
-pub fn backoff_ms(failures: u32, min_ms: i64, max_ms: i64) -> i64 {
-    let doubled = 1_i64
-        .checked_shl(failures.saturating_sub(1).min(40))
-        .unwrap_or(i64::MAX);
-    min_ms.saturating_mul(doubled).clamp(min_ms, max_ms.max(min_ms))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,12 +49,5 @@ mod tests {
         assert_eq!(retry_at(80_000, 0, 1_000, 60_000), 90_000);
         assert_eq!(retry_at(80_000_000, 0, 1_000, 60_000), 80_060_000);
         assert_eq!(retry_at(0, 9_000, 1_000, 60_000), 1_000);
-    }
-
-    #[test]
-    fn failures_double_the_wait_within_bounds() {
-        for (failures, expected) in [(0, 100), (1, 100), (2, 200), (4, 800), (5, 1_000), (4_000_000, 1_000)] {
-            assert_eq!(backoff_ms(failures, 100, 1_000), expected, "{failures}");
-        }
     }
 }

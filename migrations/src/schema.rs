@@ -322,6 +322,9 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX chain_log_subject ON chain_log (chain, kind, key, key2)",
     "CREATE INDEX chain_log_block ON chain_log (chain, block_number)",
+    "CREATE INDEX chain_log_tx ON chain_log (chain, tx_hash)",
+    // Which nonces of a payer are used: SettlementPaid is keyed by settlement, its amount column holds the nonce.
+    "CREATE INDEX chain_log_paid_nonce ON chain_log (chain, key2, amount) WHERE kind = 'settlement_paid'",
     "CREATE INDEX chain_log_unapplied_seen ON chain_log (chain, id) WHERE NOT applied_seen",
     "CREATE INDEX chain_log_unapplied_final ON chain_log (chain, id) WHERE status = 'final' AND NOT applied_final",
     // A difference found between ledger, source and target.

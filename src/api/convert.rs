@@ -3,7 +3,7 @@
 use crate::router::{Answer, Offer};
 use crate::settlement::packed::{self, Authorization, Member};
 use crate::settlement::terms::Terms;
-use crate::store::{CoveredReceipt, Dispatch, Execution, Message, Settlement, StoredEvent};
+use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Message, Settlement};
 use alloy::hex::encode_prefixed;
 use alloy::primitives::{B256, U256};
 use alloy::sol_types::SolCall;
@@ -76,7 +76,7 @@ fn receipt(receipt: &CoveredReceipt) -> v1::Receipt {
     }
 }
 
-pub fn event(event: StoredEvent) -> v1::Event {
+pub fn event(event: Event) -> v1::Event {
     v1::Event {
         seq: stamp(event.seq),
         at_ms: stamp(event.at_ms),

@@ -160,8 +160,10 @@ fn inbox(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
 }
 
 fn vault(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
-    if let Some(decoded) = vault_funds(topic, log)? {
-        return Ok(Some(decoded));
+    for part in [vault_funds, vault_admin] {
+        if let Some(decoded) = part(topic, log)? {
+            return Ok(Some(decoded));
+        }
     }
     let zero = (B256::ZERO, U256::ZERO);
     Ok(Some(match topic {
@@ -196,6 +198,13 @@ fn vault(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
             let detail = json!({"payer": e.payer, "signer": e.signer});
             decoded("signer_removed", word(e.payer), word(e.signer), zero.1, detail)
         }
+        _ => return Ok(None),
+    }))
+}
+
+fn vault_admin(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
+    let zero = (B256::ZERO, U256::ZERO);
+    Ok(Some(match topic {
         Vault::TokenListed::SIGNATURE_HASH => {
             let e: Vault::TokenListed = event(log)?;
             let detail = json!({

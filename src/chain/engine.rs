@@ -18,6 +18,8 @@ use relayer_adapter_api::{BlockRef, ChainId, TxReceipt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// How long a transaction is left alone after its chain could not be asked about it.
+const REST_MS: i64 = 2_000;
 /// What an attempt's error column says when the endpoints want more money.
 const UNDERPRICED: &str = "underpriced";
 /// …and when we do not want to pay more.
@@ -40,6 +42,8 @@ struct Memory {
     swept: Option<BlockRef>,
     /// Block at which receipts of a transaction were last looked for in vain.
     missed: BTreeMap<TxId, B256>,
+    /// When a transaction that failed to be looked after is looked at again.
+    resting: BTreeMap<TxId, i64>,
 }
 
 impl std::fmt::Debug for TxEngine {
@@ -93,22 +97,42 @@ impl TxEngine {
         if let Some(cursor) = &cursor {
             processed += self.sweep_broken_finality(now_ms, cursor).await?;
         }
+        let mut failed = None;
         for signer in self.sender.addresses() {
-            let rows = self.store.list_open_txs(self.id(), signer, limit.max(1) as u64).await?;
-            if rows.is_empty() {
-                continue;
+            match self.mind(now_ms, signer, cursor.as_ref(), limit.max(1) as u64).await {
+                Ok(moved) => processed += moved,
+                // The other signers do not wait for this one.
+                Err(error) => failed = failed.or(Some(error)),
             }
-            let Some(lease) = self.sender.lease(signer).await? else {
-                continue;
-            };
-            processed += self.send_first(now_ms, &rows).await?;
-            let Some(cursor) = &cursor else {
-                continue;
-            };
-            processed += self.settle(now_ms, &rows, cursor).await?;
-            processed += self.follow(now_ms, &lease, &rows, cursor).await?;
         }
-        Ok(Outcome { processed, more: false })
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(Outcome { processed, more: false }),
+        }
+    }
+
+    async fn mind(
+        &self,
+        now_ms: i64,
+        signer: Address,
+        cursor: Option<&Cursor>,
+        limit: u64,
+    ) -> Result<usize, ChainError> {
+        // Listed apart: a long wait for finality must not keep new ones from being sent.
+        let waiting = self.store.list_waiting_txs(self.id(), signer, limit).await?;
+        let included = self.store.list_included_txs(self.id(), signer, limit).await?;
+        if waiting.is_empty() && included.is_empty() {
+            return Ok(0);
+        }
+        let Some(lease) = self.sender.lease(signer).await? else {
+            return Ok(0);
+        };
+        let mut processed = self.send_first(now_ms, &waiting).await?;
+        if let Some(cursor) = cursor {
+            processed += self.settle(now_ms, &included, cursor).await?;
+            processed += self.follow(now_ms, &lease, &waiting, cursor).await?;
+        }
+        Ok(processed)
     }
 
     /// Prepared transactions: write that they may have left, then let them leave.
@@ -273,8 +297,18 @@ impl TxEngine {
             return Ok(0);
         }
         let count = self.count_at(lease.signer, cursor.seen).await?;
-        let mut moved = self.fill_gaps(now_ms, lease, count, &waiting).await?;
+        let mut moved = match self.fill_gaps(now_ms, lease, count, &waiting).await {
+            Ok(filled) => filled,
+            Err(error) if is_passing(&error) => {
+                tracing::warn!(chain = self.id().0, signer = %lease.signer, %error, "nonce gap not filled");
+                0
+            }
+            Err(error) => return Err(error),
+        };
         for (row, nonce) in waiting {
+            if self.memory().resting.get(&row.id).is_some_and(|until| now_ms < *until) {
+                continue;
+            }
             let done = if nonce < count {
                 self.locate(now_ms, row, nonce, cursor).await
             } else if row.next_at <= now_ms {
@@ -287,9 +321,12 @@ impl TxEngine {
                 Ok(false) => {}
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(chain = self.id().0, tx = row.id.0, %error, "transaction waits");
+                    self.memory().resting.insert(row.id, now_ms.saturating_add(REST_MS));
+                    continue;
                 }
                 Err(error) => return Err(error),
             }
+            self.memory().resting.remove(&row.id);
         }
         Ok(moved)
     }
@@ -384,10 +421,17 @@ impl TxEngine {
             }
             Nudge::Replace(fees) => {
                 let mut txn = self.store.begin(now_ms).await?;
-                let new = self
+                let new = match self
                     .sender
                     .replace(&mut txn, lease, row, nonce, &dearest(&attempts), &fees)
-                    .await?;
+                    .await
+                {
+                    Err(ChainError::DayCap { .. }) => {
+                        drop(txn);
+                        return self.capped(now_ms, row, last).await;
+                    }
+                    other => other?,
+                };
                 txn.record(NewEvent {
                     aggregate: "tx",
                     aggregate_id: row.id.to_string(),
@@ -449,7 +493,9 @@ impl TxEngine {
         }
         let fees = self.sender.noop_fees().await?;
         let mut txn = self.store.begin(now_ms).await?;
-        for nonce in &missing {
+        // Below the base are nonces of an earlier life of the key: not ours to fill.
+        let base = txn.nonce_base(self.id(), lease.signer).await?;
+        for nonce in missing.iter().filter(|nonce| **nonce >= base) {
             let id: TxId = self.sender.prepare_noop(&mut txn, lease, *nonce, fees).await?;
             tracing::warn!(chain = self.id().0, signer = %lease.signer, nonce, tx = id.0, "filling a nonce gap");
         }

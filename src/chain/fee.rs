@@ -123,7 +123,8 @@ pub fn nudge(
         return Nudge::Rebroadcast;
     };
     let overdue = now_ms.saturating_sub(last.created_at) >= policy.escalate_after_ms;
-    if !underpriced && !(first_in_line && overdue) {
+    let pay_more = underpriced || (first_in_line && overdue);
+    if !pay_more {
         return Nudge::Rebroadcast;
     }
     let dearest = tried.iter().fold(last.fees, |dearest, tried| TxFees {
@@ -160,6 +161,7 @@ pub fn gwei_up(wei: U256) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
 
     const GWEI: u128 = 1_000_000_000;

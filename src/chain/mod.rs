@@ -11,6 +11,7 @@ pub mod endpoint;
 pub mod engine;
 mod error;
 pub mod fee;
+pub mod model;
 pub mod node_text;
 pub mod nonce;
 pub mod observer;
@@ -19,6 +20,8 @@ pub mod retry;
 pub mod rpc;
 pub mod sender;
 pub mod signer;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use decode::Contracts;

@@ -122,11 +122,12 @@ impl Observer {
         }))
     }
 
-    /// Final blocks `from ..= to` in one range. Blocks with logs, and the last one, get their hashes stored.
+    /// Final blocks `from ..= to` in one range. Blocks with logs get their hashes stored, and both ends: should finality break, there
+    /// is something to go back to.
     async fn read_range(&self, from: u64, to: u64) -> Result<Batch, ChainError> {
         let end = self.must_read_block(to).await?;
         let mut batch = Batch::default();
-        let mut blocks = BTreeMap::from([(to, end)]);
+        let mut blocks = BTreeMap::from([(from, self.must_read_block(from).await?), (to, end)]);
         if !self.contracts.addresses().is_empty() {
             let view = self.chain.view(end.block);
             for log in view.logs(&self.filter(Some(from))).await.attempted("reading logs")? {

@@ -9,8 +9,9 @@ use crate::clock::Clock;
 use crate::store::{Intent, IntentKind, LeaseToken, NewAttempt, NewEvent, NewTx, SignerLease, Store, TxId, TxRow, Txn};
 use alloy::primitives::{Address, Bytes, U256};
 use relayer_adapter_api::{Call, ChainId, GasRule};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Who sends, and for how much.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Sender {
     next: AtomicUsize,
     /// Sending is paused for want of funds; kept to alert once, not every second.
     short: AtomicBool,
+    /// Leases and when, by the scheduling clock, they were renewed last.
+    leases: Mutex<BTreeMap<Address, (SignerLease, i64)>>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -76,6 +79,7 @@ impl Sender {
             clock,
             next: AtomicUsize::new(0),
             short: AtomicBool::new(false),
+            leases: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -91,13 +95,50 @@ impl Sender {
         &self.params.fees
     }
 
-    /// Takes or renews the lease of one signer; None while another worker holds it.
+    fn leases(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, (SignerLease, i64)>> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes or renews the lease of one signer; None while another worker holds it. Renewed when a third of it has passed; a lease
+    /// that was lost before is found out by the check of its token in every write.
     pub async fn lease(&self, signer: Address) -> Result<Option<SignerLease>, ChainError> {
+        let now = self.clock.now_ms();
         let SenderParams { owner, lease_ms, .. } = &self.params;
-        Ok(self
+        let held = self.leases().get(&signer).copied();
+        if let Some((lease, at)) = held
+            && (0..lease_ms / 3).contains(&now.saturating_sub(at))
+        {
+            return Ok(Some(lease));
+        }
+        let lease = self
             .store
             .acquire_signer_lease(self.chain(), signer, owner, *lease_ms)
-            .await?)
+            .await?;
+        match lease {
+            Some(lease) => self.leases().insert(signer, (lease, now)),
+            None => self.leases().remove(&signer),
+        };
+        Ok(lease)
+    }
+
+    /// Gives all leases back: on a clean stop, so that the next process need not wait for them to run out.
+    pub async fn release_leases(&self) -> Result<(), ChainError> {
+        let held: Vec<SignerLease> = std::mem::take(&mut *self.leases())
+            .into_values()
+            .map(|(lease, _)| lease)
+            .collect();
+        for lease in held {
+            self.store.release_signer_lease(&lease).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_lease(&self, txn: &Txn, signer: Address, token: LeaseToken) -> Result<(), ChainError> {
+        let checked = txn.check_signer_lease(self.chain(), signer, token).await;
+        if checked.is_err() {
+            self.leases().remove(&signer);
+        }
+        Ok(checked?)
     }
 
     async fn any_lease(&self) -> Result<SignerLease, ChainError> {
@@ -235,7 +276,7 @@ impl Sender {
     /// Nothing has left the machine when this returns; the engine sends what is committed.
     pub async fn prepare(&self, txn: &mut Txn, planned: &PlannedTx, intent: Intent) -> Result<TxId, ChainError> {
         let chain = self.chain();
-        txn.check_signer_lease(chain, planned.signer, planned.token).await?;
+        self.check_lease(txn, planned.signer, planned.token).await?;
         if let Some(bound) = txn.find_live_tx(&intent).await? {
             return Err(ChainError::IntentBound { intent, tx: bound.id });
         }
@@ -272,7 +313,7 @@ impl Sender {
         nonce: u64,
         fees: TxFees,
     ) -> Result<TxId, ChainError> {
-        txn.check_signer_lease(lease.chain, lease.signer, lease.token).await?;
+        self.check_lease(txn, lease.signer, lease.token).await?;
         let planned = PlannedTx {
             call: Call {
                 chain: lease.chain,
@@ -339,7 +380,7 @@ impl Sender {
         dearest: &TxFees,
         fees: &TxFees,
     ) -> Result<NewAttempt, ChainError> {
-        txn.check_signer_lease(lease.chain, lease.signer, lease.token).await?;
+        self.check_lease(txn, lease.signer, lease.token).await?;
         let unsigned = Unsigned {
             chain: row.chain,
             nonce,
@@ -365,6 +406,8 @@ impl Sender {
         let first = txn.reserve_counter(&name, amount).await?;
         let total = u64::try_from(first.saturating_sub(1).saturating_add(amount)).unwrap_or(u64::MAX);
         if total > cap {
+            // The caller may commit what else it has to say.
+            txn.reserve_counter(&name, -amount).await?;
             return Err(ChainError::DayCap {
                 chain: self.chain(),
                 needed: total,

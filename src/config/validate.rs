@@ -146,7 +146,16 @@ impl Config {
             1_000,
             3_600_000,
         );
-        check.within("tracker.poll_ms", self.tracker.poll_ms, 10, 3_600_000);
+        check.within("dispatcher.failures_max", self.dispatcher.failures_max, 1, 1_000);
+        check.within("router.abandon_after", self.router.abandon_after, 1, 30 * 86_400);
+        check.within(
+            "router.abandon_after_all_stalled",
+            self.router.abandon_after_all_stalled,
+            self.router.abandon_after,
+            30 * 86_400,
+        );
+        check.within("tracker.poll_ms", self.tracker.poll_ms, 10, self.tracker.poll_ms_max);
+        check.within("payout.rescue_after", self.payout.rescue_after, 1, 30 * 86_400);
         check.within("payout.chunk_bytes_max", self.payout.chunk_bytes_max, 1_024, 131_072);
         check.within(
             "payout.chunk_gas_max",
@@ -161,7 +170,6 @@ impl Config {
         // Nodes refuse a replacement that raises either fee by less than 10 %.
         check.within("tx.escalate_percent", self.tx.escalate_percent, 10, 200);
         check.within("tx.rebroadcast_ms", self.tx.rebroadcast_ms, 100, 86_400_000);
-        check.within("tx.in_flight_max", self.tx.in_flight_max, 1, 1_000);
     }
 
     fn check_bridge(&self, check: &mut Check, id: &str, bridge: &BridgeConfig) {

@@ -2,6 +2,7 @@
 
 use super::error::DispatcherError;
 use super::mirror::follow;
+use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::Sender;
 use crate::chain::{Chain, ChainError};
 use crate::error::Coded;
@@ -9,7 +10,7 @@ use crate::settlement::MessageId;
 use crate::settlement::states::{
     DispatchSourceEvent, DispatchTarget, DispatchTargetEvent, MessageState, SettlementEvent,
 };
-use crate::stage::{Outcome, Stage, backoff_ms};
+use crate::stage::{Outcome, Stage};
 use crate::store::{
     ChainLog, Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LogStatus, Store,
     StoreError, Txn,
@@ -32,9 +33,8 @@ pub struct DispatcherParams {
     /// A quote older than this is renewed before the send.
     pub quote_age_max_ms: i64,
     pub quote_timeout: Duration,
-    /// Bounds of the wait after a failure; it doubles with each.
-    pub retry_min_ms: i64,
-    pub retry_max_ms: i64,
+    /// Waits after failures in a row.
+    pub retry: RetryPolicy,
     /// Failures in a row after which the router may take another lane.
     pub failures_max: u32,
 }
@@ -173,7 +173,8 @@ impl Dispatcher {
     }
 
     fn next_try(&self, attempts: u32, now_ms: i64) -> i64 {
-        now_ms.saturating_add(backoff_ms(attempts, self.params.retry_min_ms, self.params.retry_max_ms))
+        let delay = i64::try_from(self.params.retry.delay(attempts).as_millis()).unwrap_or(i64::MAX);
+        now_ms.saturating_add(delay)
     }
 
     fn stalled(&self, dispatch: &Dispatch, lane_failed: bool, attempts: u32, now_ms: i64) -> Option<Option<i64>> {

@@ -37,7 +37,11 @@ mod tests {
     use super::*;
 
     fn check(leaves: usize, payable: usize, simulated: Simulated, expected: Verdict) {
-        assert_eq!(judge(leaves, payable, simulated.clone()), expected, "{leaves} {payable} {simulated:?}");
+        assert_eq!(
+            judge(leaves, payable, simulated.clone()),
+            expected,
+            "{leaves} {payable} {simulated:?}"
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub enum Leaf {
 /// What is known about one leaf.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
+    /// Ended, or an operator's business.
     pub resolved: bool,
     pub paid_seen: bool,
     pub in_flight: bool,
@@ -150,8 +151,24 @@ mod tests {
         check(base, 100, Leaf::Fresh);
         check(base, 101, Leaf::Late);
         check(Facts { skipped: true, ..base }, 1, Leaf::Skipped);
-        check(Facts { in_flight: true, skipped: true, ..base }, 101, Leaf::InFlight);
-        check(Facts { paid_seen: true, in_flight: true, ..base }, 1, Leaf::Done);
+        check(
+            Facts {
+                in_flight: true,
+                skipped: true,
+                ..base
+            },
+            101,
+            Leaf::InFlight,
+        );
+        check(
+            Facts {
+                paid_seen: true,
+                in_flight: true,
+                ..base
+            },
+            1,
+            Leaf::Done,
+        );
         check(Facts { resolved: true, ..base }, 101, Leaf::Done);
     }
 }

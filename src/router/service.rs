@@ -9,7 +9,7 @@ use crate::error::Coded;
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, MessageState};
 use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{
-    Claim, Dispatch, DispatchChange, DispatchPatch, LaneKey, Message, NewDispatch, NewEvent, Store, StoreError,
+    Claim, Dispatch, DispatchChange, DispatchPatch, LaneKey, Message, NewDispatch, NewEvent, Store, StoreError, Txn,
 };
 use alloy::primitives::{Address, B256, U256};
 use async_trait::async_trait;
@@ -228,7 +228,7 @@ impl Router {
                 let offers = self
                     .offers(message, &lanes, &open, &carriages, stalled, committed)
                     .await?;
-                self.plan(claim, offers, now_ms).await
+                self.plan(claim, offers, &dispatches, now_ms).await
             }
             Need::Exhausted { stalled_since } => {
                 let at_hand = lanes.iter().any(|(_, lane)| !holds_up(lane, stalled));
@@ -263,7 +263,13 @@ impl Router {
         Ok(join_all(offers).await)
     }
 
-    async fn plan(&self, claim: &Claim<Message>, offers: Vec<Offer>, now_ms: i64) -> Result<(), RouterError> {
+    async fn plan(
+        &self,
+        claim: &Claim<Message>,
+        offers: Vec<Offer>,
+        dispatches: &[Dispatch],
+        now_ms: i64,
+    ) -> Result<(), RouterError> {
         let message = &claim.row;
         let Some(choice) = choose(&self.params.policy, &offers) else {
             let decision = json!({ "lanes": offers });
@@ -298,6 +304,9 @@ impl Router {
             "router",
         )
         .await?;
+        // A stalled dispatch that was never sent would only cost a second fee.
+        let unsent = |d: &&Dispatch| d.source_state == DispatchSource::Planned && d.stalled_at.is_some();
+        drop_unsent(&mut txn, dispatches.iter().filter(unsent), "another lane was taken").await?;
         // A higher tier needs another family at once.
         let again = if message.tier > 1 { 0 } else { self.params.recheck_ms };
         txn.release_message(message.id, claim.token, now_ms.saturating_add(again))
@@ -330,11 +339,8 @@ impl Router {
     async fn abandon(&self, claim: &Claim<Message>, dispatches: &[Dispatch], now_ms: i64) -> Result<(), RouterError> {
         let id = claim.row.id;
         let mut txn = self.store.begin(now_ms).await?;
-        for dispatch in dispatches.iter().filter(|d| d.source_state == DispatchSource::Planned) {
-            let change = DispatchChange::Source(DispatchSourceEvent::Drop);
-            txn.dispatch_apply(dispatch.id, None, change, DispatchPatch::default(), "message abandoned")
-                .await?;
-        }
+        let unsent = dispatches.iter().filter(|d| d.source_state == DispatchSource::Planned);
+        drop_unsent(&mut txn, unsent, "message abandoned").await?;
         let reason = format!("overdue over {} lane(s)", dispatches.len());
         let requeued = txn
             .abandon_message(id, &reason, now_ms, Some(claim.token), "router")
@@ -374,6 +380,15 @@ impl Router {
         txn.commit().await?;
         Ok(())
     }
+}
+
+async fn drop_unsent(txn: &mut Txn, unsent: impl Iterator<Item = &Dispatch>, cause: &str) -> Result<(), StoreError> {
+    for dispatch in unsent {
+        let change = DispatchChange::Source(DispatchSourceEvent::Drop);
+        txn.dispatch_apply(dispatch.id, None, change, DispatchPatch::default(), cause)
+            .await?;
+    }
+    Ok(())
 }
 
 fn carriage(dispatch: &Dispatch, lanes: &[(Arc<dyn BridgeAdapter>, Lane)]) -> Carriage {

@@ -1,16 +1,17 @@
 //! What payout reads of a message in one go: its leaves with terms and authorizations, and what the target chain said about each.
 
 use super::chain_log::rows;
-use super::entity::{chain_log, message_settlement, settlement, settlement_group};
+use super::entity::{chain_log, message, message_settlement, settlement, settlement_group};
 use super::message::Message;
 use super::settlement::{Settlement, decode};
-use super::{ChainLog, LogStatus, Store, StoreError, codec};
+use super::txn::expect_one;
+use super::{ChainLog, LogStatus, Store, StoreError, Txn, codec};
 use crate::settlement::packed::{Authorization, Member};
 use crate::settlement::terms::SignedGroup;
 use alloy::primitives::B256;
 use relayer_adapter_api::{ChainId, MessageId, SettlementId};
 use sea_orm::sea_query::Query;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -45,18 +46,35 @@ pub struct LeafSeen {
 impl Store {
     /// All leaves in order, with terms and authorizations.
     pub async fn list_members(&self, id: MessageId) -> Result<Vec<MessageMember>, StoreError> {
+        self.members(id, None).await
+    }
+
+    /// One leaf, with its terms and authorization.
+    pub async fn get_member(&self, id: MessageId, leaf: usize) -> Result<MessageMember, StoreError> {
+        let found = self.members(id, Some(leaf)).await?.pop();
+        found.ok_or_else(|| StoreError::Missing {
+            what: format!("leaf {leaf} of message {id}"),
+        })
+    }
+
+    async fn members(&self, id: MessageId, leaf: Option<usize>) -> Result<Vec<MessageMember>, StoreError> {
+        use message_settlement::Column;
+        let mut condition = Condition::all().add(Column::MessageId.eq(id.0.to_vec()));
+        if let Some(leaf) = leaf {
+            condition = condition.add(Column::Leaf.eq(i32::try_from(leaf).unwrap_or(i32::MAX)));
+        }
         let rows = message_settlement::Entity::find()
-            .filter(message_settlement::Column::MessageId.eq(id.0.to_vec()))
-            .order_by_asc(message_settlement::Column::Leaf)
+            .filter(condition.clone())
+            .order_by_asc(Column::Leaf)
             .all(&self.db)
             .await?;
-        let of_message = Query::select()
-            .column(message_settlement::Column::SettlementId)
+        let wanted = Query::select()
+            .column(Column::SettlementId)
             .from(message_settlement::Entity)
-            .and_where(message_settlement::Column::MessageId.eq(id.0.to_vec()))
+            .cond_where(condition)
             .to_owned();
         let settlements = settlement::Entity::find()
-            .filter(settlement::Column::SettlementId.in_subquery(of_message))
+            .filter(settlement::Column::SettlementId.in_subquery(wanted))
             .all(&self.db)
             .await?;
         let mut by_id: BTreeMap<Vec<u8>, Settlement> = BTreeMap::new();
@@ -159,6 +177,18 @@ impl Store {
             .all(&self.db)
             .await?;
         rows(models)
+    }
+}
+
+impl Txn {
+    /// Fails unless the claim of a message still holds; the lease is kept. Guards what is written on a message's behalf.
+    pub async fn expect_message_lease(&self, id: MessageId, token: i64) -> Result<(), StoreError> {
+        let held = message::Entity::find()
+            .filter(message::Column::MessageId.eq(id.0.to_vec()))
+            .filter(message::Column::LeaseToken.eq(token))
+            .one(&self.tx)
+            .await?;
+        expect_one(u64::from(held.is_some()), format!("lease of message {id}"))
     }
 }
 

@@ -8,10 +8,12 @@ pub mod chain_cursor;
 pub mod chain_log;
 pub mod codec;
 pub mod dispatch;
+pub mod drift;
 mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+pub mod figures;
 pub mod lease;
 pub mod message;
 pub mod message_members;
@@ -24,13 +26,19 @@ pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tx;
+mod tx_write;
 mod txn;
+pub mod vault_facts;
+
+#[cfg(test)]
+mod chain_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
+pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
-pub use event::StoredEvent;
+pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
@@ -43,6 +51,7 @@ pub use settlement_apply::{Ending, Payment};
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
+pub use vault_facts::{FactsQuery, NonceFact, SignerFact, TokenFacts, VaultFacts};
 
 #[cfg(test)]
 mod tests;

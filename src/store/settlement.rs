@@ -209,13 +209,21 @@ impl Store {
         rows.iter().map(decode).collect()
     }
 
-    /// Accepted settlements that may be batched now, oldest first.
-    pub async fn list_batchable(&self, now_ms: i64, limit: u64) -> Result<Vec<Settlement>, StoreError> {
+    /// Accepted settlements of a target that may be batched now and expire no earlier than `deadline_min`, oldest first.
+    pub async fn list_batchable(
+        &self,
+        target: ChainId,
+        now_ms: i64,
+        deadline_min: u64,
+        limit: u64,
+    ) -> Result<Vec<Settlement>, StoreError> {
         use settlement::Column;
         let rows = settlement::Entity::find()
             .filter(Column::State.eq(SettlementState::Accepted.as_str()))
+            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
+            .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
             .order_by_asc(Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -340,6 +348,21 @@ impl Store {
 }
 
 impl Txn {
+    /// Rows by id, in no order; unknown ids are absent.
+    pub async fn find_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
+        let mut found = Vec::new();
+        for chunk in ids.chunks(1_000) {
+            let rows = settlement::Entity::find()
+                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
+                .all(&self.tx)
+                .await?;
+            for row in &rows {
+                found.push(decode(row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Rows by id, locked until the end of the transaction, in row order.
     pub(super) async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());

@@ -4,7 +4,7 @@
 use super::account::LockedAccounts;
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
-use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement, decode};
+use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement};
 use super::{NewEvent, StoreError, Txn};
 use crate::ledger::{AccountKey, Asset, Obligation, Posting};
 use crate::settlement::states::SettlementState;
@@ -165,18 +165,8 @@ impl Txn {
     }
 
     async fn find_same(&self, news: impl Iterator<Item = &NewSettlement>) -> Result<Vec<Settlement>, StoreError> {
-        let ids: Vec<Vec<u8>> = news.map(|new| new.id.0.to_vec()).collect();
-        let mut found = Vec::new();
-        for chunk in ids.chunks(1_000) {
-            let rows = settlement::Entity::find()
-                .filter(settlement::Column::SettlementId.is_in(chunk.to_vec()))
-                .all(&self.tx)
-                .await?;
-            for row in &rows {
-                found.push(decode(row)?);
-            }
-        }
-        Ok(found)
+        let ids: Vec<SettlementId> = news.map(|new| new.id).collect();
+        self.find_settlements(&ids).await
     }
 
     /// Earlier uses of the batch's receipts and jobs, ended ones included.

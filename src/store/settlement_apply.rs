@@ -43,7 +43,9 @@ impl Txn {
     ) -> Result<Vec<SettlementId>, StoreError> {
         let mut by_state: BTreeMap<SettlementState, Vec<Settlement>> = BTreeMap::new();
         for row in self.lock_settlements(ids).await? {
-            if row.state.apply(event).is_ok() {
+            // A cancel that was asked for since the batch was planned stops it.
+            let stopped = event == SettlementEvent::Seal && row.cancel_requested_at.is_some();
+            if row.state.apply(event).is_ok() && !stopped {
                 by_state.entry(row.state).or_default().push(row);
             }
         }

@@ -227,7 +227,7 @@ async fn a_cancelled_settlement_stays_payable_and_ends_as_cancelled_only_on_proo
         );
     }
     txn.commit().await.unwrap();
-    assert!(store.list_batchable(100, 10).await.unwrap().is_empty());
+    assert!(store.list_batchable(TARGET, 100, 0, 10).await.unwrap().is_empty());
     let mut txn = store.begin(50).await.unwrap();
     txn.settlement_pay(paid.id, &payment(5, 1)).await.unwrap();
     txn.settlement_end_unpaid(unpaid.id, &ending(SettlementEvent::Expire))
@@ -305,8 +305,8 @@ async fn an_abandoned_message_gives_its_open_settlements_back_to_the_batcher() {
     let message = store.get_message(first.id()).await.unwrap();
     assert_eq!(message.state, MessageState::Abandoned);
     assert_eq!(message.abandon_reason.as_deref(), Some("stalled on every lane"));
-    assert!(store.list_batchable(34, 10).await.unwrap().is_empty());
-    assert_eq!(store.list_batchable(35, 10).await.unwrap()[0].id, two.id);
+    assert!(store.list_batchable(TARGET, 34, 0, 10).await.unwrap().is_empty());
+    assert_eq!(store.list_batchable(TARGET, 35, 0, 10).await.unwrap()[0].id, two.id);
     let second = seal(&store, &[two.id]).await;
     assert_eq!(second.header.sequence, first.header.sequence + 1);
     assert_eq!(store.get_settlement(two.id).await.unwrap().batched_times, 2);

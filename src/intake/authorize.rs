@@ -1,0 +1,106 @@
+//! Whose word the authorization is. The payer's own signature needs nothing more; a registered signer needs the vault's logs; a contract
+//! payer is asked on chain. Only the last two leave the fast path.
+
+use super::error::IntakeError;
+use super::verify::Verified;
+use crate::chain::Chain;
+use crate::settlement::auth::Classification;
+use crate::store::{AuthKind, FactsQuery, SignerFact, Store};
+use alloy::primitives::{Address, FixedBytes};
+use alloy::sol;
+use alloy::sol_types::SolCall;
+use std::collections::BTreeSet;
+
+sol! {
+    /// ERC-1271.
+    function isValidSignature(bytes32 hash, bytes signature) external view returns (bytes4);
+}
+
+/// What a contract answers when it agrees: its own selector.
+const MAGIC: FixedBytes<4> = FixedBytes(isValidSignatureCall::SELECTOR);
+
+/// How a settlement is authorized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authority {
+    pub kind: AuthKind,
+    /// The signer, when it is not the payer; looked at again before the commit.
+    pub signer: Option<Address>,
+    pub revocable: bool,
+}
+
+impl Authority {
+    pub const PAYER: Self = Self {
+        kind: AuthKind::Ecdsa,
+        signer: None,
+        revocable: false,
+    };
+    pub const CONTRACT: Self = Self {
+        kind: AuthKind::Erc1271,
+        signer: None,
+        revocable: true,
+    };
+}
+
+/// The answer when neither the database nor a chain is needed.
+pub fn fast(verified: &Verified) -> Option<Authority> {
+    (verified.signer == Classification::RecoveredTo(verified.terms.payer)).then_some(Authority::PAYER)
+}
+
+/// Everything else.
+pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified) -> Result<Authority, IntakeError> {
+    let payer = verified.terms.payer;
+    if store.find_settlement(verified.id).await?.is_some() {
+        // Accepted before: the writer gives the original answer and asks nobody again.
+        return Ok(Authority::PAYER);
+    }
+    if let Classification::RecoveredTo(signer) = verified.signer {
+        let query = FactsQuery {
+            payers: BTreeSet::from([payer]),
+            ..FactsQuery::default()
+        };
+        let facts = store.vault_facts(verified.target, &query).await?;
+        match facts.signers.get(&(payer, signer)) {
+            Some(SignerFact::Active) => {
+                return Ok(Authority {
+                    kind: AuthKind::Ecdsa,
+                    signer: Some(signer),
+                    revocable: false,
+                });
+            }
+            Some(SignerFact::RemovalAnnounced) => return Err(IntakeError::SignerLeaving { payer, signer }),
+            Some(SignerFact::Removed) | None => {}
+        }
+    }
+    let chain = chain.ok_or(IntakeError::TargetNotReady(verified.target))?;
+    let unreadable = |source| IntakeError::View {
+        chain: verified.target,
+        source,
+    };
+    let code = chain.code(payer).await.map_err(unreadable)?;
+    if code.is_empty() {
+        return Err(IntakeError::WrongSigner {
+            payer,
+            signer: verified.signer,
+        });
+    }
+    if !verified.allow_contract_payers {
+        return Err(IntakeError::ContractPayer(payer));
+    }
+    let head = chain.head().await.map_err(unreadable)?;
+    let call = isValidSignatureCall {
+        hash: verified.id.0,
+        signature: verified.auth.clone(),
+    };
+    let view = chain.view(head);
+    let answer = view
+        .call(None, payer, call.abi_encode().into(), alloy::primitives::U256::ZERO)
+        .await;
+    match answer {
+        // A word whose other 28 bytes are not zero is refused as the inbox refuses it.
+        Ok(word) if word.len() == 32 && word[..4] == MAGIC[..] && word[4..].iter().all(|byte| *byte == 0) => {
+            Ok(Authority::CONTRACT)
+        }
+        Ok(_) | Err(relayer_adapter_api::ViewError::Reverted { .. }) => Err(IntakeError::ContractRefused(payer)),
+        Err(error) => Err(unreadable(error)),
+    }
+}

@@ -1,0 +1,94 @@
+//! Whether the target chain, as it is known now, would honour the terms. Pure.
+
+use super::authorize::Authority;
+use super::error::IntakeError;
+use super::policy::IntakePolicy;
+use super::verify::Verified;
+use crate::settlement::receipt::{AmountError, check_amount};
+use crate::store::{NewSettlement, NonceFact, SignerFact, VaultFacts};
+
+/// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are known.
+pub fn judge(
+    policy: &IntakePolicy,
+    verified: &Verified,
+    authority: &Authority,
+    facts: &VaultFacts,
+    head: u64,
+) -> Result<NewSettlement, IntakeError> {
+    let terms = &verified.terms;
+    let token = facts
+        .tokens
+        .get(&terms.token)
+        .ok_or(IntakeError::TokenNotListed(terms.token))?;
+    let prices = verified.receipts.iter().map(|receipt| receipt.price.as_deref());
+    check_amount(verified.amount_rule, terms.amount, prices, token.decimals).map_err(amount_error)?;
+    let tier = token.quorum_for(terms.amount);
+    if tier == 0 {
+        return Err(IntakeError::AmountRefused {
+            token: terms.token,
+            amount: terms.amount,
+        });
+    }
+    if tier > verified.families {
+        return Err(IntakeError::Families {
+            needed: tier,
+            available: verified.families,
+        });
+    }
+    check_deadline(policy, verified, head)?;
+    let payer = terms.payer;
+    match facts.nonces.get(&(payer, terms.nonce)) {
+        Some(NonceFact::BurnAnnounced) => return Err(IntakeError::NonceLeaving(terms.nonce)),
+        Some(NonceFact::Burned | NonceFact::Paid(_)) => return Err(IntakeError::NonceUsed(terms.nonce)),
+        None => {}
+    }
+    if let Some(signer) = authority.signer
+        && facts.signers.get(&(payer, signer)) != Some(&SignerFact::Active)
+    {
+        return Err(IntakeError::SignerLeaving { payer, signer });
+    }
+    let leaving = facts.leaving.get(&(payer, terms.token)).copied().unwrap_or_default();
+    Ok(NewSettlement {
+        id: verified.id,
+        coordinator_id: verified.coordinator_id.clone(),
+        trace_id: verified.trace_id.clone(),
+        target: verified.target,
+        inbox: verified.inbox,
+        terms: verified.terms,
+        auth: verified.auth.clone(),
+        auth_kind: authority.kind,
+        revocable: authority.revocable,
+        group: None,
+        tier,
+        fee_recipient: verified.fee_recipient,
+        receipts: verified.receipts.clone(),
+        leaving,
+    })
+}
+
+/// Late enough to cross a bridge; early enough that nothing announced after acceptance takes effect before it.
+fn check_deadline(policy: &IntakePolicy, verified: &Verified, head: u64) -> Result<(), IntakeError> {
+    let deadline = verified.terms.deadline;
+    let earliest = head.saturating_add(policy.deadline_margin);
+    if deadline < earliest {
+        return Err(IntakeError::DeadlineTooNear { deadline, earliest });
+    }
+    let exit_delay = policy
+        .targets
+        .get(&verified.target)
+        .map(|target| target.exit_delay)
+        .ok_or(IntakeError::WrongChain(verified.target))?;
+    let latest = head.saturating_add(exit_delay).saturating_sub(policy.exit_margin);
+    if deadline > latest {
+        return Err(IntakeError::DeadlineTooFar { deadline, latest });
+    }
+    Ok(())
+}
+
+fn amount_error(error: AmountError) -> IntakeError {
+    match error {
+        AmountError::NoPrice(_) => IntakeError::NoPrice(error),
+        AmountError::Inexact { .. } => IntakeError::AmountInexact(error),
+        _ => IntakeError::AmountRule(error),
+    }
+}

@@ -1,0 +1,230 @@
+//! Differences found between ledger, source and target. Reported, closed when they are gone, never adjusted.
+
+use super::codec::{int, name, uint};
+use super::entity::drift;
+use super::{NewEvent, Store, StoreError, Txn};
+use crate::settlement::ChainId;
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use std::fmt;
+use std::str::FromStr;
+
+/// What kind of difference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DriftClass {
+    /// One side has something the other lacks.
+    Missing,
+    Duplicate,
+    Amount,
+    Payee,
+    Root,
+    /// Finality broke, or a side is too old to be compared.
+    Stale,
+    /// On a chain, and not ours.
+    Unknown,
+}
+
+impl DriftClass {
+    const ALL: [Self; 7] = [
+        Self::Missing,
+        Self::Duplicate,
+        Self::Amount,
+        Self::Payee,
+        Self::Root,
+        Self::Stale,
+        Self::Unknown,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Duplicate => "duplicate",
+            Self::Amount => "amount",
+            Self::Payee => "payee",
+            Self::Root => "root",
+            Self::Stale => "stale",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for DriftClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Text that names no class.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a drift class")]
+pub struct DriftClassError(pub String);
+
+impl FromStr for DriftClass {
+    type Err = DriftClassError;
+
+    fn from_str(text: &str) -> Result<Self, DriftClassError> {
+        Self::ALL
+            .into_iter()
+            .find(|class| class.as_str() == text)
+            .ok_or_else(|| DriftClassError(text.to_owned()))
+    }
+}
+
+/// A difference, named by class, chain and subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Drift {
+    pub class: DriftClass,
+    pub chain: ChainId,
+    /// What differs, e.g. `counter paid` or `total debited 0x…`.
+    pub subject: String,
+    pub expected: String,
+    pub actual: String,
+}
+
+/// One on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriftRow {
+    pub id: i64,
+    pub drift: Drift,
+    pub found_at: i64,
+    pub resolved_at: Option<i64>,
+    pub resolution: Option<String>,
+}
+
+impl Store {
+    /// Open ones, oldest first.
+    pub async fn list_open_drifts(&self) -> Result<Vec<DriftRow>, StoreError> {
+        let rows = drift::Entity::find()
+            .filter(drift::Column::ResolvedAt.is_null())
+            .order_by_asc(drift::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(decode).collect()
+    }
+
+    pub async fn count_open_drifts(&self) -> Result<u64, StoreError> {
+        Ok(drift::Entity::find()
+            .filter(drift::Column::ResolvedAt.is_null())
+            .count(&self.db)
+            .await?)
+    }
+}
+
+impl Txn {
+    /// Puts a difference on record, or brings the record up to date. True when it was not open before.
+    pub async fn report_drift(&mut self, found: &Drift) -> Result<bool, StoreError> {
+        let row = self.find_drift(found.class, found.chain, &found.subject).await?;
+        let fresh = row.as_ref().is_none_or(|row| row.resolved_at.is_some());
+        let same = row
+            .as_ref()
+            .is_some_and(|row| row.expected == found.expected && row.actual == found.actual);
+        if !fresh && same {
+            return Ok(false);
+        }
+        match row {
+            Some(row) => {
+                let mut set = drift::ActiveModel {
+                    expected: Set(found.expected.clone()),
+                    actual: Set(found.actual.clone()),
+                    resolved_at: Set(None),
+                    resolution: Set(None),
+                    ..Default::default()
+                };
+                if fresh {
+                    set.found_at = Set(self.now_ms);
+                }
+                drift::Entity::update_many()
+                    .set(set)
+                    .filter(drift::Column::Id.eq(row.id))
+                    .exec(&self.tx)
+                    .await?;
+            }
+            None => {
+                drift::Entity::insert(drift::ActiveModel {
+                    class: Set(found.class.as_str().to_owned()),
+                    chain: Set(int("drift.chain", found.chain.0)?),
+                    subject: Set(found.subject.clone()),
+                    expected: Set(found.expected.clone()),
+                    actual: Set(found.actual.clone()),
+                    found_at: Set(self.now_ms),
+                    resolved_at: Set(None),
+                    resolution: Set(None),
+                    ..Default::default()
+                })
+                .exec_without_returning(&self.tx)
+                .await?;
+            }
+        }
+        if fresh {
+            self.record_drift(found.class, found.chain, &found.subject, "drift_found");
+        }
+        Ok(fresh)
+    }
+
+    /// Closes one that is gone. True when it was open.
+    pub async fn resolve_drift(
+        &mut self,
+        class: DriftClass,
+        chain: ChainId,
+        subject: &str,
+        resolution: &str,
+    ) -> Result<bool, StoreError> {
+        let written = drift::Entity::update_many()
+            .set(drift::ActiveModel {
+                resolved_at: Set(Some(self.now_ms)),
+                resolution: Set(Some(resolution.to_owned())),
+                ..Default::default()
+            })
+            .filter(drift::Column::Class.eq(class.as_str()))
+            .filter(drift::Column::Chain.eq(int("drift.chain", chain.0)?))
+            .filter(drift::Column::Subject.eq(subject))
+            .filter(drift::Column::ResolvedAt.is_null())
+            .exec(&self.tx)
+            .await?;
+        let resolved = written.rows_affected > 0;
+        if resolved {
+            self.record_drift(class, chain, subject, "drift_resolved");
+        }
+        Ok(resolved)
+    }
+
+    async fn find_drift(
+        &self,
+        class: DriftClass,
+        chain: ChainId,
+        subject: &str,
+    ) -> Result<Option<drift::Model>, StoreError> {
+        Ok(drift::Entity::find()
+            .filter(drift::Column::Class.eq(class.as_str()))
+            .filter(drift::Column::Chain.eq(int("drift.chain", chain.0)?))
+            .filter(drift::Column::Subject.eq(subject))
+            .limit(1)
+            .one(&self.tx)
+            .await?)
+    }
+
+    fn record_drift(&mut self, class: DriftClass, chain: ChainId, subject: &str, event: &str) {
+        self.record(NewEvent {
+            aggregate: "ledger",
+            aggregate_id: format!("drift {class} {chain} {subject}"),
+            event: event.to_owned(),
+            cause: "reconciler".into(),
+            ..NewEvent::default()
+        });
+    }
+}
+
+fn decode(row: drift::Model) -> Result<DriftRow, StoreError> {
+    Ok(DriftRow {
+        id: row.id,
+        drift: Drift {
+            class: name("drift.class", &row.class)?,
+            chain: ChainId(uint("drift.chain", row.chain)?),
+            subject: row.subject,
+            expected: row.expected,
+            actual: row.actual,
+        },
+        found_at: row.found_at,
+        resolved_at: row.resolved_at,
+        resolution: row.resolution,
+    })
+}
