@@ -2,6 +2,24 @@
 use prost::Message as _;
 use std::path::PathBuf;
 
+const ANSWERS: &[&str] = &[
+    "Terms",
+    "SubmitResponse",
+    "GetResponse",
+    "Settlement",
+    "Receipt",
+    "Evidence",
+    "Event",
+    "Message",
+    "Dispatch",
+    "Execution",
+    "ExecutionBundle",
+    "ListResponse",
+    "QuoteResponse",
+    "LaneQuote",
+    "CancelResponse",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     println!("cargo:rerun-if-changed=relayer");
@@ -15,6 +33,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         out.join("relayer_descriptor.bin"),
         compiler.file_descriptor_set().encode_to_vec(),
     )?;
-    tonic_prost_build::configure().compile_fds(compiler.file_descriptor_set())?;
+    // Answers are also served as JSON (REST, `--json`), and bundles are files.
+    let mut config = tonic_prost_build::configure();
+    for message in ANSWERS {
+        let path = format!("relayer.v1.{message}");
+        config = config.type_attribute(&path, "#[derive(serde::Serialize, serde::Deserialize)]");
+        config = config.type_attribute(&path, "#[serde(default)]");
+    }
+    config.compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

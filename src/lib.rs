@@ -1,17 +1,27 @@
 //! Cross-chain settlement relayer: signed job receipts in, providers paid on another chain, books balanced. See ARCHITECTURE.md.
 
+pub mod api;
 pub mod batcher;
 pub mod chain;
+pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dispatcher;
 pub mod error;
 pub mod intake;
 pub mod ledger;
 pub mod metrics;
+pub mod payout;
 pub mod reconciler;
+pub mod router;
+pub mod sampler;
 pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+pub mod tracker;
+pub mod wiring;
 
+#[cfg(test)]
+pub(crate) mod testing;
 pub use relayer_adapter_api as adapter;

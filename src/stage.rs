@@ -31,3 +31,23 @@ pub trait Stage: Send + Sync {
     /// recorded on the row and never stops the others.
     async fn step(&self, now_ms: i64, limit: usize) -> Result<Outcome, Box<dyn Coded>>;
 }
+
+/// When to look at something again that has waited since `since_ms`: an eighth of its age later, within bounds. A pure function, so that
+/// every worker and every restart comes to the same answer.
+pub fn retry_at(now_ms: i64, since_ms: i64, min_ms: i64, max_ms: i64) -> i64 {
+    let age = now_ms.saturating_sub(since_ms).max(0);
+    now_ms.saturating_add((age / 8).clamp(min_ms, max_ms.max(min_ms)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_become_rarer_with_age_within_bounds() {
+        assert_eq!(retry_at(5_000, 5_000, 1_000, 60_000), 6_000);
+        assert_eq!(retry_at(80_000, 0, 1_000, 60_000), 90_000);
+        assert_eq!(retry_at(80_000_000, 0, 1_000, 60_000), 80_060_000);
+        assert_eq!(retry_at(0, 9_000, 1_000, 60_000), 1_000);
+    }
+}

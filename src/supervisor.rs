@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::config::SupervisorConfig;
-use crate::error::Coded;
+use crate::error::{Coded, PANIC};
 use crate::metrics as names;
 use crate::stage::{Outcome, Stage};
 use metrics::{counter, gauge, histogram};
@@ -178,9 +178,9 @@ impl Supervisor {
             }
             Ok(Err(error)) => Failure::of(&*error),
             Err(_) => Failure {
-                code: "RLY-INTERNAL-001",
+                code: PANIC.code,
                 class: Class::Bug,
-                text: "RLY-INTERNAL-001 the step panicked".into(),
+                text: format!("{} the step panicked", PANIC.code),
             },
         };
         counter!(names::LOOP_ERRORS_TOTAL, "loop" => label, "code" => failure.code).increment(1);

@@ -21,18 +21,35 @@ library Message {
 
     /// @notice Reads a settlement batch. `valid` is false for another length, version or kind, a count out of bounds, a zero chain and a fee
     /// recipient that is not an address; the caller knows which error that is for it.
+    /// @dev Five words instead of eight slices with a bounds check each: a bridge pays for this in every delivery. The length is checked first, so no
+    /// load leaves `raw`.
     function parse(bytes calldata raw) internal pure returns (bool valid, Header memory header) {
         if (raw.length != LENGTH) return (false, header);
-        header.sourceChain = uint64(bytes8(raw[2:10]));
-        header.targetChain = uint64(bytes8(raw[10:18]));
-        header.outbox = bytes32(raw[18:50]);
-        header.inbox = bytes32(raw[50:82]);
-        header.sequence = uint64(bytes8(raw[82:90]));
-        header.root = bytes32(raw[90:122]);
-        header.count = uint32(bytes4(raw[122:126]));
-        uint256 recipient = uint256(bytes32(raw[126:158]));
+        uint256 head;
+        bytes32 outbox;
+        bytes32 inbox;
+        uint256 sequence;
+        bytes32 root;
+        uint256 count;
+        uint256 recipient;
+        assembly ("memory-safe") {
+            head := calldataload(raw.offset)
+            outbox := calldataload(add(raw.offset, 18))
+            inbox := calldataload(add(raw.offset, 50))
+            sequence := shr(192, calldataload(add(raw.offset, 82)))
+            root := calldataload(add(raw.offset, 90))
+            count := shr(224, calldataload(add(raw.offset, 122)))
+            recipient := calldataload(add(raw.offset, 126))
+        }
+        header.sourceChain = uint64(head >> 176);
+        header.targetChain = uint64(head >> 112);
+        header.outbox = outbox;
+        header.inbox = inbox;
+        header.sequence = uint64(sequence);
+        header.root = root;
+        header.count = uint32(count);
         header.feeRecipient = address(uint160(recipient));
-        valid = uint8(raw[0]) == VERSION && uint8(raw[1]) == KIND_BATCH && header.count != 0 && header.count <= MAX_COUNT
-            && header.sourceChain != 0 && header.targetChain != 0 && recipient >> 160 == 0;
+        valid = head >> 240 == (uint256(VERSION) << 8 | KIND_BATCH) && count != 0 && count <= MAX_COUNT && header.sourceChain != 0
+            && header.targetChain != 0 && recipient >> 160 == 0;
     }
 }

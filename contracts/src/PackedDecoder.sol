@@ -37,6 +37,13 @@ library PackedDecoder {
         }
     }
 
+    /// @notice Writes the memory word at `cursor`, inside an allocation of the caller.
+    function store(uint256 cursor, uint256 value) internal pure {
+        assembly ("memory-safe") {
+            mstore(cursor, value)
+        }
+    }
+
     /// @notice Walks the sections in calldata [at, end), reverts with BadLayout unless they hold exactly `count` items and end at `end`, and writes
     /// each item's id to `ids` and its leaf hash to `nodes`, both allocated by the caller for `count` words.
     function hashItems(uint256 cursor, uint256 end, uint256 count, uint256 sourceChain, bytes32 domain, uint256 ids, uint256 nodes)

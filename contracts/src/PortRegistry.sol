@@ -45,7 +45,7 @@ abstract contract PortRegistry is ISettlementInbox, Ownable2Step {
 
     /// @inheritdoc ISettlementInbox
     function receiveMessage(uint64 sourceChain, bytes32 outbox, bytes calldata message) external {
-        Port memory port = _ports[msg.sender];
+        Port storage port = _ports[msg.sender];
         if (!port.active) revert NotPort(msg.sender);
         Message.Header memory header = _parse(message);
         if (header.sourceChain != sourceChain || header.outbox != outbox) revert WrongSource();
@@ -58,7 +58,10 @@ abstract contract PortRegistry is ISettlementInbox, Ownable2Step {
             return;
         }
         votes[messageId] = cast | bit;
-        _ports[msg.sender].received = port.received + 1;
+        unchecked {
+            // One of at most 2^64 blocks' worth of calls.
+            ++port.received;
+        }
         emit MessageReceived(messageId, msg.sender, cast | bit);
     }
 

@@ -15,16 +15,6 @@ library Runs {
         }
     }
 
-    /// @notice Sum of the amounts. At most 256 runs of amounts below 2^104 each cannot wrap.
-    function sum(bytes calldata runs) internal pure returns (uint256 total) {
-        assembly ("memory-safe") {
-            let end := add(runs.offset, runs.length)
-            for { let amount := add(runs.offset, 32) } lt(amount, end) { amount := add(amount, 64) } {
-                total := add(total, calldataload(amount))
-            }
-        }
-    }
-
     /// @notice Writes run `index` into memory of sufficient size.
     function put(bytes memory runs, uint256 index, address payee, uint256 amount) internal pure {
         assembly ("memory-safe") {

@@ -23,13 +23,6 @@ contract SettlementInbox is PortRegistry {
     /// @dev A nonce word has 256 bits and every paid item uses one, so no section pays more items or runs.
     uint256 private constant MAX_PAID = 256;
 
-    /// @dev What is the same for a whole call.
-    struct Batch {
-        bytes32 messageId;
-        address feeRecipient;
-        uint256 families;
-    }
-
     /// @dev Who signed for a section: each item, or a group whose signature is looked at when the first item needs it.
     enum GroupAuth {
         PerItem,
@@ -38,29 +31,40 @@ contract SettlementInbox is PortRegistry {
         Bad
     }
 
-    /// @dev What the vault said about a section, and what is to be paid so far. Addresses of memory are uint256.
-    struct Section {
+    /// @dev What is the same for a whole call, what the vault said about the open section, and what of it is to be paid so far. One record, used
+    /// again by each section; lists are raw memory because bounds checks would cost more than the work.
+    struct Work {
+        // The batch.
+        bytes32 messageId;
+        address feeRecipient;
+        uint256 feeLimit;
+        uint256 families;
+        // The section.
         address token;
         address payer;
-        // The nonce word, shifted into place.
-        uint256 nonces;
-        uint256 bitmap;
-        uint256 balance;
+        uint256 nonces; // The nonce word, shifted into place.
+        uint256 opened; // The bitmap as the vault has it.
+        uint256 bitmap; // The bitmap with what is due so far.
+        uint256 funds; // The balance as the vault has it.
+        uint256 balance; // The balance without what is due so far.
         uint256 tiers;
+        uint256 cleared; // Amounts up to here have their quorum.
         bool paused;
+        address signer; // The last signer that the vault knew, so that it is asked once.
         GroupAuth groupAuth;
         bytes32 groupDigest;
         uint256 auth;
         uint256 authLength;
-        // The last signer that the vault knew, so that it is asked once.
-        address signer;
-        uint256 used;
+        // The run.
+        address payee;
+        uint256 allowed; // `cleared`, or 0 for a payee that no token would pay.
+        // What is due. Each list has room for what one section can pay.
         uint256 fees;
-        uint256 runCount;
-        uint256 paidCount;
         bytes runs;
-        uint256[] runSums;
-        uint256[] paid;
+        uint256 runCount;
+        uint256 sums; // Per run: fee << 16 | number of items.
+        uint256 due; // Per item: address of its id << 8 | nonce byte.
+        uint256 dueEnd;
     }
 
     bytes32 private immutable _domain;
@@ -78,7 +82,8 @@ contract SettlementInbox is PortRegistry {
     /// @inheritdoc ISettlementInbox
     function execute(bytes calldata packed) external returns (uint256 paid) {
         if (packed.length < PackedDecoder.PROOF_AT) revert BadLayout();
-        (Batch memory batch, Message.Header memory header) = _openBatch(packed[:Message.LENGTH]);
+        Work memory work;
+        Message.Header memory header = _openBatch(work, packed[:Message.LENGTH]);
         uint256 cursor;
         uint256 end;
         assembly ("memory-safe") {
@@ -91,22 +96,20 @@ contract SettlementInbox is PortRegistry {
         uint256 siblings = head >> 200 & 0xff;
         if (count == 0 || count > Message.MAX_COUNT) revert BadLayout();
 
-        (uint256 nodes, uint256 memoryEnd) = SettlementTree.allocate(count);
-        uint256 ids = memoryEnd;
-        SettlementTree.allocate(count);
-        PackedDecoder.hashItems(cursor + (siblings << 5), end, count, header.sourceChain, DOMAIN_SEPARATOR(), ids, nodes);
+        uint256 nodes = SettlementTree.allocate(count);
+        uint256 ids = SettlementTree.allocate(count);
+        uint256 sections = cursor + (siblings << 5);
+        PackedDecoder.hashItems(sections, end, count, header.sourceChain, DOMAIN_SEPARATOR(), ids, nodes);
         (bool holds, bytes32 root) = SettlementTree.rangeRoot(nodes, count, head >> 224, header.count, cursor, siblings);
         if (!holds || root != header.root) revert WrongRoot();
 
-        Section memory section;
-        _allocate(section, count);
-        cursor += siblings << 5;
-        while (cursor < end) {
-            (cursor, ids) = _executeSection(batch, section, cursor, ids, nodes);
-            paid += section.paidCount;
-        }
-        // Cannot wrap: every settlement uses up a nonce.
+        _allocate(work, count);
         unchecked {
+            while (sections < end) {
+                (sections, ids) = _executeSection(work, sections, ids, nodes);
+                paid += (work.dueEnd - work.due) >> 5;
+            }
+            // Cannot wrap: every settlement uses up a nonce.
             if (paid != 0) _paid += uint128(paid);
         }
     }
@@ -116,7 +119,8 @@ contract SettlementInbox is PortRegistry {
         external
         returns (Skip skip)
     {
-        (Batch memory batch, Message.Header memory header) = _openBatch(message);
+        Work memory work;
+        Message.Header memory header = _openBatch(work, message);
         // The bounds of the packed encoding hold here too: one settlement is executable in both forms or in none.
         if (
             auth.length > PackedDecoder.MAX_AUTH || settlement.amount > type(uint96).max || settlement.fee > type(uint96).max
@@ -126,25 +130,25 @@ contract SettlementInbox is PortRegistry {
         bytes32 id = settlementId(settlement);
         _requireLeaf(header, id, leaf, proof);
 
-        Section memory section;
-        _allocate(section, 1);
-        _openSection(section, settlement.token, settlement.payer, settlement.nonce & ~uint256(0xff));
+        _allocate(work, 1);
+        _openSection(work, settlement.token, settlement.payer, settlement.nonce & ~uint256(0xff));
+        _openRun(work, settlement.payee);
         uint256 authAt;
         assembly ("memory-safe") {
             authAt := auth.offset
         }
         // The head of a packed item.
         uint256 head = settlement.nonce << 248 | settlement.amount << 152 | settlement.fee << 56 | settlement.deadline << 16;
-        skip = _judge(batch, section, id, settlement.payee, head, authAt, auth.length);
+        skip = _judge(work, id, head, authAt, auth.length);
         if (skip != Skip.None) {
             emit SettlementSkipped(id, uint8(skip));
             return skip;
         }
-        (uint256 word,) = SettlementTree.allocate(1);
-        SettlementTree.store(word, id);
-        _record(section, word, head);
-        _closeRun(section, settlement.payee, settlement.amount, settlement.fee, 1);
-        _settle(batch, section);
+        uint256 idAt = SettlementTree.allocate(1);
+        PackedDecoder.store(idAt, uint256(id));
+        _noteDue(work, idAt, head);
+        _closeRun(work, settlement.amount, settlement.fee, 1);
+        _settle(work);
         ++_paid;
     }
 
@@ -175,177 +179,173 @@ contract SettlementInbox is PortRegistry {
     /// @param ids memory address of the section's first id.
     /// @param nodes memory that the first walk needs no more.
     /// @return next address of the next section, and of its first id.
-    function _executeSection(Batch memory batch, Section memory section, uint256 cursor, uint256 ids, uint256 nodes)
-        private
-        returns (uint256 next, uint256)
-    {
+    function _executeSection(Work memory work, uint256 cursor, uint256 ids, uint256 nodes) private returns (uint256 next, uint256) {
         uint256 mode = PackedDecoder.word(cursor) >> 248;
         _openSection(
-            section,
+            work,
             address(uint160(PackedDecoder.word(cursor + 1) >> 96)),
             address(uint160(PackedDecoder.word(cursor + 21) >> 96)),
             PackedDecoder.word(cursor + 41) & ~uint256(0xff)
         );
         unchecked {
             cursor += PackedDecoder.SECTION_HEAD;
-            if (mode == 1) cursor = _openGroup(section, cursor, ids, nodes);
+            if (mode == 1) cursor = _openGroup(work, cursor, ids, nodes);
             uint256 runs = PackedDecoder.word(cursor) >> 240;
             cursor += 2;
             for (; runs != 0; --runs) {
-                (cursor, ids) = _executeRun(batch, section, mode, cursor, ids);
+                (cursor, ids) = _executeRun(work, cursor, ids);
             }
         }
-        if (section.paidCount != 0) _settle(batch, section);
+        if (work.runCount != 0) _settle(work);
         return (cursor, ids);
     }
 
-    /// @dev One run: judges its items and, if any is due, adds one payment to the section.
-    function _executeRun(Batch memory batch, Section memory section, uint256 mode, uint256 cursor, uint256 ids)
-        private
-        returns (uint256, uint256)
-    {
+    /// @dev One run: judges its items and, if any is due, notes one payment.
+    function _executeRun(Work memory work, uint256 cursor, uint256 ids) private returns (uint256, uint256) {
         unchecked {
             uint256 head = PackedDecoder.word(cursor);
-            address payee = address(uint160(head >> 96));
-            uint256 items = head >> 80 & 0xffff;
+            _openRun(work, address(uint160(head >> 96)));
+            uint256 end = ids + ((head >> 80 & 0xffff) << 5);
             cursor += PackedDecoder.RUN_HEAD;
-            // Sums of at most 256 values of 96 bits.
-            uint256 amount;
-            uint256 fee;
-            uint256 count;
-            for (; items != 0; --items) {
+            uint256 dueBefore = work.dueEnd;
+            // Amount << 128 | fee: sums of at most 256 values of 96 bits each.
+            uint256 sums;
+            bool perItem = work.groupAuth == GroupAuth.PerItem;
+            for (; ids != end; ids += 32) {
                 head = PackedDecoder.word(cursor);
                 cursor += PackedDecoder.ITEM;
                 uint256 length;
-                if (mode == 0) {
+                if (perItem) {
                     length = PackedDecoder.word(cursor) >> 240;
                     cursor += 2;
                 }
                 bytes32 id = bytes32(PackedDecoder.load(ids));
-                Skip skip = _judge(batch, section, id, payee, head, cursor, length);
+                Skip skip = _judge(work, id, head, cursor, length);
                 if (skip == Skip.None) {
-                    _record(section, ids, head);
-                    amount += uint96(head >> 152);
-                    fee += uint96(head >> 56);
-                    ++count;
+                    _noteDue(work, ids, head);
+                    sums += uint256(uint96(head >> 152)) << 128 | uint96(head >> 56);
                 } else {
                     emit SettlementSkipped(id, uint8(skip));
                 }
                 cursor += length;
-                ids += 32;
             }
-            if (count != 0) _closeRun(section, payee, amount, fee, count);
+            uint256 count = (work.dueEnd - dueBefore) >> 5;
+            if (count != 0) _closeRun(work, sums >> 128, uint128(sums), count);
             return (cursor, ids);
         }
     }
 
     /// @dev Decides about one item and, when it is due, takes its nonce and its money from the section's running state.
     /// @param head nonce byte u8 | amount u96 | fee u96 | deadline u40, from the top.
-    function _judge(Batch memory batch, Section memory section, bytes32 id, address payee, uint256 head, uint256 auth, uint256 authLength)
-        private
-        view
-        returns (Skip)
-    {
+    function _judge(Work memory work, bytes32 id, uint256 head, uint256 auth, uint256 authLength) private view returns (Skip) {
         unchecked {
-            uint256 bit = 1 << (head >> 248);
-            if (section.bitmap & bit != 0) return Skip.NonceUsed;
-            if (block.timestamp > uint40(head >> 16)) return Skip.Expired;
-            if (section.paused) return Skip.PayerPaused;
             uint256 amount = uint96(head >> 152);
             uint256 fee = uint96(head >> 56);
-            uint256 quorum = TokenTiers.quorumFor(section.tiers, amount);
-            // Besides tokens that are not listed: payments that no token would make and a fee that has no recipient.
-            if (quorum == 0 || amount == 0 || payee == address(0) || (fee != 0 && batch.feeRecipient == address(0))) {
-                return Skip.TokenRefused;
-            }
-            if (batch.families < quorum) return Skip.QuorumShort;
-            if (!_authorized(section, id, auth, authLength)) return Skip.SignatureRefused;
+            // The usual case in few comparisons; an amount of 0 wraps and fails. `_refusal` finds out which of them failed.
+            if (
+                work.bitmap >> (head >> 248) & 1 != 0 || block.timestamp > uint40(head >> 16) || amount - 1 >= work.allowed
+                    || fee > work.feeLimit
+            ) return _refusal(work, head);
+            if (!_authorized(work, id, auth, authLength)) return Skip.SignatureRefused;
             amount += fee;
-            if (amount > section.balance) return Skip.PayerShort;
-            section.balance -= amount;
-            section.bitmap |= bit;
-            section.used |= bit;
+            uint256 balance = work.balance;
+            if (amount > balance) return Skip.PayerShort;
+            work.balance = balance - amount;
+            work.bitmap |= 1 << (head >> 248);
             return Skip.None;
         }
     }
 
-    function _authorized(Section memory section, bytes32 id, uint256 auth, uint256 length) private view returns (bool) {
-        GroupAuth state = section.groupAuth;
-        if (state == GroupAuth.PerItem) return _signed(section, id, auth, length);
+    /// @dev The first reason, in the order of their numbers, for which `_judge` did not get as far as the signature.
+    function _refusal(Work memory work, uint256 head) private view returns (Skip) {
+        if (work.bitmap >> (head >> 248) & 1 != 0) return Skip.NonceUsed;
+        if (block.timestamp > uint40(head >> 16)) return Skip.Expired;
+        if (work.paused) return Skip.PayerPaused;
+        uint256 amount = uint96(head >> 152);
+        // Besides tokens that are not listed: payments that no token would make, and a fee that has no recipient.
+        if (amount == 0 || TokenTiers.quorumFor(work.tiers, amount) == 0 || work.payee == address(0) || uint96(head >> 56) > work.feeLimit) return Skip.TokenRefused;
+        return Skip.QuorumShort;
+    }
+
+    function _authorized(Work memory work, bytes32 id, uint256 auth, uint256 length) private view returns (bool) {
+        GroupAuth state = work.groupAuth;
+        if (state == GroupAuth.PerItem) return _signed(work, id, auth, length);
         if (state == GroupAuth.Unseen) {
-            state = _signed(section, section.groupDigest, section.auth, section.authLength) ? GroupAuth.Good : GroupAuth.Bad;
-            section.groupAuth = state;
+            state = _signed(work, work.groupDigest, work.auth, work.authLength) ? GroupAuth.Good : GroupAuth.Bad;
+            work.groupAuth = state;
         }
         return state == GroupAuth.Good;
     }
 
-    function _signed(Section memory section, bytes32 digest, uint256 auth, uint256 length) private view returns (bool) {
-        address payer = section.payer;
+    function _signed(Work memory work, bytes32 digest, uint256 auth, uint256 length) private view returns (bool) {
         address signer = SignatureCheck.recover(digest, auth, length);
         if (signer != address(0)) {
-            if (signer == payer || signer == section.signer) return true;
-            if (_vault.isSigner(payer, signer)) {
-                section.signer = signer;
+            if (signer == work.signer) return true;
+            if (signer == work.payer || _vault.isSigner(work.payer, signer)) {
+                work.signer = signer;
                 return true;
             }
         }
-        return SignatureCheck.acceptedByContract(payer, digest, auth, length);
+        return SignatureCheck.acceptedByContract(work.payer, digest, auth, length);
     }
 
     // ------------------------------------------------------------------------------------------------ sections
 
-    function _openBatch(bytes calldata message) private view returns (Batch memory batch, Message.Header memory header) {
+    function _openBatch(Work memory work, bytes calldata message) private view returns (Message.Header memory header) {
         header = _parse(message);
-        batch.messageId = keccak256(message);
-        batch.feeRecipient = header.feeRecipient;
-        batch.families = _familiesOf(batch.messageId);
+        work.messageId = keccak256(message);
+        work.feeRecipient = header.feeRecipient;
+        work.feeLimit = header.feeRecipient == address(0) ? 0 : type(uint256).max;
+        work.families = _familiesOf(work.messageId);
     }
 
-    /// @dev Room for what one section can pay, used again by each.
-    function _allocate(Section memory section, uint256 count) private pure {
+    /// @dev Room for what one section can pay.
+    function _allocate(Work memory work, uint256 count) private pure {
         if (count > MAX_PAID) count = MAX_PAID;
-        section.runs = new bytes(count * Runs.SIZE);
-        section.runSums = new uint256[](count);
-        section.paid = new uint256[](count);
+        work.runs = new bytes(count * Runs.SIZE);
+        work.sums = SettlementTree.allocate(count);
+        work.due = SettlementTree.allocate(count);
     }
 
-    function _openSection(Section memory section, address token, address payer, uint256 nonces) private view {
-        section.token = token;
-        section.payer = payer;
-        section.nonces = nonces;
-        (section.bitmap, section.balance, section.tiers, section.paused) = _vault.open(token, payer, nonces >> 8);
-        section.groupAuth = GroupAuth.PerItem;
-        section.signer = address(0);
-        section.used = 0;
-        section.fees = 0;
-        section.runCount = 0;
-        section.paidCount = 0;
+    function _openSection(Work memory work, address token, address payer, uint256 nonces) private view {
+        work.token = token;
+        work.payer = payer;
+        work.nonces = nonces;
+        (work.opened, work.funds, work.tiers, work.paused) = _vault.open(token, payer, nonces >> 8);
+        work.bitmap = work.opened;
+        work.balance = work.funds;
+        work.cleared = work.paused ? 0 : TokenTiers.cleared(work.tiers, work.families);
+        work.signer = address(0);
+        work.groupAuth = GroupAuth.PerItem;
+        work.fees = 0;
+        work.runCount = 0;
+        work.dueEnd = work.due;
     }
 
     /// @dev Reads the group of a mode 1 section: what its payer must have signed follows from the section's own ids and their range proof.
-    function _openGroup(Section memory section, uint256 cursor, uint256 ids, uint256 nodes) private view returns (uint256) {
+    function _openGroup(Work memory work, uint256 cursor, uint256 ids, uint256 nodes) private view returns (uint256) {
         unchecked {
             uint256 head = PackedDecoder.word(cursor);
             uint256 groupCount = head >> 224;
             uint256 siblings = head >> 184 & 0xff;
             uint256 proof = cursor + 9;
             cursor = proof + (siblings << 5);
-            section.authLength = PackedDecoder.word(cursor) >> 240;
-            section.auth = cursor + 2;
-            cursor += 2 + section.authLength;
+            work.authLength = PackedDecoder.word(cursor) >> 240;
+            work.auth = cursor + 2;
+            cursor += 2 + work.authLength;
 
             uint256 items = _countItems(cursor);
             for (uint256 i; i < items; ++i) {
-                SettlementTree.store(nodes + (i << 5), SettlementTree.leaf(bytes32(PackedDecoder.load(ids + (i << 5)))));
+                PackedDecoder.store(nodes + (i << 5), uint256(SettlementTree.leaf(bytes32(PackedDecoder.load(ids + (i << 5))))));
             }
             (bool holds, bytes32 root) = SettlementTree.rangeRoot(nodes, items, head >> 192 & 0xffffffff, groupCount, proof, siblings);
-            section.groupAuth = holds ? GroupAuth.Unseen : GroupAuth.Bad;
-            section.groupDigest = groupDigest(root, groupCount);
+            work.groupAuth = holds ? GroupAuth.Unseen : GroupAuth.Bad;
+            work.groupDigest = groupDigest(root, groupCount);
             return cursor;
         }
     }
 
-    /// @dev Items of a mode 1 section whose runs begin at `at`.
+    /// @dev Items of a mode 1 section whose runs begin at `cursor`.
     function _countItems(uint256 cursor) private pure returns (uint256 total) {
         unchecked {
             uint256 runs = PackedDecoder.word(cursor) >> 240;
@@ -358,41 +358,58 @@ contract SettlementInbox is PortRegistry {
         }
     }
 
-    /// @dev Notes a due item: the memory address of its id and its nonce byte.
-    function _record(Section memory section, uint256 idAt, uint256 head) private pure {
+    function _openRun(Work memory work, address payee) private pure {
+        work.payee = payee;
+        work.allowed = payee == address(0) ? 0 : work.cleared;
+    }
+
+    function _noteDue(Work memory work, uint256 idAt, uint256 head) private pure {
         unchecked {
-            section.paid[section.paidCount++] = idAt << 8 | head >> 248;
+            uint256 end = work.dueEnd;
+            PackedDecoder.store(end, idAt << 8 | head >> 248);
+            work.dueEnd = end + 32;
         }
     }
 
-    /// @dev Notes a payment of `count` items that were recorded last.
-    function _closeRun(Section memory section, address payee, uint256 amount, uint256 fee, uint256 count) private pure {
+    /// @dev Notes a payment for the `count` items that were noted last.
+    function _closeRun(Work memory work, uint256 amount, uint256 fee, uint256 count) private pure {
         unchecked {
-            uint256 index = section.runCount++;
-            Runs.put(section.runs, index, payee, amount);
-            section.runSums[index] = fee << 16 | count;
-            section.fees += fee;
+            uint256 index = work.runCount;
+            Runs.put(work.runs, index, work.payee, amount);
+            PackedDecoder.store(work.sums + (index << 5), fee << 16 | count);
+            work.fees += fee;
+            work.runCount = index + 1;
         }
     }
 
     /// @dev Has the vault pay the section and says what was paid.
-    function _settle(Batch memory batch, Section memory section) private {
-        bytes memory runs = section.runs;
-        Runs.setCount(runs, section.runCount);
-        uint256 credited =
-            _vault.settle(section.token, section.payer, section.nonces >> 8, section.used, batch.feeRecipient, section.fees, runs);
-        address payer = section.payer;
-        uint256 next;
+    function _settle(Work memory work) private {
+        bytes memory runs = work.runs;
+        Runs.setCount(runs, work.runCount);
+        uint256 credited = _vault.settle(
+            work.token,
+            work.payer,
+            work.nonces >> 8,
+            work.bitmap ^ work.opened,
+            work.funds - work.balance,
+            work.feeRecipient,
+            work.fees,
+            runs
+        );
         unchecked {
-            for (uint256 i; i < section.runCount; ++i) {
-                uint256 sums = section.runSums[i];
-                uint256 nonces = section.nonces | (credited >> i) << 255;
-                for (uint256 last = next + (sums & 0xffff); next < last; ++next) {
-                    uint256 entry = section.paid[next];
+            address payer = work.payer;
+            uint256 due = work.due;
+            uint256 runCount = work.runCount;
+            for (uint256 i; i != runCount; ++i) {
+                uint256 sums = PackedDecoder.load(work.sums + (i << 5));
+                uint256 nonces = work.nonces | (credited >> i) << 255;
+                uint256 end = due + ((sums & 0xffff) << 5);
+                for (; due != end; due += 32) {
+                    uint256 entry = PackedDecoder.load(due);
                     emit SettlementPaid(bytes32(PackedDecoder.load(entry >> 8)), payer, nonces | entry & 0xff);
                 }
                 (address payee, uint256 amount) = Runs.atMemory(runs, i);
-                emit RunPaid(batch.messageId, section.token, payer, payee, amount, sums >> 16, sums & 0xffff);
+                emit RunPaid(work.messageId, work.token, payer, payee, amount, sums >> 16, sums & 0xffff);
             }
         }
     }
@@ -400,8 +417,8 @@ contract SettlementInbox is PortRegistry {
     // ------------------------------------------------------------------------------------------------ hashing
 
     function _requireLeaf(Message.Header memory header, bytes32 id, uint256 leaf, bytes32[] calldata proof) private pure {
-        (uint256 nodes,) = SettlementTree.allocate(1);
-        SettlementTree.store(nodes, SettlementTree.leaf(id));
+        uint256 nodes = SettlementTree.allocate(1);
+        PackedDecoder.store(nodes, uint256(SettlementTree.leaf(id)));
         uint256 proofAt;
         assembly ("memory-safe") {
             proofAt := proof.offset

@@ -20,7 +20,7 @@ library SettlementTree {
     /// @notice Root over `ids`. The caller has checked 1 <= count <= MAX_COUNT.
     function rootOf(bytes32[] calldata ids) internal pure returns (bytes32) {
         uint256 count = ids.length;
-        (uint256 nodes,) = allocate(count);
+        uint256 nodes = allocate(count);
         unchecked {
             for (uint256 i; i < count; ++i) {
                 store(nodes + (i << 5), leaf(ids[i]));
@@ -31,18 +31,16 @@ library SettlementTree {
     }
 
     /// @notice Memory for `count` leaf hashes, with the spare word on each side that `rangeRoot` needs for siblings.
-    /// @return nodes address of the first leaf hash; write with `store`.
-    /// @return end first address after the allocation.
-    function allocate(uint256 count) internal pure returns (uint256 nodes, uint256 end) {
+    /// @return nodes address of the first leaf hash.
+    function allocate(uint256 count) internal pure returns (uint256 nodes) {
         assembly ("memory-safe") {
             let start := mload(0x40)
             nodes := add(start, 32)
-            end := add(nodes, shl(5, add(count, 1)))
-            mstore(0x40, end)
+            mstore(0x40, add(nodes, shl(5, add(count, 1))))
         }
     }
 
-    function store(uint256 cursor, bytes32 word) internal pure {
+    function store(uint256 cursor, bytes32 word) private pure {
         assembly ("memory-safe") {
             // `cursor` lies inside an allocation of `allocate`.
             mstore(cursor, word)

@@ -104,31 +104,38 @@ contract SettlementVault is ISettlementVault, Ownable2Step {
     /// @notice Marks nonces as used, debits the payer and sends each run's amount to its payee and the fees to their recipient. A transfer that fails
     /// with its full stipend becomes a credit. Inbox only.
     /// @param bits nonces of the word that are used up; none may be used before.
+    /// @param debit sum of all amounts and fees.
     /// @param fee sum of the fees, sent in one transfer; 0 sends none.
     /// @param runs payees and amounts, as packed by Runs; at most 256, since every settlement has its own bit of the word.
     /// @return credited bit i is set when run i became a credit.
-    function settle(address token, address payer, uint256 word, uint256 bits, address feeRecipient, uint256 fee, bytes calldata runs)
-        external
-        onlyInbox
-        locked
-        returns (uint256 credited)
-    {
-        uint256 debit = fee + Runs.sum(runs);
+    function settle(
+        address token,
+        address payer,
+        uint256 word,
+        uint256 bits,
+        uint256 debit,
+        address feeRecipient,
+        uint256 fee,
+        bytes calldata runs
+    ) external onlyInbox locked returns (uint256 credited) {
         uint256 bitmap = nonceBitmap[payer][word];
         if (bitmap & bits != 0) revert NonceAlreadyUsed(word << 8);
         nonceBitmap[payer][word] = bitmap | bits;
-        // Checked: the inbox decided against this very balance.
         balanceOf[payer][token] -= debit;
         totals[token].debited += uint128(debit);
 
+        uint256 sum = fee;
         unchecked {
             uint256 count = runs.length / Runs.SIZE;
-            for (uint256 i; i < count; ++i) {
+            for (uint256 i; i != count; ++i) {
                 (address payee, uint256 amount) = Runs.read(runs, i);
+                sum += amount;
                 if (!_pay(token, payee, amount)) credited |= 1 << i;
             }
         }
         if (fee != 0) _pay(token, feeRecipient, fee);
+        // The inbox computes both; were they ever to differ, no token may leave.
+        assert(sum == debit);
     }
 
     /// @dev Whether the transfer was made; otherwise its amount is a credit now. The gas left decides nothing but whether all of it reverts.

@@ -23,7 +23,9 @@ library SignatureCheck {
             s := calldataload(add(auth, 32))
             v := byte(0, calldataload(add(auth, 64)))
         }
-        if (uint256(s) > HALF_ORDER || (v != 27 && v != 28)) return address(0);
+        unchecked {
+            if (uint256(s) > HALF_ORDER || v - 27 > 1) return address(0);
+        }
         return ecrecover(digest, uint8(v), r, s);
     }
 

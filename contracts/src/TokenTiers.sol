@@ -6,8 +6,13 @@ library TokenTiers {
     /// @dev Families are four bits wide and 0 is none, so no quorum above 15 can be met.
     uint256 internal constant MAX_QUORUM = 15;
 
+    /// @notice Limits ascend, and so do quorums: more money never needs fewer families, and above a refused tier all is refused.
     function valid(uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3) internal pure returns (bool) {
-        return limit1 <= limit2 && quorum1 <= MAX_QUORUM && quorum2 <= MAX_QUORUM && quorum3 <= MAX_QUORUM;
+        return limit1 <= limit2 && quorum1 <= MAX_QUORUM && _ascends(quorum1, quorum2) && _ascends(quorum2, quorum3);
+    }
+
+    function _ascends(uint8 lower, uint8 upper) private pure returns (bool) {
+        return upper == 0 || (lower != 0 && lower <= upper && upper <= MAX_QUORUM);
     }
 
     function pack(uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3)
@@ -31,6 +36,16 @@ library TokenTiers {
         quorum1 = uint8(tiers >> 16);
         quorum2 = uint8(tiers >> 8);
         quorum3 = uint8(tiers);
+    }
+
+    /// @notice The highest amount up to which every tier is open to `families` families; 0 when none is.
+    function cleared(uint256 tiers, uint256 families) internal pure returns (uint256 limit) {
+        uint256 quorum = tiers >> 16 & 0xff;
+        if (quorum == 0 || families < quorum) return 0;
+        quorum = tiers >> 8 & 0xff;
+        if (quorum == 0 || families < quorum) return uint96(tiers >> 120);
+        quorum = tiers & 0xff;
+        return quorum == 0 || families < quorum ? uint96(tiers >> 24) : type(uint96).max;
     }
 
     /// @notice Families that a payment of `amount` needs; 0 = refused, as for every token that is not listed.

@@ -77,7 +77,7 @@ abstract contract Fixture is Test {
             amount: amount,
             fee: amount / 100,
             nonce: nonce,
-            deadline: block.timestamp + 1 days
+            deadline: vm.getBlockTimestamp() + 1 days
         });
     }
 
@@ -165,9 +165,10 @@ abstract contract Fixture is Test {
     /// @dev What a mode 1 section says about its group: members [lo, hi) of `ids`, signed with `key`.
     function groupOf(bytes32[] memory ids, uint256 lo, uint256 hi, uint256 key) internal view returns (bytes memory) {
         bytes memory auth = sign(key, inbox.groupDigest(PlainTree.root(ids), ids.length));
-        return abi.encodePacked(
-            uint32(ids.length), uint32(lo), Packer.proofBytes(PlainTree.rangeProof(ids, lo, hi)), uint16(auth.length), auth
-        );
+        return
+            abi.encodePacked(
+                uint32(ids.length), uint32(lo), Packer.proofBytes(PlainTree.rangeProof(ids, lo, hi)), uint16(auth.length), auth
+            );
     }
 
     function slice(ISettlementInbox.Settlement[] memory all, uint256 lo, uint256 hi)

@@ -79,9 +79,7 @@ library Packer {
     }
 
     function item(ISettlementInbox.Settlement memory s) internal pure returns (bytes memory) {
-        return abi.encodePacked(
-            uint8(s.nonce), uint96(s.amount), uint96(s.fee), uint40(s.deadline), s.jobId, s.receiptHash, s.proofHash
-        );
+        return abi.encodePacked(uint8(s.nonce), uint96(s.amount), uint96(s.fee), uint40(s.deadline), s.jobId, s.receiptHash, s.proofHash);
     }
 
     function sameSection(ISettlementInbox.Settlement memory a, ISettlementInbox.Settlement memory b) internal pure returns (bool) {

@@ -13,9 +13,7 @@ library PlainTree {
     function up(bytes32[] memory level) internal pure returns (bytes32[] memory next) {
         next = new bytes32[]((level.length + 1) / 2);
         for (uint256 i; i < next.length; ++i) {
-            next[i] = 2 * i + 1 < level.length
-                ? keccak256(abi.encodePacked(uint8(1), level[2 * i], level[2 * i + 1]))
-                : level[2 * i];
+            next[i] = 2 * i + 1 < level.length ? keccak256(abi.encodePacked(uint8(1), level[2 * i], level[2 * i + 1])) : level[2 * i];
         }
     }
 
@@ -49,11 +47,7 @@ library PlainTree {
     }
 
     /// @dev Verifies by rebuilding level by level with fresh arrays; (false, 0) when the range or the proof does not fit.
-    function rangeRoot(bytes32[] memory nodes, uint256 first, uint256 width, bytes32[] memory proof)
-        internal
-        pure
-        returns (bool, bytes32)
-    {
+    function rangeRoot(bytes32[] memory nodes, uint256 first, uint256 width, bytes32[] memory proof) internal pure returns (bool, bytes32) {
         if (nodes.length == 0 || width > 1024 || first > width || nodes.length > width - first) return (false, 0);
         uint256 lo = first;
         uint256 hi = first + nodes.length;

@@ -1,6 +1,9 @@
 //! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
 
 pub mod coordinator;
+pub mod demo;
 pub mod deploy;
 pub mod devnet;
+pub mod harness;
+pub mod metrics;
 pub mod relayer_process;

@@ -1,6 +1,37 @@
 //! Chains: RPC policy, pinned views, the observer, signers, nonces, fees, the transaction engine. No alloy nonce or gas fillers.
 //!
-//! Layout: this page holds the boundary the stages use; one file per concern beside it.
+//! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
+//! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
+//! [`view`] pins, [`observer`] follows logs ([`decode`]). Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
+
+pub mod breaker;
+pub mod decode;
+pub mod endpoint;
+pub mod engine;
+mod error;
+pub mod fee;
+pub mod model;
+pub mod node_text;
+pub mod nonce;
+pub mod observer;
+pub mod pool;
+pub mod retry;
+pub mod rpc;
+pub mod sender;
+pub mod signer;
+#[cfg(test)]
+mod tests;
+pub mod view;
+
+pub use decode::Contracts;
+pub use engine::TxEngine;
+pub use error::{CODES, ChainError};
+pub use fee::FeePolicy;
+pub use observer::{Observer, ObserverParams};
+pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
+pub use sender::{PlannedTx, Sender, SenderParams};
+pub use signer::SignerPool;
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
@@ -48,4 +79,35 @@ pub trait Chain: Send + Sync {
 pub struct Fees {
     pub base_fee: u128,
     pub priority_fee: u128,
+}
+
+/// What became of signed bytes at the endpoints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submission {
+    /// At least one endpoint has it in its pool.
+    Accepted,
+    /// The account's count is past this nonce: this hash or another one is in a block.
+    NonceTooLow,
+    /// The pool holds another hash of this nonce, or its floor is higher: pay more.
+    Underpriced,
+    /// The account cannot cover value plus gas.
+    FundsShort,
+    /// Refused for another reason, in the node's words.
+    Refused(String),
+}
+
+/// What the transaction engine needs of a chain beyond [`Chain`].
+#[async_trait]
+pub trait TxChain: Chain {
+    /// Hands signed bytes to every endpoint and says what they made of it. An error means that nobody answered.
+    async fn submit(&self, raw: &Bytes) -> Result<Submission, ViewError>;
+
+    /// The hash and block of the transaction that used this nonce, in blocks up to `block`. None while it is unused there.
+    /// Positive proof: found in the block's body, never concluded from a missing receipt.
+    async fn find_by_nonce(
+        &self,
+        account: Address,
+        nonce: u64,
+        block: BlockRef,
+    ) -> Result<Option<(B256, BlockRef)>, ViewError>;
 }

@@ -36,7 +36,7 @@ impl Default for BridgeConfig {
             enabled: true,
             default_fee: Wei::new(50_000_000_000_000_000),
             supported_chains: Vec::new(),
-            receive_gas: 100_000,
+            receive_gas: 200_000,
             expected: 180,
             chains: BTreeMap::new(),
         }

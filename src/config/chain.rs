@@ -33,7 +33,7 @@ impl Default for ChainConfig {
             poll_ms: 1_000,
             finality: Finality::Tag(FinalityTag::Finalized),
             start_block: 0,
-            log_range_max: 1_000,
+            log_range_max: 2_000,
             signers: Vec::new(),
             contracts: ContractsConfig::default(),
             fees: FeesConfig::default(),
@@ -82,6 +82,7 @@ pub struct ContractsConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct FeesConfig {
     pub max_fee_per_gas: Wei,
+    pub priority_fee_min: Wei,
     pub per_tx: Wei,
     pub per_day: Wei,
     pub legacy: bool,
@@ -92,6 +93,7 @@ impl Default for FeesConfig {
     fn default() -> Self {
         Self {
             max_fee_per_gas: Wei::new(300_000_000_000),
+            priority_fee_min: Wei::new(1_000_000),
             per_tx: Wei::new(500_000_000_000_000_000),
             per_day: Wei::new(10_000_000_000_000_000_000),
             legacy: false,

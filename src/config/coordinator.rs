@@ -1,28 +1,17 @@
 //! One API client: its token, the receipt keys pinned for it, the payers it may use.
 
 use super::Secret;
-use alloy::primitives::{Address, B256};
+use crate::settlement::receipt::AmountRule;
+use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
-
-/// How the amount of the terms relates to the price of the receipts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AmountRule {
-    #[default]
-    Equal,
-    AtMost,
-    Free,
-}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CoordinatorConfig {
     /// Bearer token. Without one the coordinator is open to whoever reaches the listener: loopback only.
     pub token: Option<Secret>,
-    /// Ed25519 public keys that may sign its receipts.
-    pub receipt_keys: Vec<B256>,
-    /// Ed25519 public keys that may attest; with any, a receipt needs a valid attestation by one of them.
-    pub attestation_keys: Vec<B256>,
+    /// Ed25519 public keys that may sign or attest its receipts, hex or base64url.
+    pub receipt_keys: Vec<String>,
     /// Payers it may use; empty = any.
     pub payers: Vec<Address>,
     pub amount_rule: AmountRule,
@@ -38,7 +27,6 @@ impl Default for CoordinatorConfig {
         Self {
             token: None,
             receipt_keys: Vec::new(),
-            attestation_keys: Vec::new(),
             payers: Vec::new(),
             amount_rule: AmountRule::Equal,
             allow_contract_payers: false,

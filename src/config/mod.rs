@@ -13,7 +13,7 @@ mod values;
 
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
-pub use coordinator::{AmountRule, CoordinatorConfig};
+pub use coordinator::CoordinatorConfig;
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
 pub use stages::{
     BatcherConfig, DispatcherConfig, IntakeConfig, PayoutConfig, ReconcilerConfig, RouterConfig, SettlementConfig,
@@ -101,6 +101,9 @@ pub const SECRET: ErrorCode = ErrorCode {
     you: "Set the variable or create the file; it must be readable by the relayer's user only.",
 };
 
+/// Codes of this module, for docs/errors.md.
+pub const CODES: &[ErrorCode] = &[UNREADABLE, INVALID, SECRET];
+
 impl Coded for ConfigError {
     fn code(&self) -> ErrorCode {
         match self {
@@ -149,6 +152,25 @@ impl Config {
         Figment::from(Toml::string(text))
             .extract()
             .map_err(|error| ConfigError::Parse(describe(&error)))
+    }
+
+    /// Every secret with its key.
+    pub fn secrets(&self) -> Vec<(String, &Secret)> {
+        let mut all = vec![("store.url".to_owned(), &self.store.url)];
+        for (name, chain) in &self.chains {
+            for (index, url) in chain.rpc.iter().enumerate() {
+                all.push((format!("chains.\"{name}\".rpc[{index}]"), url));
+            }
+            for (index, key) in chain.signers.iter().enumerate() {
+                all.push((format!("chains.\"{name}\".signers[{index}]"), key));
+            }
+        }
+        for (id, coordinator) in &self.coordinators {
+            if let Some(token) = &coordinator.token {
+                all.push((format!("coordinators.{id}.token"), token));
+            }
+        }
+        all
     }
 
     /// Chains by numeric id.

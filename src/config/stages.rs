@@ -34,7 +34,7 @@ section! {
         step_rows_max: usize = 256,
         backoff_ms_max: u64 = 30_000,
         stop_ms_max: u64 = 10_000,
-        lease_ms: i64 = 60_000,
+        lease_ms: i64 = 15_000,
     }
 }
 section! {
@@ -59,17 +59,20 @@ section! {
 section! {
     RouterConfig {
         quote_timeout_ms: u64 = 10_000,
+        abandon_after: u64 = 1_800,
+        abandon_after_all_stalled: u64 = 14_400,
     }
 }
 section! {
     DispatcherConfig {
         quote_age_ms_max: u64 = 60_000,
+        failures_max: u32 = 5,
     }
 }
 section! {
     TrackerConfig {
         poll_ms: u64 = 2_000,
-        rescue_after: u64 = 600,
+        poll_ms_max: u64 = 60_000,
     }
 }
 section! {
@@ -78,6 +81,7 @@ section! {
         chunk_gas_max: u64 = 16_000_000,
         retry_ms: u64 = 15_000,
         retry_ms_max: u64 = 900_000,
+        rescue_after: u64 = 600,
     }
 }
 section! {
@@ -88,9 +92,8 @@ section! {
 section! {
     TxConfig {
         poll_ms: u64 = 1_000,
-        escalate_after_ms: u64 = 60_000,
+        escalate_after_ms: u64 = 30_000,
         escalate_percent: u32 = 15,
         rebroadcast_ms: u64 = 15_000,
-        in_flight_max: usize = 16,
     }
 }

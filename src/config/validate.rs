@@ -1,6 +1,7 @@
 //! What the types cannot say: every problem names its key and what would be right.
 
 use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Secret};
+use crate::settlement::receipt::PinnedKeys;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -145,7 +146,16 @@ impl Config {
             1_000,
             3_600_000,
         );
-        check.within("tracker.poll_ms", self.tracker.poll_ms, 10, 3_600_000);
+        check.within("dispatcher.failures_max", self.dispatcher.failures_max, 1, 1_000);
+        check.within("router.abandon_after", self.router.abandon_after, 1, 30 * 86_400);
+        check.within(
+            "router.abandon_after_all_stalled",
+            self.router.abandon_after_all_stalled,
+            self.router.abandon_after,
+            30 * 86_400,
+        );
+        check.within("tracker.poll_ms", self.tracker.poll_ms, 10, self.tracker.poll_ms_max);
+        check.within("payout.rescue_after", self.payout.rescue_after, 1, 30 * 86_400);
         check.within("payout.chunk_bytes_max", self.payout.chunk_bytes_max, 1_024, 131_072);
         check.within(
             "payout.chunk_gas_max",
@@ -160,7 +170,6 @@ impl Config {
         // Nodes refuse a replacement that raises either fee by less than 10 %.
         check.within("tx.escalate_percent", self.tx.escalate_percent, 10, 200);
         check.within("tx.rebroadcast_ms", self.tx.rebroadcast_ms, 100, 86_400_000);
-        check.within("tx.in_flight_max", self.tx.in_flight_max, 1, 1_000);
     }
 
     fn check_bridge(&self, check: &mut Check, id: &str, bridge: &BridgeConfig) {
@@ -221,6 +230,9 @@ impl Config {
                 format!("{key}.receipt_keys"),
                 "at least one is required",
             );
+            if let Err(error) = PinnedKeys::parse(&coordinator.receipt_keys) {
+                check.that(false, format!("{key}.receipt_keys"), error.to_string());
+            }
             check.that(
                 coordinator.token.is_some() || loopback,
                 format!("{key}.token"),

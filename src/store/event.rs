@@ -4,7 +4,7 @@ use super::codec::b256;
 use super::entity::event;
 use super::{Store, StoreError};
 use crate::settlement::SettlementId;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 /// One change with its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,30 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.into_iter().map(decode).collect()
+    }
+
+    /// Events of a settlement and of the given aggregates (kind, id), in commit order; the newest `limit` of them.
+    pub async fn list_history(
+        &self,
+        id: SettlementId,
+        also: &[(&str, String)],
+        limit: u64,
+    ) -> Result<Vec<Event>, StoreError> {
+        use event::Column;
+        let mut any = Condition::any().add(Column::SettlementId.eq(id.0.to_vec()));
+        for (aggregate, aggregate_id) in also {
+            let one = Condition::all()
+                .add(Column::Aggregate.eq(*aggregate))
+                .add(Column::AggregateId.eq(aggregate_id));
+            any = any.add(one);
+        }
+        let rows = event::Entity::find()
+            .filter(any)
+            .order_by_desc(Column::Seq)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().rev().map(decode).collect()
     }
 
     /// Events after a position in the order of all, oldest first.

@@ -8,12 +8,16 @@ pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
 pub mod codec;
+pub mod dispatch;
 pub mod drift;
 mod entity;
 mod error;
 pub mod event;
+pub mod execution;
+pub mod figures;
 pub mod lease;
 pub mod message;
+pub mod message_members;
 mod open;
 pub mod posting;
 pub mod settlement;
@@ -23,16 +27,23 @@ pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tx;
+mod tx_write;
 mod txn;
 pub mod vault_facts;
 
+#[cfg(test)]
+mod chain_tests;
+
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
+pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
 pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
+pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
+pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};

@@ -140,6 +140,14 @@ impl Store {
         }
     }
 
+    /// SQLite: moves the write-ahead log into the database file, so that a copy of that one file is a backup. Elsewhere nothing.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        if self.db.get_database_backend() == DbBackend::Sqlite {
+            self.db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
+        }
+        Ok(())
+    }
+
     /// Milliseconds by the clock leases are measured with.
     pub async fn lease_now_ms(&self) -> Result<i64, StoreError> {
         self.clock.now_ms(&self.db).await

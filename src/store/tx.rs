@@ -3,17 +3,11 @@
 //! `Prepared` means the bytes never left; `Submitted` is written, with `first_sent_at`, before the first send.
 
 use super::entity::{attempt, tx};
-use super::txn::expect_one;
-use super::{LeaseToken, NewEvent, Store, StoreError, Txn, codec};
+use super::{LeaseToken, Store, StoreError, codec};
 use crate::settlement::states::{TxEvent, TxState};
-use crate::settlement::transitions::Machine;
 use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::ChainId;
-use sea_orm::sea_query::Expr;
-use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -170,7 +164,7 @@ pub enum TxChange {
 }
 
 impl TxChange {
-    fn event(&self) -> TxEvent {
+    pub(super) fn event(&self) -> TxEvent {
         match self {
             Self::Submit => TxEvent::Submit,
             Self::Include { .. } => TxEvent::Include,
@@ -183,10 +177,7 @@ impl TxChange {
 }
 
 /// `next_at` of a finalized transaction whose costs are in the ledger.
-const POSTED: i64 = i64::MAX;
-
-/// States in which the chain may still surprise us.
-const OPEN: [TxState; 3] = [TxState::Prepared, TxState::Submitted, TxState::Included];
+pub(super) const POSTED: i64 = i64::MAX;
 
 fn fee(column: &'static str, bytes: &[u8]) -> Result<u128, StoreError> {
     u128::try_from(codec::u256(column, bytes)?).map_err(|_| StoreError::Corrupt {
@@ -263,7 +254,7 @@ fn live() -> Condition {
         )
 }
 
-async fn read_live<C: ConnectionTrait>(db: &C, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
+pub(super) async fn read_live<C: ConnectionTrait>(db: &C, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
     let found = tx::Entity::find()
         .filter(tx::Column::IntentKind.eq(intent.kind.as_str()))
         .filter(tx::Column::IntentId.eq(intent.id.as_str()))
@@ -274,12 +265,12 @@ async fn read_live<C: ConnectionTrait>(db: &C, intent: &Intent) -> Result<Option
     found.map(tx_row).transpose()
 }
 
-async fn read_tx<C: ConnectionTrait>(db: &C, id: TxId) -> Result<Option<TxRow>, StoreError> {
+pub(super) async fn read_tx<C: ConnectionTrait>(db: &C, id: TxId) -> Result<Option<TxRow>, StoreError> {
     let found = tx::Entity::find_by_id(id.0).one(db).await?;
     found.map(tx_row).transpose()
 }
 
-fn missing(id: TxId) -> StoreError {
+pub(super) fn missing(id: TxId) -> StoreError {
     StoreError::Missing {
         what: format!("transaction {id}"),
     }
@@ -310,12 +301,38 @@ impl Store {
         rows.into_iter().map(tx_row).collect()
     }
 
-    /// Prepared, submitted and included transactions of a signer by nonce.
-    pub async fn list_open_txs(&self, chain: ChainId, signer: Address, limit: u64) -> Result<Vec<TxRow>, StoreError> {
+    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce.
+    pub async fn list_waiting_txs(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        self.list_by_state(chain, signer, &[TxState::Prepared, TxState::Submitted], limit)
+            .await
+    }
+
+    /// Transactions of a signer that are in a block that is not final yet, by nonce.
+    pub async fn list_included_txs(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        self.list_by_state(chain, signer, &[TxState::Included], limit).await
+    }
+
+    async fn list_by_state(
+        &self,
+        chain: ChainId,
+        signer: Address,
+        states: &[TxState],
+        limit: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
         let rows = tx::Entity::find()
             .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
             .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::State.is_in(names(&OPEN)))
+            .filter(tx::Column::State.is_in(names(states)))
             .order_by_asc(tx::Column::Nonce)
             .limit(limit)
             .all(&self.db)
@@ -379,9 +396,56 @@ impl Store {
     pub async fn find_last_nonce(&self, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
         last_nonce(&self.db, chain, signer).await
     }
+
+    /// Nonces from `count` on that rows hold, ascending.
+    pub async fn list_nonces_from(&self, chain: ChainId, signer: Address, count: u64) -> Result<Vec<u64>, StoreError> {
+        nonces_from(&self.db, chain, signer, count).await
+    }
+
+    /// Finalized transactions that are not final any more: above the final block, or in a block that is not the stored one of its height.
+    pub async fn list_displaced_finalized_txs(
+        &self,
+        chain: ChainId,
+        final_number: u64,
+    ) -> Result<Vec<TxRow>, StoreError> {
+        let sql = "SELECT tx.* FROM tx LEFT JOIN chain_block b ON b.chain = tx.chain AND b.number = tx.included_block \
+                   WHERE tx.chain = $1 AND tx.state = $2 AND (tx.included_block > $3 OR b.hash <> tx.included_block_hash) \
+                   ORDER BY tx.id";
+        let values = [
+            codec::int("tx.chain", chain.0)?.into(),
+            TxState::Finalized.as_str().into(),
+            codec::int("tx.included_block", final_number)?.into(),
+        ];
+        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, values);
+        let rows = tx::Entity::find().from_raw_sql(statement).all(&self.db).await?;
+        rows.into_iter().map(tx_row).collect()
+    }
 }
 
-async fn last_nonce<C: ConnectionTrait>(db: &C, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
+pub(super) async fn nonces_from<C: ConnectionTrait>(
+    db: &C,
+    chain: ChainId,
+    signer: Address,
+    count: u64,
+) -> Result<Vec<u64>, StoreError> {
+    let taken: Vec<i64> = tx::Entity::find()
+        .select_only()
+        .column(tx::Column::Nonce)
+        .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+        .filter(tx::Column::Signer.eq(signer.to_vec()))
+        .filter(tx::Column::Nonce.gte(codec::int("tx.nonce", count)?))
+        .order_by_asc(tx::Column::Nonce)
+        .into_tuple()
+        .all(db)
+        .await?;
+    taken.into_iter().map(|nonce| codec::uint("tx.nonce", nonce)).collect()
+}
+
+pub(super) async fn last_nonce<C: ConnectionTrait>(
+    db: &C,
+    chain: ChainId,
+    signer: Address,
+) -> Result<Option<u64>, StoreError> {
     let row = tx::Entity::find()
         .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
         .filter(tx::Column::Signer.eq(signer.to_vec()))
@@ -390,214 +454,4 @@ async fn last_nonce<C: ConnectionTrait>(db: &C, chain: ChainId, signer: Address)
         .one(db)
         .await?;
     Ok(row.and_then(|row| u64::try_from(row.nonce).ok()))
-}
-
-impl Txn {
-    pub async fn get_tx(&self, id: TxId) -> Result<TxRow, StoreError> {
-        read_tx(&self.tx, id).await?.ok_or_else(|| missing(id))
-    }
-
-    /// See [`Store::find_live_tx`].
-    pub async fn find_live_tx(&self, intent: &Intent) -> Result<Option<TxRow>, StoreError> {
-        read_live(&self.tx, intent).await
-    }
-
-    /// Highest nonce stored for a signer.
-    pub async fn find_last_nonce(&self, chain: ChainId, signer: Address) -> Result<Option<u64>, StoreError> {
-        last_nonce(&self.tx, chain, signer).await
-    }
-
-    /// Lowest nonce from `count` on that no row holds: gaps first, then the one after the last.
-    pub async fn lowest_free_nonce(&self, chain: ChainId, signer: Address, count: u64) -> Result<u64, StoreError> {
-        let taken: Vec<i64> = tx::Entity::find()
-            .select_only()
-            .column(tx::Column::Nonce)
-            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
-            .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::Nonce.gte(codec::int("tx.nonce", count)?))
-            .order_by_asc(tx::Column::Nonce)
-            .into_tuple()
-            .all(&self.tx)
-            .await?;
-        let mut free = count;
-        for nonce in taken {
-            if codec::uint("tx.nonce", nonce)? != free {
-                break;
-            }
-            free += 1;
-        }
-        Ok(free)
-    }
-
-    /// Stores a signed transaction in state prepared with its first attempt. UNIQUE(chain, signer, nonce) is the last guard.
-    pub async fn insert_tx(&mut self, new: NewTx, first: NewAttempt) -> Result<TxId, StoreError> {
-        let row = tx::ActiveModel {
-            id: NotSet,
-            chain: Set(codec::int("tx.chain", new.chain.0)?),
-            signer: Set(new.signer.to_vec()),
-            nonce: Set(codec::int("tx.nonce", new.nonce)?),
-            intent_kind: Set(new.intent.kind.as_str().to_owned()),
-            intent_id: Set(new.intent.id.clone()),
-            to_address: Set(new.to.to_vec()),
-            value: Set(codec::u256_bytes(new.value)),
-            data: Set(new.data.to_vec()),
-            gas_limit: Set(codec::int("tx.gas_limit", new.gas_limit)?),
-            state: Set(TxState::INITIAL.as_str().to_owned()),
-            succeeded: Set(None),
-            first_sent_at: Set(None),
-            included_hash: Set(None),
-            included_block: Set(None),
-            included_block_hash: Set(None),
-            gas_used: Set(None),
-            gas_price: Set(None),
-            signer_epoch: Set(new.token.epoch),
-            signer_counter: Set(new.token.counter),
-            next_at: Set(self.now_ms),
-            created_at: Set(self.now_ms),
-            updated_at: Set(self.now_ms),
-            version: Set(0),
-        };
-        let id = TxId(tx::Entity::insert(row).exec(&self.tx).await?.last_insert_id);
-        let hash = first.hash;
-        self.insert_attempt(id, first).await?;
-        self.record(NewEvent {
-            aggregate: "tx",
-            aggregate_id: id.to_string(),
-            event: "prepare".into(),
-            to_state: Some(TxState::INITIAL.to_string()),
-            cause: format!("{} {}", new.intent.kind.as_str(), new.intent.id),
-            detail: Some(
-                serde_json::json!({"chain": new.chain.0, "signer": new.signer, "nonce": new.nonce, "hash": hash})
-                    .to_string(),
-            ),
-            ..Default::default()
-        });
-        Ok(id)
-    }
-
-    /// Stores one more signing of a transaction. Idempotent by hash.
-    pub async fn insert_attempt(&mut self, id: TxId, new: NewAttempt) -> Result<(), StoreError> {
-        let row = attempt::ActiveModel {
-            id: NotSet,
-            tx_id: Set(id.0),
-            hash: Set(new.hash.to_vec()),
-            raw: Set(new.raw.to_vec()),
-            max_fee: Set(codec::u256_bytes(U256::from(new.max_fee))),
-            max_priority_fee: Set(codec::u256_bytes(U256::from(new.max_priority_fee))),
-            created_at: Set(self.now_ms),
-            sent_at: Set(None),
-            error: Set(None),
-        };
-        attempt::Entity::insert(row)
-            .on_conflict_do_nothing_on([attempt::Column::Hash])
-            .exec_without_returning(&self.tx)
-            .await?;
-        Ok(())
-    }
-
-    /// Notes what the endpoints said to a broadcast.
-    pub async fn note_attempt(&mut self, attempt_id: i64, error: Option<String>) -> Result<(), StoreError> {
-        attempt::Entity::update_many()
-            .col_expr(attempt::Column::SentAt, Expr::value(self.now_ms))
-            .col_expr(attempt::Column::Error, Expr::value(error))
-            .filter(attempt::Column::Id.eq(attempt_id))
-            .exec(&self.tx)
-            .await?;
-        Ok(())
-    }
-
-    /// Sets when to look at a transaction again.
-    pub async fn schedule_tx(&mut self, id: TxId, next_at: i64) -> Result<(), StoreError> {
-        tx::Entity::update_many()
-            .col_expr(tx::Column::NextAt, Expr::value(next_at))
-            .filter(tx::Column::Id.eq(id.0))
-            .exec(&self.tx)
-            .await?;
-        Ok(())
-    }
-
-    /// The only writer of a transaction's state: table, compare-and-set by version, event.
-    pub async fn tx_apply(&mut self, row: &TxRow, change: TxChange, cause: &str) -> Result<TxState, StoreError> {
-        let to = row.state.apply(change.event())?;
-        let mut update = tx::Entity::update_many()
-            .col_expr(tx::Column::State, Expr::value(to.as_str()))
-            .col_expr(tx::Column::Version, Expr::value(row.version + 1))
-            .col_expr(tx::Column::UpdatedAt, Expr::value(self.now_ms));
-        let mut detail = None;
-        match &change {
-            TxChange::Submit => update = update.col_expr(tx::Column::FirstSentAt, Expr::value(self.now_ms)),
-            TxChange::Include {
-                inclusion,
-                succeeded,
-                gas_used,
-                gas_price,
-            } => {
-                update = update
-                    .col_expr(tx::Column::Succeeded, Expr::value(*succeeded))
-                    .col_expr(tx::Column::IncludedHash, Expr::value(inclusion.hash.to_vec()))
-                    .col_expr(
-                        tx::Column::IncludedBlock,
-                        Expr::value(codec::int("tx.included_block", inclusion.block_number)?),
-                    )
-                    .col_expr(
-                        tx::Column::IncludedBlockHash,
-                        Expr::value(inclusion.block_hash.to_vec()),
-                    )
-                    .col_expr(tx::Column::GasUsed, Expr::value(codec::int("tx.gas_used", *gas_used)?))
-                    .col_expr(
-                        tx::Column::GasPrice,
-                        Expr::value(codec::u256_bytes(U256::from(*gas_price))),
-                    );
-                detail = Some(
-                    serde_json::json!({"hash": inclusion.hash, "block": inclusion.block_number, "succeeded": succeeded})
-                        .to_string(),
-                );
-            }
-            TxChange::Finalize => update = update.col_expr(tx::Column::NextAt, Expr::value(self.now_ms)),
-            TxChange::Unwind => {
-                update = update
-                    .col_expr(tx::Column::Succeeded, Expr::value(None::<bool>))
-                    .col_expr(tx::Column::IncludedHash, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::IncludedBlock, Expr::value(None::<i64>))
-                    .col_expr(tx::Column::IncludedBlockHash, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::GasUsed, Expr::value(None::<i64>))
-                    .col_expr(tx::Column::GasPrice, Expr::value(None::<Vec<u8>>))
-                    .col_expr(tx::Column::NextAt, Expr::value(self.now_ms));
-            }
-            TxChange::Replace { by } => detail = Some(serde_json::json!({"by": by}).to_string()),
-            // The row keeps its history but no longer holds the nonce; a negative number is unique and never a nonce.
-            TxChange::Cancel => {
-                update = update.col_expr(tx::Column::Nonce, Expr::value(-row.id.0));
-                detail = Some(serde_json::json!({"nonce": row.nonce}).to_string());
-            }
-        }
-        let result = update
-            .filter(tx::Column::Id.eq(row.id.0))
-            .filter(tx::Column::Version.eq(row.version))
-            .exec(&self.tx)
-            .await?;
-        expect_one(result.rows_affected, format!("transaction {}", row.id))?;
-        self.record(NewEvent {
-            aggregate: "tx",
-            aggregate_id: row.id.to_string(),
-            event: change.event().to_string(),
-            from_state: Some(row.state.to_string()),
-            to_state: Some(to.to_string()),
-            cause: cause.to_owned(),
-            detail,
-            ..Default::default()
-        });
-        Ok(to)
-    }
-
-    /// The costs of this finalized transaction are in the ledger now.
-    pub async fn mark_tx_posted(&mut self, id: TxId) -> Result<(), StoreError> {
-        let result = tx::Entity::update_many()
-            .col_expr(tx::Column::NextAt, Expr::value(POSTED))
-            .filter(tx::Column::Id.eq(id.0))
-            .filter(tx::Column::State.eq(TxState::Finalized.as_str()))
-            .exec(&self.tx)
-            .await?;
-        expect_one(result.rows_affected, format!("transaction {id}"))
-    }
 }

@@ -43,13 +43,18 @@ interface ISettlementOutbox {
     /// @notice Cumulative: messages committed, dispatches made. Compared with the logs to prove that none was missed.
     function counters() external view returns (uint128 messages, uint128 dispatches);
 
+    /// @notice Whether an account may dispatch.
     function isDispatcher(address account) external view returns (bool);
 
     /// @notice Slot of an active port plus one; 0 when the port is not active.
     function portSlot(address port) external view returns (uint8);
 
+    /// @notice Owner only. A dispatcher spends its own money on fees and can commit only to what payers have signed.
     function setDispatcher(address account, bool allowed) external;
+    /// @notice Owner only. A port that comes back has its old slot, so it still refuses what it sent before.
     function addPort(address port) external;
+    /// @notice Owner only, at once.
     function removePort(address port) external;
+    /// @notice Chooses dispatchers and ports.
     function owner() external view returns (address);
 }

@@ -16,6 +16,7 @@ interface ISettlementVault {
     event Credited(address indexed account, address indexed token, uint256 amount);
     event Claimed(address indexed account, address indexed token, uint256 amount);
     /// @notice Tiers: amount <= limit1 needs quorum1 families, <= limit2 quorum2, above quorum3; a quorum of 0 refuses.
+    /// Quorums ascend with the limits, and above a refused tier all is refused.
     event TokenListed(address indexed token, uint8 decimals, uint96 limit1, uint96 limit2, uint8 quorum1, uint8 quorum2, uint8 quorum3);
     event TokenDelisted(address indexed token);
     /// @notice `payer` = 0 means everybody.

@@ -1,4 +1,406 @@
-//! x
+//! Two chains on loopback with the real LayerZero V2 contracts and ours, and the roles nobody else plays locally.
+//!
+//! Layout: [`anvil`] a chain, [`layerzero`] the protocol, [`roles`] DVN and executor, [`switches`] and [`control`] turn them off and on,
+//! [`config`] the relayer's configuration for it. Our own contracts come from [`crate::deploy`], the tool operators use.
+
 pub mod abi;
 pub mod anvil;
+pub mod config;
+pub mod control;
 pub mod layerzero;
+pub mod roles;
+pub mod switches;
+
+use crate::deploy::artifacts::contracts_folder;
+use crate::deploy::deployer::{Keys, deploy};
+use crate::deploy::deployment::{ChainDeployment, Deployment};
+use crate::deploy::plan::{ChainPlan, LayerZeroPlan, Plan, TokenPlan};
+use crate::deploy::wiring::{Done, wire};
+use abi::ITestToken;
+use alloy::primitives::{Address, B256, Bytes, U256, aliases::U96, keccak256};
+use alloy::providers::{DynProvider, Provider, ProviderBuilder};
+use alloy::signers::local::PrivateKeySigner;
+use anvil::Anvil;
+use anyhow::{Context, Result, ensure};
+use layerzero::{LayerZero, Parts, call, create};
+use relayer::adapter::abi::ISettlementVault;
+use roles::Direction;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use switches::Switches;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// Bridge ids of the two port pairs.
+pub const BRIDGES: [&str; 2] = ["layerzero", "layerzero-b"];
+const CHAINS: [u64; 2] = [31_337, 31_338];
+/// Sandbox-like V2 ids; below 30000 LayerZero would take them for V1.
+const EIDS: [u32; 2] = [30_301, 30_302];
+
+/// How the devnet shall be.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Everything it writes goes here.
+    pub dir: PathBuf,
+    /// Seconds between blocks.
+    pub block_time: u64,
+    /// Blocks the DVN waits on the source.
+    pub confirmations: u64,
+    /// Depth at which the relayer calls a block final.
+    pub finality_depth: u64,
+    pub exit_delay: u64,
+    /// Whole tokens the payer deposits on each chain.
+    pub deposit: u64,
+}
+
+impl Options {
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            dir: dir.to_path_buf(),
+            block_time: 1,
+            confirmations: 2,
+            finality_depth: 3,
+            exit_delay: 86_400,
+            deposit: 1_000_000,
+        }
+    }
+}
+
+/// Private keys of everybody who acts, each with one job so that nonces never meet. Published by construction: never hold value on them.
+#[derive(Debug, Clone)]
+pub struct Accounts {
+    pub admin: PrivateKeySigner,
+    pub guardian: PrivateKeySigner,
+    pub dvn: PrivateKeySigner,
+    pub executor: PrivateKeySigner,
+    pub relayer: PrivateKeySigner,
+    pub payer: PrivateKeySigner,
+    pub payee: PrivateKeySigner,
+}
+
+/// The devnet key of a name.
+pub fn key(name: &str) -> Result<PrivateKeySigner> {
+    Ok(PrivateKeySigner::from_bytes(&keccak256(format!(
+        "relayer devnet, worthless: {name}"
+    )))?)
+}
+
+impl Accounts {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            admin: key("admin")?,
+            guardian: key("guardian")?,
+            dvn: key("dvn")?,
+            executor: key("executor")?,
+            relayer: key("relayer")?,
+            payer: key("payer")?,
+            payee: key("payee")?,
+        })
+    }
+
+    fn named(&self) -> [(&'static str, &PrivateKeySigner); 7] {
+        [
+            ("admin", &self.admin),
+            ("guardian", &self.guardian),
+            ("dvn", &self.dvn),
+            ("executor", &self.executor),
+            ("relayer", &self.relayer),
+            ("payer", &self.payer),
+            ("payee", &self.payee),
+        ]
+    }
+}
+
+/// One chain with everything on it.
+#[derive(Debug)]
+pub struct Chain {
+    pub anvil: Anvil,
+    pub layerzero: LayerZero,
+    pub outbox: Address,
+    pub inbox: Address,
+    pub vault: Address,
+    pub token: Address,
+    /// By bridge id.
+    pub ports: BTreeMap<String, Address>,
+    pub start_block: u64,
+}
+
+/// What `devnet.json` says about one chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ChainFile {
+    pub chain_id: u64,
+    pub rpc: String,
+    pub outbox: Address,
+    pub inbox: Address,
+    pub vault: Address,
+    pub token: Address,
+    pub ports: BTreeMap<String, Address>,
+    pub start_block: u64,
+    pub layerzero: LayerZero,
+}
+
+/// `devnet.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DevnetFile {
+    pub chains: Vec<ChainFile>,
+    /// Switches of DVN and executor: GET and PUT.
+    pub control: String,
+    /// Private keys by role. Worthless.
+    pub keys: BTreeMap<String, B256>,
+    pub addresses: BTreeMap<String, Address>,
+}
+
+/// A running devnet. Dropping it ends everything it started.
+#[derive(Debug)]
+pub struct Devnet {
+    pub options: Options,
+    pub source: Chain,
+    pub target: Chain,
+    pub accounts: Accounts,
+    pub switches: Switches,
+    pub control: String,
+    _stop: DropGuard,
+}
+
+impl Devnet {
+    /// Starts two chains, deploys, wires, funds, and lets the roles play.
+    pub async fn start(options: Options) -> Result<Self> {
+        std::fs::create_dir_all(&options.dir).with_context(|| format!("could not create {}", options.dir.display()))?;
+        let accounts = Accounts::new()?;
+        let logs = ["chain-a.log", "chain-b.log"].map(|log| options.dir.join(log));
+        let (a, b) = tokio::try_join!(Anvil::start(CHAINS[0], &logs[0]), Anvil::start(CHAINS[1], &logs[1]))?;
+        for anvil in [&a, &b] {
+            for (_, signer) in accounts.named() {
+                anvil
+                    .set_balance(signer.address(), U256::from(10).pow(U256::from(22)))
+                    .await?;
+            }
+        }
+        let (source, target) = build(&options, &accounts, a, b).await?;
+        let stop = CancellationToken::new();
+        let switches = Switches::default();
+        let control = control::serve(switches.clone(), stop.clone()).await?;
+        for (from, to) in [(&source, &target), (&target, &source)] {
+            let direction = Direction {
+                source_chain: from.anvil.chain,
+                source: from.layerzero.clone(),
+                target: to.layerzero.clone(),
+                source_provider: from.anvil.provider.clone(),
+                target_url: to.anvil.url.clone(),
+                confirmations: options.confirmations,
+                dvn: accounts.dvn.clone(),
+                executor: accounts.executor.clone(),
+                switches: switches.clone(),
+            };
+            tokio::spawn(direction.run(stop.clone()));
+        }
+        for chain in [&source, &target] {
+            chain.anvil.mine_every(options.block_time).await?;
+        }
+        let devnet = Self {
+            options,
+            source,
+            target,
+            accounts,
+            switches,
+            control,
+            _stop: stop.drop_guard(),
+        };
+        devnet.write_file()?;
+        Ok(devnet)
+    }
+
+    pub fn file(&self) -> DevnetFile {
+        let chain = |chain: &Chain| ChainFile {
+            chain_id: chain.anvil.chain,
+            rpc: chain.anvil.url.clone(),
+            outbox: chain.outbox,
+            inbox: chain.inbox,
+            vault: chain.vault,
+            token: chain.token,
+            ports: chain.ports.clone(),
+            start_block: chain.start_block,
+            layerzero: chain.layerzero.clone(),
+        };
+        DevnetFile {
+            chains: vec![chain(&self.source), chain(&self.target)],
+            control: self.control.clone(),
+            keys: self
+                .accounts
+                .named()
+                .map(|(name, signer)| (name.to_owned(), signer.to_bytes()))
+                .into(),
+            addresses: self
+                .accounts
+                .named()
+                .map(|(name, signer)| (name.to_owned(), signer.address()))
+                .into(),
+        }
+    }
+
+    fn write_file(&self) -> Result<()> {
+        let path = self.options.dir.join("devnet.json");
+        let text = serde_json::to_string_pretty(&self.file())? + "\n";
+        std::fs::write(&path, text).with_context(|| format!("could not write {}", path.display()))
+    }
+
+    /// A provider that signs as `signer` on a chain; nonces are asked for every time, so reorgs do no harm.
+    pub fn wallet(&self, chain: &Chain, signer: &PrivateKeySigner) -> Result<DynProvider> {
+        wallet(&chain.anvil.url, signer)
+    }
+}
+
+fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
+    let provider = ProviderBuilder::new()
+        .with_simple_nonce_management()
+        .wallet(signer.clone())
+        .connect_http(url.parse()?);
+    provider.client().set_poll_interval(Duration::from_millis(20));
+    Ok(provider.erased())
+}
+
+/// Everything that is put on the two chains, while they still mine at once.
+async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Result<(Chain, Chain)> {
+    let parts = Parts {
+        admin: accounts.admin.address(),
+        dvn: accounts.dvn.address(),
+        executor: accounts.executor.address(),
+    };
+    let (pa, pb) = (wallet(&a.url, &accounts.admin)?, wallet(&b.url, &accounts.admin)?);
+    let (la, lb) = tokio::try_join!(
+        layerzero::deploy(&pa, EIDS[0], parts),
+        layerzero::deploy(&pb, EIDS[1], parts)
+    )?;
+    tokio::try_join!(
+        layerzero::wire(&pa, &la, &lb, options.confirmations),
+        layerzero::wire(&pb, &lb, &la, options.confirmations),
+    )?;
+    let token_code = test_contract("Tokens", "PlainToken")?;
+    let (ta, tb) = tokio::try_join!(
+        create(&pa, token_code.clone(), "test token"),
+        create(&pb, token_code.clone(), "test token"),
+    )?;
+    let plan = Plan {
+        state: options.dir.join("deployment.json"),
+        chains: BTreeMap::from([
+            (a.chain.to_string(), chain_plan(options, accounts, &a, &la, ta)),
+            (b.chain.to_string(), chain_plan(options, accounts, &b, &lb, tb)),
+        ]),
+    };
+    if plan.state.exists() {
+        std::fs::remove_file(&plan.state)?;
+    }
+    let keys = Keys::One(accounts.admin.clone());
+    let deployment = deploy(&plan, &keys).await?;
+    for step in wire(&plan, &deployment, &keys).await? {
+        ensure!(
+            matches!(step.done, Done::Sent),
+            "devnet wiring: {} ended with {:?}",
+            step.what,
+            step.done
+        );
+    }
+    let source = assemble(options, accounts, a, la, ta, &deployment).await?;
+    let target = assemble(options, accounts, b, lb, tb, &deployment).await?;
+    Ok((source, target))
+}
+
+fn chain_plan(options: &Options, accounts: &Accounts, anvil: &Anvil, lz: &LayerZero, token: Address) -> ChainPlan {
+    let port = LayerZeroPlan {
+        eid: lz.eid,
+        endpoint: lz.endpoint,
+        send_library: lz.send_library,
+        receive_library: lz.receive_library,
+        executor: lz.executor,
+        max_message_size: 10_000,
+        confirmations: options.confirmations,
+        verifiers: vec![lz.dvn],
+    };
+    let whole = U96::from(10u64.pow(18));
+    ChainPlan {
+        rpc: anvil.url.clone(),
+        deployer_key_env: String::new(),
+        admin: accounts.admin.address(),
+        guardian: accounts.guardian.address(),
+        exit_delay: options.exit_delay,
+        claim_window: options.exit_delay,
+        port_delay: options.exit_delay + 73 * 3600,
+        dispatchers: vec![accounts.relayer.address()],
+        tokens: vec![TokenPlan {
+            address: token,
+            decimals: 18,
+            limit1: whole * U96::from(10_000u64),
+            limit2: whole * U96::from(100_000u64),
+            quorum1: 1,
+            quorum2: 2,
+            quorum3: 0,
+        }],
+        layerzero: BRIDGES
+            .iter()
+            .map(|bridge| ((*bridge).to_owned(), port.clone()))
+            .collect(),
+    }
+}
+
+/// Collects a chain's addresses and deposits for the payer.
+async fn assemble(
+    options: &Options,
+    accounts: &Accounts,
+    anvil: Anvil,
+    layerzero: LayerZero,
+    token: Address,
+    deployment: &Deployment,
+) -> Result<Chain> {
+    let found: &ChainDeployment = deployment.find(anvil.chain).context("chain was not deployed")?;
+    let vault = found.vault.context("no vault")?;
+    let provider = wallet(&anvil.url, &accounts.payer)?;
+    let amount = U256::from(options.deposit) * U256::from(10).pow(U256::from(18));
+    if !amount.is_zero() {
+        call(
+            &provider,
+            token,
+            ITestToken::mintCall {
+                to: accounts.payer.address(),
+                amount,
+            },
+        )
+        .await?;
+        call(
+            &provider,
+            token,
+            ITestToken::approveCall {
+                spender: vault,
+                amount: U256::MAX,
+            },
+        )
+        .await?;
+        call(&provider, vault, ISettlementVault::depositCall { token, amount }).await?;
+    }
+    Ok(Chain {
+        layerzero,
+        outbox: found.outbox.context("no outbox")?,
+        inbox: found.inbox.context("no inbox")?,
+        vault,
+        token,
+        ports: found.ports.clone(),
+        start_block: found.start_block.unwrap_or(0),
+        anvil,
+    })
+}
+
+/// Creation code of a contract of `contracts/test`.
+pub fn test_contract(file: &str, contract: &str) -> Result<Bytes> {
+    let path = contracts_folder().join(format!("out/{file}.sol/{contract}.json"));
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!(
+            "{contract} is not compiled ({}): run `cargo xtask contracts build`",
+            path.display()
+        )
+    })?;
+    let json: serde_json::Value = serde_json::from_str(&text)?;
+    Ok(json["bytecode"]["object"]
+        .as_str()
+        .with_context(|| format!("{contract} has no bytecode"))?
+        .parse()?)
+}

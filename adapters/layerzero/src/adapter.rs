@@ -1,0 +1,530 @@
+//! The adapter: our port's packets through quote, send, delivery and rescue.
+
+use crate::abi::{IEndpoint, IReceiveUln, UlnConfig};
+use crate::config::{ConfigError, LayerZeroChain, LayerZeroConfig};
+use crate::packet::Packet;
+use crate::path::{PathReader, Slot, read};
+use crate::revert;
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::sol_types::{SolCall, SolEvent};
+use async_trait::async_trait;
+use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::{
+    AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
+    LogFilter, LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt,
+};
+use std::time::Duration;
+
+/// Bytes the executor takes when nothing else is configured; ours are 158.
+const MESSAGE_BYTES_MAX: u32 = 10_000;
+/// Earlier nonces looked at for one message. A path with more of them in flight is judged by the first ones.
+const EARLIER_MAX: u64 = 64;
+/// The send walks libraries and worker fees that may change with the price feed between estimate and inclusion.
+const SEND_GAS: GasRule = GasRule::Estimate {
+    percent: 120,
+    extra: 20_000,
+};
+const COMMIT_GAS: GasRule = GasRule::Estimate {
+    percent: 120,
+    extra: 20_000,
+};
+/// The endpoint hands 63/64 on and the port needs all of its share; 40,000 is its own work after the estimate's worst case.
+const RECEIVE_GAS: GasRule = GasRule::Estimate {
+    percent: 120,
+    extra: 40_000,
+};
+
+/// LayerZero V2 through one port pair (or star of ports).
+#[derive(Debug, Clone)]
+pub struct LayerZeroAdapter {
+    config: LayerZeroConfig,
+}
+
+/// Where a message of ours stands, with what is needed to move it.
+struct Standing {
+    packet: Packet,
+    slot: Slot,
+    library: Address,
+    /// Packets anyone may commit now: earlier ones of the path first, then ours.
+    committable: Vec<Packet>,
+    /// First nonce before ours that nobody can commit yet.
+    blocked_behind: Option<u64>,
+    /// Ours: attested and required verifiers, when they are not done.
+    waiting: Option<(usize, usize)>,
+}
+
+impl LayerZeroAdapter {
+    pub fn new(config: LayerZeroConfig) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self { config })
+    }
+
+    fn by_chain(&self, chain: ChainId) -> Option<&LayerZeroChain> {
+        self.config.chains.iter().find(|entry| entry.chain == chain)
+    }
+
+    fn by_eid(&self, eid: u32) -> Option<&LayerZeroChain> {
+        self.config.chains.iter().find(|entry| entry.eid == eid)
+    }
+
+    /// Both ends of a direction; the source must have our outbox.
+    fn ends(&self, from: ChainId, to: ChainId) -> Result<(&LayerZeroChain, &LayerZeroChain, Address), AdapterError> {
+        let no_lane = AdapterError::NoLane { from: from.0, to: to.0 };
+        let (Some(source), Some(target)) = (self.by_chain(from), self.by_chain(to)) else {
+            return Err(no_lane);
+        };
+        match source.outbox {
+            Some(outbox) if from != to => Ok((source, target, outbox)),
+            _ => Err(no_lane),
+        }
+    }
+
+    /// The packet behind a reference, checked again: what was stored is not more trusted than what is read.
+    fn packet_of(&self, message: &MessageRef) -> Result<Packet, AdapterError> {
+        let attempted = "reading the evidence of a message";
+        let packet = decode_packet(attempted, &message.evidence)?;
+        let (source, target, _) = self.ends(message.source, message.target)?;
+        if packet.guid != message.id || !between(&packet, source, target) {
+            return Err(decode(attempted, "the packet belongs to another message or lane"));
+        }
+        Ok(packet)
+    }
+
+    async fn standing(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        message: &MessageRef,
+    ) -> Result<Standing, AdapterError> {
+        let packet = self.packet_of(message)?;
+        let (_, to, outbox) = self.ends(message.source, message.target)?;
+        let reader = PathReader {
+            view: target,
+            endpoint: to.endpoint,
+            path: packet.path,
+        };
+        let mut standing = Standing {
+            slot: reader.slot(packet.nonce).await?,
+            packet,
+            library: to.receive_library.unwrap_or_default(),
+            committable: Vec::new(),
+            blocked_behind: None,
+            waiting: None,
+        };
+        if !matches!(standing.slot, Slot::Open | Slot::Committed(_)) {
+            return Ok(standing);
+        }
+        let verified = reader.verified_up_to().await?;
+        let nonce = standing.packet.nonce;
+        if matches!(standing.slot, Slot::Committed(_)) && verified >= nonce {
+            return Ok(standing);
+        }
+        standing.library = reader.receive_library(to.receive_library).await?;
+        let verifiers = reader.verifiers(standing.library).await?;
+        let first = verified.saturating_add(1);
+        if first < nonce {
+            self.earlier(source, outbox, &reader, &verifiers, first, &mut standing)
+                .await?;
+        }
+        if standing.slot == Slot::Open {
+            if reader
+                .is_verifiable(standing.library, &verifiers, &standing.packet)
+                .await?
+            {
+                standing.committable.push(standing.packet.clone());
+            } else {
+                let attested = reader
+                    .attested_by(standing.library, &verifiers, &standing.packet)
+                    .await?;
+                standing.waiting = Some((attested, verifiers.requiredDVNs.len()));
+            }
+        }
+        Ok(standing)
+    }
+
+    /// Walks the nonces between the gapless verified ones and ours, until one that nobody can commit yet.
+    async fn earlier(
+        &self,
+        source: &dyn ChainView,
+        outbox: Address,
+        reader: &PathReader<'_>,
+        verifiers: &UlnConfig,
+        first: u64,
+        standing: &mut Standing,
+    ) -> Result<(), AdapterError> {
+        let end = standing.packet.nonce.min(first.saturating_add(EARLIER_MAX));
+        let mut sends = None;
+        for nonce in first..end {
+            if reader.slot(nonce).await? != Slot::Open {
+                continue;
+            }
+            if sends.is_none() {
+                sends = Some(self.sends(source, outbox).await?);
+            }
+            let guid = reader.path.guid(nonce);
+            let sent = sends.iter().flatten().find(|send| send.guid == guid);
+            let packet = match sent {
+                Some(send) => self.packet_in(source, send.tx, guid).await?,
+                None => None,
+            };
+            let committable = match &packet {
+                Some(packet) => reader.is_verifiable(standing.library, verifiers, packet).await?,
+                None => false,
+            };
+            match packet {
+                Some(packet) if committable => standing.committable.push(packet),
+                _ => {
+                    standing.blocked_behind = Some(nonce);
+                    return Ok(());
+                }
+            }
+        }
+        if end < standing.packet.nonce {
+            standing.blocked_behind = Some(end);
+        }
+        Ok(())
+    }
+
+    /// Recent dispatches of our outbox over this port: one query, indexed by nothing but the contract.
+    async fn sends(&self, source: &dyn ChainView, outbox: Address) -> Result<Vec<Send>, AdapterError> {
+        let filter = LogFilter {
+            addresses: vec![outbox],
+            topics0: vec![ISettlementOutbox::MessageDispatched::SIGNATURE_HASH],
+            from_block: Some(source.block().number.saturating_sub(self.config.search_blocks)),
+        };
+        let logs = source
+            .logs(&filter)
+            .await
+            .map_err(|error| revert::error("looking for earlier packets of the path", error))?;
+        Ok(logs
+            .iter()
+            .filter(|log| log.address == outbox)
+            .filter_map(|log| {
+                Some(Send {
+                    guid: dispatched(log)?.bridgeRef,
+                    tx: log.tx_hash,
+                })
+            })
+            .collect())
+    }
+
+    async fn packet_in(&self, source: &dyn ChainView, tx: B256, guid: B256) -> Result<Option<Packet>, AdapterError> {
+        let receipt = source
+            .receipt(tx)
+            .await
+            .map_err(|error| revert::error("reading the send of an earlier packet", error))?;
+        let Some(receipt) = receipt else { return Ok(None) };
+        Ok(self
+            .packets(&receipt)?
+            .into_iter()
+            .map(|(packet, _)| packet)
+            .find(|packet| packet.guid == guid))
+    }
+
+    /// Packets our ports sent in a transaction, with their bytes. The emitter must be the endpoint of the chain the packet names as its
+    /// source, and the sender our port there: addresses alone repeat between chains.
+    fn packets(&self, receipt: &TxReceipt) -> Result<Vec<(Packet, Bytes)>, AdapterError> {
+        let attempted = "reading the packet of a send";
+        let mut packets = Vec::new();
+        for log in &receipt.logs {
+            if log.topics.first() != Some(&IEndpoint::PacketSent::SIGNATURE_HASH) {
+                continue;
+            }
+            if !self.config.chains.iter().any(|entry| entry.endpoint == log.address) {
+                continue;
+            }
+            let event = IEndpoint::PacketSent::decode_raw_log(log.topics.iter().copied(), &log.data)
+                .map_err(|error| decode(attempted, &error.to_string()))?;
+            let packet = decode_packet(attempted, &event.encodedPayload)?;
+            let ours = self
+                .by_eid(packet.path.src_eid)
+                .is_some_and(|entry| entry.endpoint == log.address && entry.port.into_word() == packet.path.sender);
+            if ours {
+                packets.push((packet, event.encodedPayload));
+            }
+        }
+        Ok(packets)
+    }
+
+    /// Whether the inbox recorded the vote of our port: the only positive proof of arrival.
+    async fn is_recorded(&self, target: &dyn ChainView, packet: &Packet, port: Address) -> Result<bool, AdapterError> {
+        let header = header_of(packet)?;
+        let message_id = keccak256(&packet.message);
+        let votes = read(
+            target,
+            header.inbox,
+            ISettlementInbox::votesCall { messageId: message_id },
+            "reading the votes of a message",
+        )
+        .await?;
+        if votes.is_zero() {
+            return Ok(false);
+        }
+        let info = read(
+            target,
+            header.inbox,
+            ISettlementInbox::portInfoCall { port },
+            "reading the slot of our port",
+        )
+        .await?;
+        Ok(!info.activatableAt.is_zero() && votes.bit(usize::from(info.slot)))
+    }
+
+    fn commit_call(&self, target: ChainId, library: Address, packet: &Packet) -> Call {
+        let data = IReceiveUln::commitVerificationCall {
+            packetHeader: Bytes::copy_from_slice(&packet.header()),
+            payloadHash: packet.payload_hash(),
+        };
+        Call {
+            chain: target,
+            to: library,
+            data: data.abi_encode().into(),
+            value: U256::ZERO,
+            gas: COMMIT_GAS,
+        }
+    }
+
+    fn receive_call(&self, target: &LayerZeroChain, packet: &Packet) -> Call {
+        let data = IEndpoint::lzReceiveCall {
+            origin: packet.origin(),
+            receiver: packet.path.receiver_address(),
+            guid: packet.guid,
+            message: packet.message.clone(),
+            extraData: Bytes::new(),
+        };
+        Call {
+            chain: target.chain,
+            to: target.endpoint,
+            data: data.abi_encode().into(),
+            value: U256::ZERO,
+            gas: RECEIVE_GAS,
+        }
+    }
+}
+
+/// A dispatch of our outbox.
+struct Send {
+    guid: B256,
+    tx: B256,
+}
+
+#[async_trait]
+impl BridgeAdapter for LayerZeroAdapter {
+    fn id(&self) -> BridgeId {
+        self.config.id.clone()
+    }
+
+    fn lane(&self, from: ChainId, to: ChainId) -> Option<Lane> {
+        let (source, target, _) = self.ends(from, to).ok()?;
+        Some(Lane {
+            bridge: self.id(),
+            family: Family::LAYERZERO,
+            source: from,
+            target: to,
+            source_port: source.port,
+            target_port: target.port,
+            message_bytes_max: MESSAGE_BYTES_MAX,
+            expected: Duration::from_secs(self.config.expected_seconds),
+        })
+    }
+
+    async fn quote(&self, source: &dyn ChainView, message: &SealedMessage) -> Result<Quote, AdapterError> {
+        let attempted = "asking the port for its fee";
+        let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
+        let call = ISettlementOutbox::quoteCall {
+            header: Bytes::copy_from_slice(&message.header.encode()),
+            port: from.port,
+            gasLimit: self.config.gas_limit,
+        };
+        let fee = read(source, outbox, call, attempted).await?;
+        let overflow = || decode(attempted, &format!("fee {fee} is absurd"));
+        let percent = U256::from(100 + u16::from(self.config.fee_buffer_percent));
+        let native_fee = fee.checked_mul(percent).ok_or_else(overflow)?.div_ceil(U256::from(100));
+        Ok(Quote {
+            native_fee,
+            gas_limit: self.config.gas_limit,
+            valid_for: Duration::from_secs(self.config.quote_valid_seconds),
+            expected: Duration::from_secs(self.config.expected_seconds),
+        })
+    }
+
+    fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
+        let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
+        if message.header.outbox != outbox {
+            return Err(AdapterError::Protocol {
+                attempted: "building a send",
+                reason: format!("the message names outbox {}, ours is {outbox}", message.header.outbox),
+                class: Class::Reject,
+            });
+        }
+        // A committed message is not hashed again: its further ports need only the header.
+        let settlement_ids = if message.committed {
+            Vec::new()
+        } else {
+            message.ids.iter().map(|id| id.0).collect()
+        };
+        let call = ISettlementOutbox::dispatchCall {
+            header: Bytes::copy_from_slice(&message.header.encode()),
+            settlementIds: settlement_ids,
+            port: from.port,
+            gasLimit: quote.gas_limit,
+        };
+        Ok(Call {
+            chain: message.header.source,
+            to: outbox,
+            data: call.abi_encode().into(),
+            value: quote.native_fee,
+            gas: SEND_GAS,
+        })
+    }
+
+    fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {
+        let attempted = "reading the receipt of a send";
+        if !receipt.succeeded {
+            return Err(decode(attempted, "the transaction reverted"));
+        }
+        let mut found = None;
+        for (packet, bytes) in self.packets(receipt)? {
+            let header = header_of(&packet)?;
+            let (source, target, outbox) = self.ends(header.source, header.target)?;
+            if !between(&packet, source, target) {
+                return Err(decode(attempted, "packet and message name different lanes"));
+            }
+            let message_id = MessageId(keccak256(&packet.message));
+            let announced = receipt.logs.iter().any(|log| {
+                log.address == outbox
+                    && dispatched(log).is_some_and(|event| {
+                        event.messageId == message_id.0 && event.port == source.port && event.bridgeRef == packet.guid
+                    })
+            });
+            if !announced {
+                return Err(decode(attempted, "our outbox did not announce the packet of our port"));
+            }
+            let reference = MessageRef {
+                source: header.source,
+                target: header.target,
+                id: packet.guid,
+                evidence: bytes,
+            };
+            if found.replace(reference).is_some() {
+                return Err(decode(attempted, "two packets of our port in one transaction"));
+            }
+        }
+        found.ok_or_else(|| decode(attempted, "no packet of our port"))
+    }
+
+    async fn delivery(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        message: &MessageRef,
+    ) -> Result<Delivery, AdapterError> {
+        let packet = self.packet_of(message)?;
+        let (_, to, _) = self.ends(message.source, message.target)?;
+        if self.is_recorded(target, &packet, to.port).await? {
+            return Ok(Delivery::Received);
+        }
+        let standing = self.standing(source, target, message).await?;
+        Ok(verdict(&standing))
+    }
+
+    async fn advance(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        message: &MessageRef,
+    ) -> Result<Vec<Call>, AdapterError> {
+        let (_, to, _) = self.ends(message.source, message.target)?;
+        let standing = self.standing(source, target, message).await?;
+        let executable = standing.slot == Slot::Committed(standing.packet.payload_hash())
+            && standing.committable.is_empty()
+            && standing.blocked_behind.is_none();
+        let stuck = standing.blocked_behind.is_some() || standing.waiting.is_some();
+        // Commits first; the receive is offered once it can be simulated, so every call returned here works by itself.
+        let calls: Vec<Call> = if executable {
+            vec![self.receive_call(to, &standing.packet)]
+        } else if stuck {
+            // Only verifiers can help; a commit now would be paid for nothing.
+            Vec::new()
+        } else {
+            standing
+                .committable
+                .iter()
+                .map(|packet| self.commit_call(message.target, standing.library, packet))
+                .collect()
+        };
+        let mut useful = Vec::with_capacity(calls.len());
+        for call in calls {
+            match target.call(None, call.to, call.data.clone(), call.value).await {
+                Ok(_) => useful.push(call),
+                // Somebody else did it in the meantime.
+                Err(error) if revert::is_not_yet(&error) => {}
+                Err(error) => return Err(revert::error("simulating the rescue of a packet", error)),
+            }
+        }
+        Ok(useful)
+    }
+}
+
+/// What the standing of a message that the inbox has not recorded means.
+fn verdict(standing: &Standing) -> Delivery {
+    let ours = standing.packet.payload_hash();
+    match standing.slot {
+        Slot::Nilified => Delivery::Failed {
+            why: "the packet was nilified".to_owned(),
+        },
+        Slot::Committed(other) if other != ours => Delivery::Failed {
+            why: format!("another payload {other} is committed under this nonce, ours is {ours}"),
+        },
+        Slot::Passed => Delivery::Failed {
+            why: "the endpoint consumed the nonce without our port recording it (skipped, cleared or burnt)".to_owned(),
+        },
+        Slot::Committed(_) | Slot::Open => {
+            let behind = standing
+                .blocked_behind
+                .map(|nonce| format!("blocked behind nonce {nonce}"));
+            match (standing.waiting, behind) {
+                (Some((attested, required)), behind) => Delivery::Pending {
+                    note: [Some(format!("{attested} of {required} verifiers attested")), behind]
+                        .into_iter()
+                        .flatten()
+                        .collect::<Vec<_>>()
+                        .join("; "),
+                },
+                (None, Some(note)) => Delivery::Pending { note },
+                (None, None) => Delivery::Attested {
+                    note: match standing.committable.len() {
+                        0 => "committed, not executed".to_owned(),
+                        1 => "attested, not committed".to_owned(),
+                        more => format!("attested, {more} packets of the path not committed"),
+                    },
+                },
+            }
+        }
+    }
+}
+
+fn dispatched(log: &LogRecord) -> Option<ISettlementOutbox::MessageDispatched> {
+    ISettlementOutbox::MessageDispatched::decode_raw_log(log.topics.iter().copied(), &log.data).ok()
+}
+
+fn between(packet: &Packet, source: &LayerZeroChain, target: &LayerZeroChain) -> bool {
+    let path = &packet.path;
+    (path.src_eid, path.sender) == (source.eid, source.port.into_word())
+        && (path.dst_eid, path.receiver) == (target.eid, target.port.into_word())
+}
+
+fn header_of(packet: &Packet) -> Result<Header, AdapterError> {
+    Header::decode(&packet.message).map_err(|error| decode("reading the message of a packet", &error.to_string()))
+}
+
+fn decode_packet(attempted: &'static str, bytes: &[u8]) -> Result<Packet, AdapterError> {
+    Packet::decode(bytes).map_err(|error| decode(attempted, &error.to_string()))
+}
+
+fn decode(attempted: &'static str, reason: &str) -> AdapterError {
+    AdapterError::Decode {
+        attempted,
+        reason: reason.to_owned(),
+    }
+}

@@ -1,0 +1,111 @@
+//! `cargo xtask devnet`: two local chains with everything on them, and the relayer, until Ctrl-C.
+
+use anyhow::Result;
+use clap::Parser;
+use comfy_table::Table;
+use ed25519_dalek::SigningKey;
+use relayer_e2e::devnet::config::RelayerOptions;
+use relayer_e2e::devnet::{Devnet, Options, key};
+use relayer_e2e::relayer_process::{RelayerProcess, free_port};
+use std::path::PathBuf;
+
+/// Two local chains with the real LayerZero V2 contracts, ours, a funded payer, and the relayer. Everything ends with this program.
+#[derive(Parser)]
+#[command(name = "cargo xtask devnet")]
+struct Cli {
+    /// Where devnet.json, relayer.toml, the database and the logs go.
+    #[arg(long, default_value = "devnet")]
+    dir: PathBuf,
+    /// Chains only.
+    #[arg(long)]
+    no_relayer: bool,
+    /// Seconds between blocks.
+    #[arg(long, default_value_t = 1)]
+    block_time: u64,
+    /// Print devnet.json when ready instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[tokio::main]
+async fn main() {
+    let cli = Cli::parse();
+    if let Err(error) = run(cli).await {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+async fn run(cli: Cli) -> Result<()> {
+    eprintln!("starting two chains and deploying LayerZero V2 and our contracts …");
+    let mut options = Options::new(&cli.dir);
+    options.block_time = cli.block_time;
+    let devnet = Devnet::start(options).await?;
+    let mut config = RelayerOptions::new(&cli.dir, "127.0.0.1:50051".into(), "127.0.0.1:8080".into());
+    if !cli.no_relayer {
+        config.grpc = format!("127.0.0.1:{}", free_port()?);
+        config.rest = format!("127.0.0.1:{}", free_port()?);
+    }
+    let receipts = SigningKey::from_bytes(&key("receipts")?.to_bytes().0);
+    config
+        .coordinators
+        .push(("devnet".into(), vec![hex::encode(receipts.verifying_key().as_bytes())]));
+    // A database of an earlier devnet tells of chains that no longer exist.
+    for suffix in ["", "-wal", "-shm"] {
+        let stale = PathBuf::from(format!("{}{suffix}", config.database.display()));
+        if stale.exists() {
+            std::fs::remove_file(stale)?;
+        }
+    }
+    let path = devnet.write_relayer_config(&config)?;
+    let mut relayer = RelayerProcess::new(&path, &cli.dir.join("relayer.log"), &config.grpc, &config.rest);
+    if !cli.no_relayer {
+        relayer.start().await?;
+    }
+    if cli.json {
+        println!("{}", serde_json::to_string(&devnet.file())?);
+    } else {
+        print_table(&devnet, &relayer, &cli);
+    }
+    tokio::signal::ctrl_c().await?;
+    eprintln!("stopping");
+    relayer.stop().await
+}
+
+fn print_table(devnet: &Devnet, relayer: &RelayerProcess, cli: &Cli) {
+    let mut table = Table::new();
+    table.set_header(["", "source", "target"]);
+    let (a, b) = (&devnet.source, &devnet.target);
+    table.add_row([
+        "chain id".to_owned(),
+        a.anvil.chain.to_string(),
+        b.anvil.chain.to_string(),
+    ]);
+    table.add_row(["rpc".to_owned(), a.anvil.url.clone(), b.anvil.url.clone()]);
+    for (name, x, y) in [
+        ("outbox", a.outbox, b.outbox),
+        ("inbox", a.inbox, b.inbox),
+        ("vault", a.vault, b.vault),
+        ("token", a.token, b.token),
+        ("LayerZero endpoint", a.layerzero.endpoint, b.layerzero.endpoint),
+    ] {
+        table.add_row([name.to_owned(), x.to_string(), y.to_string()]);
+    }
+    println!("{table}");
+    println!(
+        "payer            {} with {} tokens deposited on each chain",
+        devnet.accounts.payer.address(),
+        devnet.options.deposit
+    );
+    println!("roles            GET or PUT {}/roles", devnet.control);
+    if !cli.no_relayer {
+        println!(
+            "relayer          gRPC {}  REST {}",
+            relayer.grpc_url(),
+            relayer.rest_url()
+        );
+        println!("relayer's log    {}", relayer.log_path().display());
+    }
+    println!("files            {0}/devnet.json {0}/relayer.toml", cli.dir.display());
+    println!("Ctrl-C ends everything.");
+}

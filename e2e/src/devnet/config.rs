@@ -1,0 +1,129 @@
+//! `relayer.toml` for a devnet: short waits, shallow finality, one coordinator.
+
+use super::{BRIDGES, Chain, Devnet};
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// What a relayer on the devnet is told beyond the devnet itself.
+#[derive(Debug, Clone)]
+pub struct RelayerOptions {
+    pub database: PathBuf,
+    /// `127.0.0.1:port`
+    pub grpc: String,
+    pub rest: String,
+    /// Coordinator id and its Ed25519 public keys (hex).
+    pub coordinators: Vec<(String, Vec<String>)>,
+    pub batch_max: u32,
+    pub linger_ms: u64,
+    /// Seconds a dispatch may be overdue before it is stalled.
+    pub timeout: u64,
+    /// Seconds after which an attested message is brought in by us.
+    pub rescue_after: u64,
+    /// RPC endpoints instead of the chains' own (proxies), source then target.
+    pub rpc: Option<[String; 2]>,
+    /// Lines appended to the file, e.g. further tables.
+    pub extra: String,
+}
+
+impl RelayerOptions {
+    pub fn new(dir: &Path, grpc: String, rest: String) -> Self {
+        Self {
+            database: dir.join("relayer.db"),
+            grpc,
+            rest,
+            coordinators: Vec::new(),
+            batch_max: 64,
+            linger_ms: 500,
+            timeout: 20,
+            rescue_after: 10,
+            rpc: None,
+            extra: String::new(),
+        }
+    }
+}
+
+impl Devnet {
+    /// Writes `relayer.toml` into the devnet's folder and returns its path.
+    pub fn write_relayer_config(&self, options: &RelayerOptions) -> Result<PathBuf> {
+        let path = self.options.dir.join("relayer.toml");
+        std::fs::write(&path, self.relayer_config(options)?)
+            .with_context(|| format!("could not write {}", path.display()))?;
+        Ok(path)
+    }
+
+    fn relayer_config(&self, o: &RelayerOptions) -> Result<String> {
+        let mut text = format!(
+            "# Written by the devnet. Keys in here are worthless.\n\n[store]\nurl = \"sqlite://{}\"\n\n[api]\ngrpc_listen = \"{}\"\nrest_listen = \"{}\"\n\n\
+             [settlement]\ndefault_bridge = \"{}\"\nretry_delay = 1\ntimeout = {}\n\n[supervisor]\nidle_ms = 100\nbackoff_ms_max = 2000\nlease_ms = 5000\n\n\
+             [batcher]\ncount_max = {}\nlinger_ms = {}\n\n[tracker]\npoll_ms = 500\nrescue_after = {}\n\n[payout]\nretry_ms = 2000\nretry_ms_max = 10000\n\n\
+             [reconciler]\nsweep_ms = 2000\n\n[tx]\npoll_ms = 250\nescalate_after_ms = 8000\nrebroadcast_ms = 4000\n\n",
+            o.database.display(),
+            o.grpc,
+            o.rest,
+            BRIDGES[0],
+            o.timeout,
+            o.batch_max,
+            o.linger_ms,
+            o.rescue_after,
+        );
+        for (index, chain) in [&self.source, &self.target].into_iter().enumerate() {
+            let rpc = o.rpc.as_ref().map_or(&chain.anvil.url, |urls| &urls[index]);
+            self.chain_table(&mut text, chain, rpc)?;
+        }
+        for bridge in BRIDGES {
+            self.bridge_table(&mut text, bridge)?;
+        }
+        for (name, keys) in &o.coordinators {
+            let keys: Vec<String> = keys
+                .iter()
+                .map(|key| format!("\"0x{}\"", key.trim_start_matches("0x")))
+                .collect();
+            write!(
+                text,
+                "[coordinators.{name}]\nreceipt_keys = [{}]\namount_rule = \"equal\"\nallow_contract_payers = true\n",
+                keys.join(", ")
+            )?;
+            writeln!(text, "fee_recipient = \"{}\"\n", self.accounts.admin.address())?;
+        }
+        text.push_str(&o.extra);
+        Ok(text)
+    }
+
+    fn chain_table(&self, text: &mut String, chain: &Chain, rpc: &str) -> Result<()> {
+        let id = chain.anvil.chain;
+        write!(
+            text,
+            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"{rpc}\"]\nrpc_timeout_ms = 3000\npoll_ms = 250\nfinality = {{ depth = {} }}\nstart_block = {}\n\
+             signers = [\"{}\"]\n\n[chains.\"eip155:{id}\".contracts]\noutbox = \"{}\"\ninbox = \"{}\"\nvault = \"{}\"\n\n",
+            self.options.finality_depth,
+            chain.start_block,
+            self.accounts.relayer.to_bytes(),
+            chain.outbox,
+            chain.inbox,
+            chain.vault,
+        )?;
+        Ok(())
+    }
+
+    fn bridge_table(&self, text: &mut String, bridge: &str) -> Result<()> {
+        let names: Vec<String> = [&self.source, &self.target]
+            .iter()
+            .map(|chain| format!("\"eip155:{}\"", chain.anvil.chain))
+            .collect();
+        write!(
+            text,
+            "[bridges.{bridge}]\nprotocol = \"layerzero\"\nsupported_chains = [{}]\nexpected = 5\n\n",
+            names.join(", ")
+        )?;
+        for chain in [&self.source, &self.target] {
+            let port = chain.ports.get(bridge).context("bridge without a port")?;
+            write!(
+                text,
+                "[bridges.{bridge}.chains.\"eip155:{}\"]\nport = \"{port}\"\neid = {}\nendpoint_address = \"{}\"\n\n",
+                chain.anvil.chain, chain.layerzero.eid, chain.layerzero.endpoint,
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! What the devnet's DVN and executor are told to do, changeable while they run: by handle in tests, over HTTP from outside.
+
+use alloy::primitives::Address;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A packet of one path, by the chain it was sent on, the sending port and LayerZero's nonce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PacketName {
+    pub source_chain: u64,
+    pub sender: Address,
+    pub nonce: u64,
+}
+
+/// The whole setting.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Setting {
+    /// The DVN attests.
+    pub dvn: bool,
+    /// Extra wait before an attestation.
+    pub dvn_delay_ms: u64,
+    /// The executor commits and delivers.
+    pub executor: bool,
+    pub executor_delay_ms: u64,
+    /// Packets the DVN never attests.
+    pub ignored: BTreeSet<PacketName>,
+    /// Every packet of these sending ports is ignored by the DVN.
+    pub silent_ports: BTreeSet<Address>,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            dvn: true,
+            dvn_delay_ms: 0,
+            executor: true,
+            executor_delay_ms: 0,
+            ignored: BTreeSet::new(),
+            silent_ports: BTreeSet::new(),
+        }
+    }
+}
+
+impl Setting {
+    /// Whether the DVN attests a packet that was first seen `age` ago.
+    pub fn attests(&self, packet: PacketName, age: Duration) -> bool {
+        self.dvn
+            && age >= Duration::from_millis(self.dvn_delay_ms)
+            && !self.ignored.contains(&packet)
+            && !self.silent_ports.contains(&packet.sender)
+    }
+
+    pub fn executes(&self, age: Duration) -> bool {
+        self.executor && age >= Duration::from_millis(self.executor_delay_ms)
+    }
+}
+
+/// Shared by roles, tests and the control endpoint.
+#[derive(Debug, Clone, Default)]
+pub struct Switches(Arc<Mutex<Setting>>);
+
+impl Switches {
+    fn lock(&self) -> MutexGuard<'_, Setting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn get(&self) -> Setting {
+        self.lock().clone()
+    }
+
+    pub fn set(&self, setting: Setting) {
+        *self.lock() = setting;
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Setting)) {
+        change(&mut self.lock());
+    }
+}

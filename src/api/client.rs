@@ -1,0 +1,110 @@
+//! The command line's side of the gRPC service.
+
+use relayer_proto::v1;
+use relayer_proto::v1::settlement_service_client::SettlementServiceClient;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
+
+/// A connected client.
+#[derive(Debug, Clone)]
+pub struct Client {
+    inner: SettlementServiceClient<Channel>,
+    token: Option<MetadataValue<Ascii>>,
+}
+
+/// A call that was not answered, or refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ClientError {
+    #[error("cannot reach {server}: {reason}")]
+    Unreachable { server: String, reason: String },
+    #[error("the token is not printable text")]
+    Token,
+    /// Refused with one of our codes, or by something between.
+    #[error("{message}")]
+    Refused {
+        code: Option<String>,
+        not_found: bool,
+        unavailable: bool,
+        message: String,
+        metadata: Vec<(String, String)>,
+    },
+}
+
+impl From<tonic::Status> for ClientError {
+    fn from(status: tonic::Status) -> Self {
+        let info = status.get_details_error_info();
+        let mut metadata: Vec<(String, String)> = info
+            .as_ref()
+            .map(|info| info.metadata.clone().into_iter().collect())
+            .unwrap_or_default();
+        metadata.sort();
+        Self::Refused {
+            code: info.map(|info| info.reason),
+            not_found: status.code() == tonic::Code::NotFound,
+            unavailable: matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded),
+            message: status.message().to_owned(),
+            metadata,
+        }
+    }
+}
+
+/// Largest answer read: a settlement with a long history.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+impl Client {
+    pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let unreachable = |error: tonic::transport::Error| {
+            let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+            ClientError::Unreachable {
+                server: server.to_owned(),
+                reason,
+            }
+        };
+        let endpoint = Endpoint::from_shared(server.to_owned()).map_err(unreachable)?;
+        let channel = endpoint.connect().await.map_err(unreachable)?;
+        let token = match token {
+            Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ClientError::Token)?),
+            None => None,
+        };
+        Ok(Self {
+            inner: SettlementServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            token,
+        })
+    }
+
+    fn request<T>(&self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        if let Some(token) = &self.token {
+            request.metadata_mut().insert("authorization", token.clone());
+        }
+        request
+    }
+
+    pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ClientError> {
+        let request = self.request(request);
+        Ok(self.inner.submit(request).await?.into_inner())
+    }
+
+    pub async fn get(&mut self, settlement_id: &str) -> Result<v1::GetResponse, ClientError> {
+        let settlement_id = settlement_id.to_owned();
+        let request = self.request(v1::GetRequest { settlement_id });
+        Ok(self.inner.get(request).await?.into_inner())
+    }
+
+    pub async fn list(&mut self, request: v1::ListRequest) -> Result<v1::ListResponse, ClientError> {
+        let request = self.request(request);
+        Ok(self.inner.list(request).await?.into_inner())
+    }
+
+    pub async fn quote(&mut self, request: v1::QuoteRequest) -> Result<v1::QuoteResponse, ClientError> {
+        let request = self.request(request);
+        Ok(self.inner.quote(request).await?.into_inner())
+    }
+
+    pub async fn cancel(&mut self, settlement_id: &str) -> Result<v1::CancelResponse, ClientError> {
+        let settlement_id = settlement_id.to_owned();
+        let request = self.request(v1::CancelRequest { settlement_id });
+        Ok(self.inner.cancel(request).await?.into_inner())
+    }
+}

@@ -1,0 +1,212 @@
+//! Domain to proto. Hashes and addresses become 0x hex, amounts decimal strings, absent values empty.
+
+use crate::router::{Answer, Offer};
+use crate::settlement::packed::{self, Authorization, Member};
+use crate::settlement::terms::Terms;
+use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Message, Settlement};
+use alloy::hex::encode_prefixed;
+use alloy::primitives::{B256, U256};
+use alloy::sol_types::SolCall;
+use relayer_adapter_api::abi::ISettlementInbox;
+use relayer_adapter_api::{ChainId, SealedMessage, tree};
+use relayer_proto::v1;
+
+/// Unix ms or a count as the proto has it; absent and negative are 0.
+pub fn stamp(value: impl Into<Option<i64>>) -> u64 {
+    value.into().and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default()
+}
+
+fn number(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+pub fn terms(terms: &Terms, target: ChainId, inbox: alloy::primitives::Address) -> v1::Terms {
+    v1::Terms {
+        job_id: terms.job_id.to_string(),
+        receipt_hash: terms.receipt_hash.to_string(),
+        proof_hash: terms.proof_hash.to_string(),
+        source_chain: terms.source_chain.0,
+        target_chain: target.0,
+        inbox: encode_prefixed(inbox),
+        payer: encode_prefixed(terms.payer),
+        payee: encode_prefixed(terms.payee),
+        token: encode_prefixed(terms.token),
+        amount: terms.amount.to_string(),
+        fee: terms.fee.to_string(),
+        nonce: terms.nonce.to_string(),
+        deadline: terms.deadline,
+    }
+}
+
+pub fn settlement(row: &Settlement, receipts: &[CoveredReceipt]) -> v1::Settlement {
+    v1::Settlement {
+        settlement_id: row.id.to_string(),
+        coordinator: row.coordinator_id.clone(),
+        trace_id: row.trace_id.clone(),
+        terms: Some(terms(&row.terms, row.target, row.inbox)),
+        state: row.state.to_string(),
+        skip_reason: row.skip_reason.clone().unwrap_or_default(),
+        cancel_requested_at_ms: stamp(row.cancel_requested_at),
+        revocable: row.revocable,
+        tier: u32::from(row.tier),
+        fee_recipient: encode_prefixed(row.fee_recipient),
+        accepted_at_ms: stamp(row.accepted_at),
+        updated_at_ms: stamp(row.updated_at),
+        ended_at_ms: stamp(row.ended_at),
+        evidence: row.evidence.as_ref().map(|evidence| v1::Evidence {
+            block_number: evidence.block_number,
+            block_hash: evidence.block_hash.to_string(),
+            transaction_hash: evidence.tx.map(|tx| tx.to_string()).unwrap_or_default(),
+        }),
+        credited: row.credited,
+        supersedes: row.supersedes.map(|id| id.to_string()).unwrap_or_default(),
+        batched_times: row.batched_times,
+        receipts: receipts.iter().map(receipt).collect(),
+        batch_after_ms: stamp(row.batch_after),
+    }
+}
+
+fn receipt(receipt: &CoveredReceipt) -> v1::Receipt {
+    v1::Receipt {
+        receipt_hash: receipt.hash.to_string(),
+        receipt_id: receipt.receipt_id.clone(),
+        job_id: receipt.job_id.clone(),
+        provider: receipt.provider.clone(),
+        price: receipt.price.clone().unwrap_or_default(),
+    }
+}
+
+pub fn event(event: Event) -> v1::Event {
+    v1::Event {
+        seq: stamp(event.seq),
+        at_ms: stamp(event.at_ms),
+        aggregate: event.aggregate,
+        aggregate_id: event.aggregate_id,
+        event: event.event,
+        from_state: event.from_state.unwrap_or_default(),
+        to_state: event.to_state.unwrap_or_default(),
+        cause: event.cause,
+        detail: event.detail.unwrap_or_default(),
+    }
+}
+
+pub fn message(row: &Message, leaf: usize) -> v1::Message {
+    v1::Message {
+        message_id: row.id.to_string(),
+        header: encode_prefixed(row.header.encode()),
+        sequence: row.header.sequence,
+        root: row.header.root.to_string(),
+        leaves: row.header.count,
+        state: row.state.to_string(),
+        leaf: number(leaf),
+        abandon_reason: row.abandon_reason.clone().unwrap_or_default(),
+        created_at_ms: stamp(row.created_at),
+        dispatches: Vec::new(),
+        executions: Vec::new(),
+    }
+}
+
+pub fn dispatch(row: &Dispatch, transaction: Option<B256>) -> v1::Dispatch {
+    v1::Dispatch {
+        id: stamp(row.id.0),
+        bridge: row.bridge.to_string(),
+        source_state: row.source_state.to_string(),
+        target_state: row.target_state.to_string(),
+        fee_quoted: row.fee_quoted.to_string(),
+        transaction_hash: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
+        bridge_ref: row.bridge_ref.map(|id| id.to_string()).unwrap_or_default(),
+        note: row.note.clone().unwrap_or_default(),
+        stalled_at_ms: stamp(row.stalled_at),
+        decision: row.decision.clone(),
+        attempts: row.attempts,
+        planned_at_ms: stamp(row.planned_at),
+        included_at_ms: stamp(row.included_at),
+        finalized_at_ms: stamp(row.finalized_at),
+        received_at_ms: stamp(row.received_at),
+    }
+}
+
+pub fn execution(row: &Execution, transaction: Option<B256>) -> v1::Execution {
+    v1::Execution {
+        id: stamp(row.id.0),
+        first_leaf: number(row.leaves.start),
+        leaves: number(row.leaves.len()),
+        state: row.state.to_string(),
+        transaction_hash: transaction.map(|hash| hash.to_string()).unwrap_or_default(),
+        gas_used: row.gas_used.unwrap_or_default(),
+        paid: row.paid.unwrap_or_default(),
+        note: row.note.clone().unwrap_or_default(),
+    }
+}
+
+/// What a payee needs to execute alone; None when the parts do not fit together.
+pub fn bundle(
+    row: &Settlement,
+    sealed: &SealedMessage,
+    leaf: usize,
+    authorization: Authorization,
+) -> Option<v1::ExecutionBundle> {
+    let ids: Vec<B256> = sealed.ids.iter().map(|id| id.0).collect();
+    let proof = tree::range_proof(&ids, leaf, leaf.checked_add(1)?).ok()?;
+    let message = sealed.header.encode();
+    let (auth, calldata) = match &authorization {
+        Authorization::Single(auth) => {
+            let call = ISettlementInbox::executeOneCall {
+                message: message.to_vec().into(),
+                settlement: row.terms.to_abi(),
+                auth: auth.clone(),
+                leaf: U256::from(leaf),
+                proof: proof.clone(),
+            };
+            (auth.clone(), call.abi_encode())
+        }
+        Authorization::Group { group, .. } => {
+            let member = Member {
+                terms: row.terms,
+                authorization: authorization.clone(),
+            };
+            let packed = packed::encode(sealed, leaf, &[member]).ok()?;
+            let call = ISettlementInbox::executeCall { packed: packed.into() };
+            (group.auth().clone(), call.abi_encode())
+        }
+    };
+    Some(v1::ExecutionBundle {
+        target_chain: row.target.0,
+        inbox: encode_prefixed(row.inbox),
+        message_id: sealed.id().to_string(),
+        message: encode_prefixed(message),
+        terms: Some(terms(&row.terms, row.target, row.inbox)),
+        auth: encode_prefixed(auth),
+        leaf: number(leaf),
+        proof: proof.iter().map(B256::to_string).collect(),
+        settlement_id: row.id.to_string(),
+        calldata: encode_prefixed(calldata),
+    })
+}
+
+pub fn offer(offer: &Offer, valid_for_ms: u64, count_max: u32) -> v1::LaneQuote {
+    let mut quote = v1::LaneQuote {
+        bridge: offer.bridge.to_string(),
+        settlements_per_message_max: count_max,
+        valid_for_ms,
+        ..Default::default()
+    };
+    match &offer.answer {
+        Answer::Quoted {
+            fee,
+            gas_limit,
+            expected_s,
+        } => {
+            quote.native_fee = fee.to_string();
+            quote.gas_limit = *gas_limit;
+            quote.expected_ms = expected_s.saturating_mul(1_000);
+        }
+        Answer::OverCap { fee, cap } => quote.error = format!("asks {fee} wei, above the cap of {cap}"),
+        Answer::Refused { reason } => quote.error.clone_from(reason),
+        Answer::Used | Answer::FamilyCovered => quote.error = "is not needed".to_owned(),
+    }
+    if offer.lane_stalled && quote.error.is_empty() {
+        quote.error = "a dispatch is overdue on this lane".to_owned();
+    }
+    quote
+}

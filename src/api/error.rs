@@ -1,0 +1,188 @@
+//! Refusals: a stable code, a message, and what gRPC and HTTP call them.
+
+use crate::error::{Coded, ErrorCode};
+use relayer_adapter_api::Class;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// `ErrorInfo.domain` of every refusal.
+pub const DOMAIN: &str = "relayer";
+
+/// What kind of refusal; gRPC's vocabulary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    InvalidArgument,
+    Unauthenticated,
+    PermissionDenied,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    ResourceExhausted,
+    Unavailable,
+    DeadlineExceeded,
+    Internal,
+}
+
+impl Kind {
+    pub fn grpc(self) -> tonic::Code {
+        match self {
+            Self::InvalidArgument => tonic::Code::InvalidArgument,
+            Self::Unauthenticated => tonic::Code::Unauthenticated,
+            Self::PermissionDenied => tonic::Code::PermissionDenied,
+            Self::NotFound => tonic::Code::NotFound,
+            Self::AlreadyExists => tonic::Code::AlreadyExists,
+            Self::FailedPrecondition => tonic::Code::FailedPrecondition,
+            Self::ResourceExhausted => tonic::Code::ResourceExhausted,
+            Self::Unavailable => tonic::Code::Unavailable,
+            Self::DeadlineExceeded => tonic::Code::DeadlineExceeded,
+            Self::Internal => tonic::Code::Internal,
+        }
+    }
+
+    pub fn http(self) -> u16 {
+        match self {
+            Self::InvalidArgument => 400,
+            Self::Unauthenticated => 401,
+            Self::PermissionDenied => 403,
+            Self::NotFound => 404,
+            Self::AlreadyExists => 409,
+            Self::FailedPrecondition => 422,
+            Self::ResourceExhausted => 429,
+            Self::Unavailable => 503,
+            Self::DeadlineExceeded => 504,
+            Self::Internal => 500,
+        }
+    }
+}
+
+/// A refusal on its way to a client.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{}: {message}", code.code)]
+pub struct ApiError {
+    pub kind: Kind,
+    pub code: ErrorCode,
+    pub message: String,
+    /// Machine-readable particulars, e.g. `conflict` = the other settlement's id.
+    pub metadata: BTreeMap<&'static str, String>,
+    pub retry_after: Option<Duration>,
+}
+
+impl ApiError {
+    pub fn new(kind: Kind, code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code,
+            message: message.into(),
+            metadata: BTreeMap::new(),
+            retry_after: None,
+        }
+    }
+
+    pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
+        self.metadata.insert(key, value.into());
+        self
+    }
+
+    /// A field that cannot be read.
+    pub fn field(field: &'static str, reason: impl std::fmt::Display) -> Self {
+        Self::new(Kind::InvalidArgument, FIELD, format!("{field}: {reason}")).with("field", field)
+    }
+
+    pub fn not_found(id: impl std::fmt::Display) -> Self {
+        Self::new(Kind::NotFound, NOT_FOUND, format!("no settlement {id} of yours"))
+    }
+
+    /// The kind its class implies; modules whose errors need a finer one convert themselves.
+    pub fn of(error: &dyn Coded) -> Self {
+        let kind = match error.class() {
+            Class::Retry { .. } | Class::NotYet => Kind::Unavailable,
+            Class::Reject => Kind::FailedPrecondition,
+            Class::Bug => Kind::Internal,
+        };
+        Self::as_kind(kind, error)
+    }
+
+    /// The error as a refusal of this kind. What went wrong inside us is logged here and not told.
+    pub fn as_kind(kind: Kind, error: &dyn Coded) -> Self {
+        let code = error.code();
+        if kind == Kind::Internal {
+            tracing::error!(code = code.code, error = %error, "request failed");
+        }
+        let message = match kind {
+            Kind::Internal => "internal error; the relayer's log has the details".to_owned(),
+            _ => error.to_string(),
+        };
+        let mut refusal = Self::new(kind, code, message);
+        if let Class::Retry { after } = error.class() {
+            refusal.retry_after = Some(after);
+        }
+        refusal
+    }
+}
+
+impl From<Box<dyn Coded>> for ApiError {
+    fn from(error: Box<dyn Coded>) -> Self {
+        Self::of(&*error)
+    }
+}
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $title:literal, $meaning:literal, $relayer:literal, $you:literal;)*) => {
+        $(pub const $name: ErrorCode = ErrorCode {
+            code: $code, title: $title, meaning: $meaning, relayer: $relayer, you: $you,
+        };)*
+        /// Codes of this module, for docs/errors.md.
+        pub const CODES: &[ErrorCode] = &[$($name),*];
+    };
+}
+
+codes! {
+    FIELD = "RLY-API-001", "A field cannot be read",
+        "A field of the request is missing, has the wrong length or is not in the documented format.",
+        "Refuses; nothing was stored.",
+        "Correct the field the message names; proto/relayer/v1/settlement.proto documents every format.";
+    TOKEN = "RLY-API-002", "Not authenticated",
+        "The coordinator needs a bearer token and the request has none, or an unknown one.",
+        "Refuses; nothing was stored.",
+        "Send `authorization: Bearer <token>` with the token configured for the coordinator.";
+    COORDINATOR = "RLY-API-003", "Not your coordinator",
+        "The request names another coordinator than the bearer token belongs to, or one that is not configured.",
+        "Refuses; nothing was stored.",
+        "Leave the field empty or name the token's own coordinator; an operator adds coordinators in the configuration.";
+    NOT_FOUND = "RLY-API-004", "No such settlement",
+        "There is no settlement of this id among those you may see.",
+        "Nothing.",
+        "Check the id (the EIP-712 digest of the terms) and the coordinator. A submission that was never answered may not have been stored: submit it again.";
+    TOO_LARGE = "RLY-API-005", "Request too large",
+        "The request is larger than api.body_bytes_max.",
+        "Refuses; nothing was stored.",
+        "Submit fewer or smaller receipts, or ask the operator to raise the bound.";
+    BUSY = "RLY-API-006", "Too many requests in flight",
+        "More requests are under way than api.requests_max.",
+        "Refuses; nothing was stored.",
+        "Try again after the given time with fewer requests at once.";
+    TIMEOUT = "RLY-API-007", "Took too long",
+        "The request was not answered within api.request_timeout_ms.",
+        "May still finish it: a submission may or may not have been accepted.",
+        "Submit the same settlement again: the answer is the original one if it was accepted.";
+    LISTEN = "RLY-API-008", "Cannot listen",
+        "A listening address is taken, not allowed, or failed while serving.",
+        "Does not start, or stops.",
+        "Free the port or change api.grpc_listen / api.rest_listen.";
+    BODY = "RLY-API-009", "Body cannot be read",
+        "The REST body is not the JSON object the route expects.",
+        "Refuses; nothing was stored.",
+        "Correct the JSON; README.md has an example.";
+    ROUTE = "RLY-API-010", "No such route",
+        "The REST listener has no such path.",
+        "Nothing.",
+        "Use one of the documented routes; gRPC is on its own port.";
+    DATABASE = "RLY-API-011", "The database did not answer",
+        "A read or a write failed under the request.",
+        "Refuses; a submission that was not acknowledged may or may not be stored.",
+        "Try again: submitting the same settlement again is safe. An operator checks the database.";
+    LANE = "RLY-API-012", "No lane",
+        "No enabled bridge carries messages between these two chains.",
+        "Refuses; nothing was stored.",
+        "Name chains that are configured with contracts and a bridge; an operator adds lanes in the configuration.";
+}

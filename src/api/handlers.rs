@@ -1,0 +1,189 @@
+//! What every method does, whatever the transport: admit, authorize, do, count.
+
+use super::auth::{Auth, Caller};
+use super::error::{ApiError, BUSY, Kind, TIMEOUT, TOKEN, TOO_LARGE};
+use super::parse;
+use crate::config::ApiConfig;
+use crate::metrics as names;
+use async_trait::async_trait;
+use metrics::{counter, histogram};
+use prost::Message as _;
+use relayer_adapter_api::SettlementId;
+use relayer_proto::v1;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// What lies behind the handlers: the store, the intake and the lanes.
+#[async_trait]
+pub trait Settlements: Send + Sync {
+    async fn submit(&self, coordinator: &str, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError>;
+
+    async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError>;
+
+    /// `request.page_size` is within bounds; `request.coordinator` is one the caller may see, or empty for all.
+    async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, ApiError>;
+
+    async fn quote(&self, request: v1::QuoteRequest) -> Result<v1::QuoteResponse, ApiError>;
+
+    async fn cancel(&self, coordinator: &str, id: SettlementId) -> Result<v1::CancelResponse, ApiError>;
+}
+
+/// The handlers.
+pub struct Handlers {
+    inner: Arc<dyn Settlements>,
+    auth: Auth,
+    limits: ApiConfig,
+    slots: Semaphore,
+}
+
+impl Handlers {
+    pub fn new(inner: Arc<dyn Settlements>, auth: Auth, limits: ApiConfig) -> Self {
+        Self {
+            inner,
+            auth,
+            slots: Semaphore::new(limits.requests_max),
+            limits,
+        }
+    }
+
+    pub fn limits(&self) -> &ApiConfig {
+        &self.limits
+    }
+
+    pub async fn submit(
+        &self,
+        token: Option<&str>,
+        request: v1::SubmitRequest,
+    ) -> Result<v1::SubmitResponse, ApiError> {
+        let work = async {
+            let coordinator = self.auth.act_as(&self.auth.caller(token)?, &request.coordinator)?;
+            self.fits(&request)?;
+            self.inner.submit(&coordinator, request).await
+        };
+        let answer = self.admit("Submit", work).await;
+        match &answer {
+            Ok(accepted) => {
+                counter!(names::INTAKE_ACCEPTED_TOTAL, "duplicate" => accepted.duplicate.to_string()).increment(1)
+            }
+            Err(error) => counter!(names::INTAKE_REFUSED_TOTAL, "code" => error.code.code).increment(1),
+        }
+        answer
+    }
+
+    pub async fn get(&self, token: Option<&str>, request: v1::GetRequest) -> Result<v1::GetResponse, ApiError> {
+        let work = async {
+            let id = SettlementId(parse::hash("settlement_id", &request.settlement_id)?);
+            self.visible(&self.auth.caller(token)?, id).await
+        };
+        self.admit("Get", work).await
+    }
+
+    pub async fn list(&self, token: Option<&str>, mut request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
+        let work = async {
+            let caller = self.auth.caller(token)?;
+            if !request.coordinator.is_empty() || matches!(caller, Caller::Coordinator(_)) {
+                request.coordinator = self.auth.act_as(&caller, &request.coordinator)?;
+            } else if !self.auth.open() {
+                return Err(ApiError::new(
+                    Kind::Unauthenticated,
+                    TOKEN,
+                    "a bearer token is needed to list",
+                ));
+            }
+            request.page_size = match request.page_size {
+                0 => 50.min(self.limits.page_size_max),
+                asked => asked.min(self.limits.page_size_max),
+            };
+            self.inner.list(request).await
+        };
+        self.admit("List", work).await
+    }
+
+    pub async fn quote(&self, token: Option<&str>, request: v1::QuoteRequest) -> Result<v1::QuoteResponse, ApiError> {
+        let work = async {
+            let caller = self.auth.caller(token)?;
+            if caller == Caller::Anonymous && !self.auth.open() {
+                return Err(ApiError::new(
+                    Kind::Unauthenticated,
+                    TOKEN,
+                    "a bearer token is needed to quote",
+                ));
+            }
+            self.inner.quote(request).await
+        };
+        self.admit("Quote", work).await
+    }
+
+    pub async fn cancel(
+        &self,
+        token: Option<&str>,
+        request: v1::CancelRequest,
+    ) -> Result<v1::CancelResponse, ApiError> {
+        let work = async {
+            let id = SettlementId(parse::hash("settlement_id", &request.settlement_id)?);
+            let found = self.visible(&self.auth.caller(token)?, id).await?;
+            let owner = found
+                .settlement
+                .map(|settlement| settlement.coordinator)
+                .unwrap_or_default();
+            self.inner.cancel(&owner, id).await
+        };
+        self.admit("Cancel", work).await
+    }
+
+    /// A settlement of somebody else is answered as one that does not exist.
+    async fn visible(&self, caller: &Caller, id: SettlementId) -> Result<v1::GetResponse, ApiError> {
+        let found = self.inner.find(id).await?;
+        found
+            .filter(|found| {
+                let owner = found
+                    .settlement
+                    .as_ref()
+                    .map(|settlement| settlement.coordinator.as_str());
+                owner.is_some_and(|owner| self.auth.may_see(caller, owner))
+            })
+            .ok_or_else(|| ApiError::not_found(id))
+    }
+
+    fn fits(&self, request: &v1::SubmitRequest) -> Result<(), ApiError> {
+        let bytes = request.encoded_len();
+        if bytes <= self.limits.body_bytes_max {
+            return Ok(());
+        }
+        let limit = self.limits.body_bytes_max;
+        let message = format!("request of {bytes} bytes is larger than {limit}");
+        Err(ApiError::new(Kind::InvalidArgument, TOO_LARGE, message))
+    }
+
+    /// Bounds the number of requests and the time of each, and counts what happened.
+    async fn admit<T>(
+        &self,
+        method: &'static str,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let started = Instant::now();
+        let answer = match self.slots.try_acquire() {
+            Ok(_slot) => {
+                let bound = Duration::from_millis(self.limits.request_timeout_ms);
+                match tokio::time::timeout(bound, work).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(ApiError::new(
+                        Kind::DeadlineExceeded,
+                        TIMEOUT,
+                        format!("{method} took longer than {} ms", self.limits.request_timeout_ms),
+                    )),
+                }
+            }
+            Err(_) => {
+                let mut error = ApiError::new(Kind::ResourceExhausted, BUSY, "too many requests in flight");
+                error.retry_after = Some(Duration::from_secs(1));
+                Err(error)
+            }
+        };
+        let code = answer.as_ref().err().map_or("ok", |error| error.code.code);
+        counter!(names::API_REQUESTS_TOTAL, "method" => method, "code" => code).increment(1);
+        histogram!(names::API_REQUEST_SECONDS, "method" => method).record(started.elapsed().as_secs_f64());
+        answer
+    }
+}

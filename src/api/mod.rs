@@ -1,0 +1,99 @@
+//! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
+//!
+//! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
+//! [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
+
+pub mod auth;
+pub mod client;
+mod convert;
+pub mod error;
+mod grpc;
+pub mod handlers;
+pub(crate) mod parse;
+mod rest;
+mod service;
+
+pub use auth::Auth;
+pub use client::Client;
+pub use error::{ApiError, Kind};
+pub use handlers::{Handlers, Settlements};
+pub use relayer_proto::v1;
+pub(crate) use rest::body::submission;
+pub use service::{Ends, Service};
+
+use crate::config::ApiConfig;
+use crate::supervisor::Liveness;
+use metrics_exporter_prometheus::PrometheusHandle;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Everything the transports need.
+#[derive(Clone)]
+pub struct Api {
+    pub handlers: Arc<Handlers>,
+    pub metrics: Option<PrometheusHandle>,
+    pub liveness: Liveness,
+}
+
+/// Listeners that are bound but do not answer yet, so that a taken port fails the start.
+#[derive(Debug)]
+pub struct Listeners {
+    grpc: TcpListener,
+    rest: TcpListener,
+}
+
+/// A listener failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Bind {
+        key: &'static str,
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("serving {face} failed: {reason}")]
+    Serve { face: &'static str, reason: String },
+}
+
+impl crate::error::Coded for ServeError {
+    fn code(&self) -> crate::error::ErrorCode {
+        error::LISTEN
+    }
+
+    fn class(&self) -> relayer_adapter_api::Class {
+        relayer_adapter_api::Class::Reject
+    }
+}
+
+impl Listeners {
+    pub async fn bind(config: &ApiConfig) -> Result<Self, ServeError> {
+        let bind = |key, address| async move {
+            TcpListener::bind(address)
+                .await
+                .map_err(|source| ServeError::Bind { key, address, source })
+        };
+        Ok(Self {
+            grpc: bind("api.grpc_listen", config.grpc_listen).await?,
+            rest: bind("api.rest_listen", config.rest_listen).await?,
+        })
+    }
+
+    /// Addresses really bound (port 0 takes a free one): gRPC, REST.
+    pub fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.grpc.local_addr()?, self.rest.local_addr()?))
+    }
+
+    /// Answers until `stop`; requests under way are finished.
+    pub async fn serve(self, api: Api, stop: CancellationToken) -> Result<(), ServeError> {
+        tokio::try_join!(
+            grpc::serve(api.clone(), self.grpc, stop.clone()),
+            rest::serve(api, self.rest, stop),
+        )?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

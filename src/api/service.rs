@@ -1,0 +1,242 @@
+//! What lies behind the handlers in the product: the store answers, the intake accepts, the router quotes.
+
+use super::convert;
+use super::error::{ApiError, DATABASE, Kind, LANE};
+use super::handlers::Settlements;
+use super::parse;
+use crate::clock::Clock;
+use crate::router::{Hypothetical, Router};
+use crate::settlement::packed::Authorization;
+use crate::settlement::states::SettlementState;
+use crate::store::{Message, Settlement, SettlementFilter, Store, StoreError, TxId};
+use alloy::primitives::{Address, B256};
+use async_trait::async_trait;
+use relayer_adapter_api::{ChainId, Class, SettlementId};
+use relayer_proto::v1;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Newest events of one settlement that are shown; a settlement that needs more has other problems.
+const HISTORY_MAX: u64 = 1_000;
+
+/// Our contracts of one chain, as far as quoting needs them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ends {
+    pub outbox: Option<Address>,
+    pub inbox: Option<Address>,
+}
+
+/// The product's [`Settlements`].
+pub struct Service {
+    pub store: Store,
+    pub router: Arc<Router>,
+    pub clock: Arc<dyn Clock>,
+    pub ends: BTreeMap<ChainId, Ends>,
+    /// Settlements in a full message.
+    pub count_max: u32,
+    pub quote_age_ms_max: u64,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Service")
+            .field("ends", &self.ends)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let kind = match error.class() {
+            Class::Retry { .. } | Class::NotYet => Kind::Unavailable,
+            Class::Reject | Class::Bug => Kind::Internal,
+        };
+        tracing::error!(%error, "a request met a database error");
+        Self::new(
+            kind,
+            DATABASE,
+            "the database did not answer; the relayer's log has the details",
+        )
+    }
+}
+
+#[async_trait]
+impl Settlements for Service {
+    async fn submit(&self, _: &str, _: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError> {
+        Err(ApiError::new(Kind::Unavailable, DATABASE, "intake is not wired"))
+    }
+
+    async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
+        let Some(row) = self.store.find_settlement(id).await? else {
+            return Ok(None);
+        };
+        let receipts = self.store.list_covered_receipts(id).await?;
+        let mut answer = v1::GetResponse {
+            settlement: Some(convert::settlement(&row, &receipts)),
+            ..Default::default()
+        };
+        let mut also: Vec<(&str, String)> = Vec::new();
+        let mut committed = None;
+        for (message_id, leaf) in self.store.list_messages_of(id).await? {
+            let row = self.store.get_message(message_id).await?;
+            also.push(("message", message_id.to_string()));
+            let (message, on_source) = self.message(&row, leaf, &mut also).await?;
+            if on_source {
+                committed = Some((row, leaf));
+            }
+            answer.messages.push(message);
+        }
+        if let Some((message, leaf)) = committed
+            && !row.state.is_terminal()
+        {
+            answer.bundle = self.bundle(&row, &message, leaf).await?;
+        }
+        let history = self.store.list_history(id, &also, HISTORY_MAX).await?;
+        answer.history = history.into_iter().map(convert::event).collect();
+        Ok(Some(answer))
+    }
+
+    async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
+        let filter = filter(&request)?;
+        let before = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let row = token.strip_prefix('r').and_then(|row| row.parse::<i64>().ok());
+                Some(row.ok_or_else(|| ApiError::field("page_token", "is not one of ours"))?)
+            }
+        };
+        let limit = u64::from(request.page_size);
+        // One more than asked tells whether there is another page.
+        let mut rows = self
+            .store
+            .list_settlements(&filter, before, limit.saturating_add(1))
+            .await?;
+        let more = rows.len() as u64 > limit;
+        rows.truncate(request.page_size as usize);
+        let next = rows.last().filter(|_| more).map(|last| format!("r{}", last.row));
+        Ok(v1::ListResponse {
+            settlements: rows.iter().map(|row| convert::settlement(row, &[])).collect(),
+            next_page_token: next.unwrap_or_default(),
+        })
+    }
+
+    async fn quote(&self, request: v1::QuoteRequest) -> Result<v1::QuoteResponse, ApiError> {
+        let (source, target) = (ChainId(request.source_chain), ChainId(request.target_chain));
+        let end = |chain: ChainId| self.ends.get(&chain).copied().unwrap_or_default();
+        let (Some(outbox), Some(inbox)) = (end(source).outbox, end(target).inbox) else {
+            return Err(no_lane(source, target));
+        };
+        let wanted = Hypothetical {
+            source,
+            target,
+            outbox,
+            inbox,
+            count: self.count_max,
+        };
+        let offers = self.router.quote(&wanted).await.map_err(|error| ApiError::of(&error))?;
+        if offers.is_empty() {
+            return Err(no_lane(source, target));
+        }
+        let lanes = offers
+            .iter()
+            .map(|offer| convert::offer(offer, self.quote_age_ms_max, self.count_max));
+        Ok(v1::QuoteResponse { lanes: lanes.collect() })
+    }
+
+    async fn cancel(&self, coordinator: &str, id: SettlementId) -> Result<v1::CancelResponse, ApiError> {
+        let mut txn = self.store.begin(self.clock.now_ms()).await?;
+        let row = txn.request_cancel(id, &format!("coordinator {coordinator}")).await?;
+        txn.commit().await?;
+        Ok(v1::CancelResponse {
+            settlement_id: row.id.to_string(),
+            state: row.state.to_string(),
+            cancel_requested_at_ms: convert::stamp(row.cancel_requested_at),
+        })
+    }
+}
+
+fn no_lane(source: ChainId, target: ChainId) -> ApiError {
+    let message = format!("no enabled bridge carries messages from chain {source} to chain {target}");
+    ApiError::new(Kind::FailedPrecondition, LANE, message)
+}
+
+fn filter(request: &v1::ListRequest) -> Result<SettlementFilter, ApiError> {
+    let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    let state = match request.state.as_str() {
+        "" => None,
+        name => Some(
+            name.parse::<SettlementState>()
+                .map_err(|error| ApiError::field("state", error))?,
+        ),
+    };
+    Ok(SettlementFilter {
+        coordinator_id: text(&request.coordinator),
+        state,
+        payer: parse::optional_address("payer", &request.payer)?,
+        payee: parse::optional_address("payee", &request.payee)?,
+        target: (request.target_chain != 0).then_some(ChainId(request.target_chain)),
+        job_id: text(&request.job_id),
+    })
+}
+
+impl Service {
+    /// A message with how it travels, and whether the source chain has it.
+    async fn message(
+        &self,
+        row: &Message,
+        leaf: usize,
+        also: &mut Vec<(&str, String)>,
+    ) -> Result<(v1::Message, bool), ApiError> {
+        let mut message = convert::message(row, leaf);
+        let mut on_source = false;
+        for dispatch in self.store.list_dispatches(row.id).await? {
+            also.push(("dispatch", dispatch.id.to_string()));
+            on_source |= dispatch.is_included();
+            let hash = self.transaction_hash(dispatch.tx).await?;
+            message.dispatches.push(convert::dispatch(&dispatch, hash));
+        }
+        let covering = self.store.list_executions(row.id).await?;
+        for execution in covering
+            .into_iter()
+            .filter(|execution| execution.leaves.contains(&leaf))
+        {
+            also.push(("execution", execution.id.to_string()));
+            let hash = self.transaction_hash(execution.tx).await?;
+            message.executions.push(convert::execution(&execution, hash));
+        }
+        Ok((message, on_source))
+    }
+
+    /// The included hash, or the newest one sent.
+    async fn transaction_hash(&self, tx: Option<TxId>) -> Result<Option<B256>, ApiError> {
+        let Some(id) = tx else { return Ok(None) };
+        let Some(row) = self.store.find_tx(id).await? else {
+            return Ok(None);
+        };
+        if let Some(included) = row.included {
+            return Ok(Some(included.hash));
+        }
+        let attempts = self.store.list_attempts(id).await?;
+        Ok(attempts.last().map(|attempt| attempt.hash))
+    }
+
+    async fn bundle(
+        &self,
+        row: &Settlement,
+        message: &Message,
+        leaf: usize,
+    ) -> Result<Option<v1::ExecutionBundle>, ApiError> {
+        let sealed = self.store.get_sealed_message(message.id, true).await?;
+        let authorization = match row.group {
+            None => Some(Authorization::Single(row.auth.clone())),
+            Some(_) => {
+                let members = self.store.list_members(message.id).await?;
+                members
+                    .into_iter()
+                    .find(|member| member.leaf == leaf)
+                    .map(|member| member.authorization)
+            }
+        };
+        Ok(authorization.and_then(|authorization| convert::bundle(row, &sealed, leaf, authorization)))
+    }
+}

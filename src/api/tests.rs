@@ -1,0 +1,324 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
+use super::*;
+use crate::config::{CoordinatorConfig, Secret};
+use alloy::primitives::B256;
+use async_trait::async_trait;
+use relayer_adapter_api::SettlementId;
+use relayer_proto::v1;
+use relayer_proto::v1::settlement_service_client::SettlementServiceClient;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_types::StatusExt;
+
+const ID: &str = "0x1111111111111111111111111111111111111111111111111111111111111111";
+
+/// Remembers what it was asked; one settlement of `closed`.
+#[derive(Default)]
+struct Fake {
+    submitted: Mutex<Vec<(String, v1::SubmitRequest)>>,
+    listed: Mutex<Vec<v1::ListRequest>>,
+}
+
+#[async_trait]
+impl Settlements for Fake {
+    async fn submit(&self, coordinator: &str, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError> {
+        let amount = request.terms.clone().unwrap_or_default().amount;
+        self.submitted.lock().unwrap().push((coordinator.to_owned(), request));
+        match amount.as_str() {
+            "13" => Err(ApiError::new(Kind::AlreadyExists, FIELD, "taken").with("conflict", ID)),
+            "14" => std::future::pending().await,
+            _ => Ok(v1::SubmitResponse {
+                settlement_id: ID.into(),
+                state: "accepted".into(),
+                ..Default::default()
+            }),
+        }
+    }
+
+    async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
+        let settlement = v1::Settlement {
+            settlement_id: ID.into(),
+            coordinator: "closed".into(),
+            state: "settled".into(),
+            ..Default::default()
+        };
+        Ok((id.0 == B256::repeat_byte(0x11)).then(|| v1::GetResponse {
+            settlement: Some(settlement),
+            ..Default::default()
+        }))
+    }
+
+    async fn list(&self, request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
+        self.listed.lock().unwrap().push(request);
+        Ok(v1::ListResponse::default())
+    }
+
+    async fn quote(&self, _: v1::QuoteRequest) -> Result<v1::QuoteResponse, ApiError> {
+        Ok(v1::QuoteResponse::default())
+    }
+
+    async fn cancel(&self, _: &str, id: SettlementId) -> Result<v1::CancelResponse, ApiError> {
+        Ok(v1::CancelResponse {
+            settlement_id: id.to_string(),
+            ..Default::default()
+        })
+    }
+}
+
+struct Bench {
+    fake: Arc<Fake>,
+    grpc: SettlementServiceClient<Channel>,
+    channel: Channel,
+    rest: SocketAddr,
+    liveness: Liveness,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), ServeError>>,
+}
+
+async fn bench() -> Bench {
+    let open = CoordinatorConfig::default();
+    let closed = CoordinatorConfig {
+        token: Some(Secret::Value("hunter2".into())),
+        ..CoordinatorConfig::default()
+    };
+    let coordinators = BTreeMap::from([("open".to_owned(), open), ("closed".to_owned(), closed)]);
+    let limits = ApiConfig {
+        grpc_listen: "127.0.0.1:0".parse().unwrap(),
+        rest_listen: "127.0.0.1:0".parse().unwrap(),
+        body_bytes_max: 2_048,
+        request_timeout_ms: 300,
+        ..ApiConfig::default()
+    };
+    let fake = Arc::new(Fake::default());
+    let auth = Auth::from_config(&coordinators).unwrap();
+    let liveness = Liveness::default();
+    let listeners = Listeners::bind(&limits).await.unwrap();
+    let (grpc, rest) = listeners.addresses().unwrap();
+    let api = Api {
+        handlers: Arc::new(Handlers::new(fake.clone(), auth, limits)),
+        metrics: None,
+        liveness: liveness.clone(),
+    };
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(listeners.serve(api, stop.clone()));
+    let channel = Channel::from_shared(format!("http://{grpc}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
+    Bench {
+        fake,
+        grpc: SettlementServiceClient::new(channel.clone()),
+        channel,
+        rest,
+        liveness,
+        stop,
+        task,
+    }
+}
+
+fn with_token<T>(token: &str, message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request
+        .metadata_mut()
+        .insert("authorization", format!("Bearer {token}").parse().unwrap());
+    request
+}
+
+fn submission(coordinator: &str, amount: &str) -> v1::SubmitRequest {
+    v1::SubmitRequest {
+        coordinator: coordinator.into(),
+        terms: Some(v1::Terms {
+            amount: amount.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[track_caller]
+fn refused(status: tonic::Status, code: Code, reason: &str) {
+    let info = status.get_details_error_info().expect("ErrorInfo");
+    assert_eq!(
+        (status.code(), info.reason.as_str(), info.domain.as_str()),
+        (code, reason, "relayer"),
+        "{status:?}"
+    );
+}
+
+async fn http(bench: &Bench, method: &str, path: &str, headers: &str, body: &str) -> (u16, Value) {
+    let mut stream = tokio::net::TcpStream::connect(bench.rest).await.unwrap();
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let status = answer[9..12].parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    (status, serde_json::from_str(body).unwrap_or_else(|_| json!(body)))
+}
+
+#[tokio::test]
+async fn refusals_carry_error_info() {
+    let mut bench = bench().await;
+    let status = bench.grpc.submit(submission("open", "13")).await.unwrap_err();
+    assert_eq!(status.get_details_error_info().unwrap().metadata["conflict"], ID);
+    refused(status, Code::AlreadyExists, FIELD.code);
+    let status = bench.grpc.submit(submission("open", "14")).await.unwrap_err();
+    refused(status, Code::DeadlineExceeded, TIMEOUT.code);
+    let status = bench
+        .grpc
+        .get(v1::GetRequest {
+            settlement_id: "0x12".into(),
+        })
+        .await
+        .unwrap_err();
+    refused(status, Code::InvalidArgument, FIELD.code);
+    let mut large = submission("open", "1");
+    large.proof = vec![0; 3_000];
+    let status = bench.grpc.submit(large).await.unwrap_err();
+    refused(status, Code::InvalidArgument, error::TOO_LARGE.code);
+}
+
+#[tokio::test]
+async fn a_coordinator_with_a_token_must_show_it() {
+    let mut bench = bench().await;
+    let status = bench.grpc.submit(submission("closed", "1")).await.unwrap_err();
+    refused(status, Code::Unauthenticated, TOKEN.code);
+    let status = bench
+        .grpc
+        .submit(with_token("wrong", submission("closed", "1")))
+        .await
+        .unwrap_err();
+    refused(status, Code::Unauthenticated, TOKEN.code);
+    let status = bench
+        .grpc
+        .submit(with_token("hunter2", submission("open", "1")))
+        .await
+        .unwrap_err();
+    refused(status, Code::PermissionDenied, error::COORDINATOR.code);
+    let status = bench.grpc.submit(submission("nobody", "1")).await.unwrap_err();
+    refused(status, Code::PermissionDenied, error::COORDINATOR.code);
+    assert!(bench.fake.submitted.lock().unwrap().is_empty());
+    bench
+        .grpc
+        .submit(with_token("hunter2", submission("", "1")))
+        .await
+        .unwrap();
+    bench.grpc.submit(submission("open", "1")).await.unwrap();
+    let who: Vec<_> = bench
+        .fake
+        .submitted
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|(who, _)| who.clone())
+        .collect();
+    assert_eq!(who, ["closed", "open"]);
+}
+
+#[tokio::test]
+async fn settlements_of_others_do_not_exist() {
+    let mut bench = bench().await;
+    let get = || v1::GetRequest {
+        settlement_id: ID.into(),
+    };
+    refused(bench.grpc.get(get()).await.unwrap_err(), Code::NotFound, NOT_FOUND.code);
+    let cancel = v1::CancelRequest {
+        settlement_id: ID.into(),
+    };
+    refused(
+        bench.grpc.cancel(cancel).await.unwrap_err(),
+        Code::NotFound,
+        NOT_FOUND.code,
+    );
+    bench.grpc.get(with_token("hunter2", get())).await.unwrap();
+    refused(
+        bench.grpc.list(v1::ListRequest::default()).await.unwrap_err(),
+        Code::Unauthenticated,
+        TOKEN.code,
+    );
+    let request = v1::ListRequest {
+        page_size: 9_999,
+        ..Default::default()
+    };
+    bench.grpc.list(with_token("hunter2", request)).await.unwrap();
+    let listed = bench.fake.listed.lock().unwrap();
+    assert_eq!((listed[0].coordinator.as_str(), listed[0].page_size), ("closed", 500));
+}
+
+#[tokio::test]
+async fn rest_answers_the_two_routes_of_the_original_design() {
+    let bench = bench().await;
+    let body = r#"{"coordinator":"open","auth":"0x","terms":{"source_chain":1,"target_chain":2,"payer":"0x","payee":"0x",
+        "token":"0x","amount":"1","nonce":"1","deadline":5},"receipts":[{"price": 1.10}, "{\"a\":1}"]}"#;
+    let (status, answer) = http(&bench, "POST", "/v1/settlement/cross-chain", "", body).await;
+    assert_eq!(
+        (status, &answer["message_id"], &answer["status"]),
+        (202, &json!(ID), &json!("pending"))
+    );
+    let receipts = bench.fake.submitted.lock().unwrap()[0].1.receipts.clone();
+    assert_eq!(receipts, [b"{\"price\": 1.10}".to_vec(), b"{\"a\":1}".to_vec()]);
+    let path = format!("/v1/settlement/{ID}/status");
+    let (status, answer) = http(&bench, "GET", &path, "authorization: Bearer hunter2\r\n", "").await;
+    assert_eq!(
+        (status, &answer["status"], &answer["state"]),
+        (200, &json!("completed"), &json!("settled"))
+    );
+    let (status, answer) = http(&bench, "GET", &path, "", "").await;
+    assert_eq!((status, &answer["code"]), (404, &json!(NOT_FOUND.code)));
+}
+
+#[tokio::test]
+async fn rest_refusals_are_problem_json() {
+    let bench = bench().await;
+    let (status, answer) = http(&bench, "POST", "/v1/settlement/cross-chain", "", "{\"nonsense\":1}").await;
+    assert_eq!(status, 400);
+    insta::assert_json_snapshot!("problem", answer);
+    let (status, answer) = http(&bench, "POST", "/v1/settlement/cross-chain", "", &"x".repeat(2_049)).await;
+    assert_eq!((status, &answer["code"]), (400, &json!(error::TOO_LARGE.code)));
+    let (status, answer) = http(&bench, "GET", "/nowhere", "", "").await;
+    assert_eq!((status, &answer["code"]), (404, &json!(error::ROUTE.code)));
+}
+
+#[tokio::test]
+async fn health_and_reflection_answer_and_a_stop_ends_the_listeners() {
+    let bench = bench().await;
+    let mut health = tonic_health::pb::health_client::HealthClient::new(bench.channel.clone());
+    let check = tonic_health::pb::HealthCheckRequest {
+        service: "relayer.v1.SettlementService".into(),
+    };
+    assert_eq!(health.check(check).await.unwrap().into_inner().status, 1);
+    let mut reflection =
+        tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient::new(bench.channel.clone());
+    let ask = tonic_reflection::pb::v1::ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(
+            tonic_reflection::pb::v1::server_reflection_request::MessageRequest::ListServices(String::new()),
+        ),
+    };
+    let answers = reflection
+        .server_reflection_info(tokio_stream::once(ask))
+        .await
+        .unwrap();
+    let answer = answers.into_inner().message().await.unwrap().unwrap();
+    assert!(format!("{answer:?}").contains("relayer.v1.SettlementService"));
+    assert_eq!(http(&bench, "GET", "/healthz", "", "").await.0, 200);
+    assert_eq!(http(&bench, "GET", "/readyz", "", "").await.0, 503);
+    assert!(bench.liveness.snapshot().is_empty());
+    drop((health, reflection, bench.channel, bench.grpc));
+    bench.stop.cancel();
+    tokio::time::timeout(std::time::Duration::from_secs(10), bench.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}

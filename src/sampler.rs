@@ -1,0 +1,120 @@
+//! Reads what gauges show: settlements and messages by state, ages, cursors, ledger totals, drift. A stage of its own, so that no other
+//! stage spends time on it.
+
+use crate::error::{Coded, ErrorCode};
+use crate::metrics as names;
+use crate::settlement::states::SettlementState;
+use crate::stage::{Outcome, Stage};
+use crate::store::{Store, StoreError};
+use alloy::primitives::U256;
+use async_trait::async_trait;
+use metrics::gauge;
+use relayer_adapter_api::{ChainId, Class};
+use std::collections::BTreeMap;
+
+/// A read failed; the gauges keep their last values.
+#[derive(Debug, thiserror::Error)]
+#[error("reading figures for the metrics: {0}")]
+pub struct SamplerError(#[from] StoreError);
+
+/// Codes of this module, for docs/errors.md.
+pub const CODES: &[ErrorCode] = &[READ];
+const READ: ErrorCode = ErrorCode {
+    code: "RLY-METRICS-001",
+    title: "Figures cannot be read",
+    meaning: "The database did not answer the queries behind the gauges.",
+    relayer: "Keeps the last values and tries again; settlements are not affected.",
+    you: "Check the database.",
+};
+
+impl Coded for SamplerError {
+    fn code(&self) -> ErrorCode {
+        READ
+    }
+
+    fn class(&self) -> Class {
+        self.0.class()
+    }
+}
+
+/// See the module's page.
+pub struct Sampler {
+    pub store: Store,
+    pub chains: Vec<ChainId>,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler")
+            .field("chains", &self.chains)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Stage for Sampler {
+    fn name(&self) -> String {
+        "sampler".into()
+    }
+
+    async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
+        self.sample(now_ms).await.map_err(SamplerError)?;
+        Ok(Outcome::default())
+    }
+}
+
+/// Gauges are floats; above 2^53 a figure is approximate.
+fn approximate(value: U256) -> f64 {
+    f64::from(value)
+}
+
+impl Sampler {
+    async fn sample(&self, now_ms: i64) -> Result<(), StoreError> {
+        let counts: BTreeMap<SettlementState, u64> = self.store.count_settlements().await?.into_iter().collect();
+        let oldest: BTreeMap<SettlementState, i64> = self.store.oldest_by_state().await?.into_iter().collect();
+        for state in SettlementState::ALL {
+            let count = counts.get(state).copied().unwrap_or_default();
+            gauge!(names::SETTLEMENT_STATE_COUNT, "state" => state.as_str()).set(count as f64);
+            if !state.is_terminal() {
+                let since = oldest.get(state).copied().unwrap_or(now_ms);
+                let age = now_ms.saturating_sub(since).max(0) as f64 / 1_000.0;
+                gauge!(names::SETTLEMENT_OLDEST_AGE_SECONDS, "state" => state.as_str()).set(age);
+            }
+        }
+        for (class, count) in self.store.count_drift().await? {
+            gauge!(names::LEDGER_DRIFT_COUNT, "class" => class).set(count as f64);
+        }
+        for (bridge, count) in self.store.count_stalled().await? {
+            gauge!(names::DISPATCH_STALLED_COUNT, "bridge" => bridge).set(count as f64);
+        }
+        for (state, count) in self.store.count_messages().await? {
+            gauge!(names::MESSAGE_STATE_COUNT, "state" => state).set(count as f64);
+        }
+        for (chain, state, count) in self.store.count_txs().await? {
+            gauge!(names::TX_STATE_COUNT, "chain" => chain.to_string(), "state" => state).set(count as f64);
+        }
+        for chain in &self.chains {
+            if let Some(cursor) = self.store.get_cursor(*chain).await? {
+                let label = chain.to_string();
+                gauge!(names::CHAIN_HEAD_NUMBER, "chain" => label.clone()).set(cursor.seen.number as f64);
+                gauge!(names::CHAIN_FINALIZED_NUMBER, "chain" => label).set(cursor.finalized.number as f64);
+            }
+        }
+        self.sample_ledger().await
+    }
+
+    /// Sums per kind, chain and token: one series per asset, not one per account.
+    async fn sample_ledger(&self) -> Result<(), StoreError> {
+        let mut totals: BTreeMap<(String, String, String), f64> = BTreeMap::new();
+        for (key, balance) in self.store.list_accounts(None).await? {
+            let asset = key.asset();
+            let label = (key.kind().to_string(), asset.chain.to_string(), asset.token.to_string());
+            let signed = approximate(balance.amount()) - approximate(balance.shortfall());
+            *totals.entry(label).or_default() += signed;
+        }
+        for ((kind, chain, token), total) in totals {
+            gauge!(names::LEDGER_ACCOUNT_TOTAL, "account" => kind, "chain" => chain, "token" => token).set(total);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,624 @@
+//! Two scripted chains, a scripted bridge and the real stages on a database of their own. What the world answers is set by the test;
+//! the transaction engine and the observers are played by [`Flow`]'s methods.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use crate::chain::fee::FeePolicy;
+use crate::chain::retry::RetryPolicy;
+use crate::chain::sender::{Sender, SenderParams};
+use crate::chain::signer::SignerPool;
+use crate::chain::{Chain, Fees};
+use crate::clock::Clock;
+use crate::dispatcher::{Dispatcher, DispatcherParams};
+use crate::payout::{Payout, PayoutParams, RescueParams};
+use crate::router::{Patience, Policy, Router, RouterParams};
+use crate::settlement::packed::{ChunkLimits, GasModel, Packed};
+use crate::settlement::states::{MessageState, SettlementState};
+use crate::settlement::{MessageId, SettlementId};
+use crate::stage::{Outcome, Stage};
+use crate::store::testing::{self as fixtures, INBOX, OUTBOX, SOURCE, TARGET, TestStore};
+use crate::store::{ChainLog, Cursor, Dispatch, Execution, Inclusion, NewChainLog, Store, TxChange, TxId, TxRow};
+use crate::tracker::{StallRule, Tracker, TrackerParams};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::sol_types::{SolCall, SolError};
+use async_trait::async_trait;
+use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+/// What the chains and bridges answer.
+#[derive(Debug, Default)]
+pub struct World {
+    /// Settlements that make an execution revert, by nonce.
+    pub poisoned: BTreeSet<u64>,
+    /// Settlements the inbox skips with this reason, by nonce.
+    pub skipped: BTreeMap<u64, u8>,
+    /// Revert data of estimates on a chain.
+    pub estimate_reverts: BTreeMap<ChainId, Vec<u8>>,
+    /// Fee of a bridge; a bridge without one refuses to quote.
+    pub fees: BTreeMap<String, u64>,
+    pub delivery: BTreeMap<String, Delivery>,
+    pub advance: Vec<Call>,
+    pub simulations: usize,
+}
+
+type Shared = Arc<Mutex<World>>;
+
+struct ScriptedChain {
+    id: ChainId,
+    world: Shared,
+}
+
+struct ScriptedView {
+    id: ChainId,
+    block: BlockRef,
+    world: Shared,
+}
+
+pub fn block(number: u64) -> BlockRef {
+    BlockRef {
+        number,
+        hash: keccak256(number.to_be_bytes()),
+        timestamp: 1_000_000 + number,
+    }
+}
+
+#[async_trait]
+impl Chain for ScriptedChain {
+    fn id(&self) -> ChainId {
+        self.id
+    }
+
+    async fn head(&self) -> Result<BlockRef, ViewError> {
+        Ok(block(1_000))
+    }
+
+    async fn finalized(&self) -> Result<BlockRef, ViewError> {
+        Ok(block(900))
+    }
+
+    fn view(&self, block: BlockRef) -> Arc<dyn ChainView> {
+        Arc::new(ScriptedView {
+            id: self.id,
+            block,
+            world: self.world.clone(),
+        })
+    }
+
+    async fn block_at(&self, number: u64) -> Result<Option<(BlockRef, B256)>, ViewError> {
+        Ok(Some((block(number), block(number.saturating_sub(1)).hash)))
+    }
+
+    async fn estimate_gas(&self, _from: Address, _call: &Call) -> Result<u64, ViewError> {
+        match self.world.lock().unwrap().estimate_reverts.get(&self.id) {
+            Some(data) => Err(ViewError::Reverted { data: data.clone() }),
+            None => Ok(100_000),
+        }
+    }
+
+    async fn fees(&self) -> Result<Fees, ViewError> {
+        Ok(Fees {
+            base_fee: 1_000,
+            priority_fee: 1,
+        })
+    }
+
+    async fn broadcast(&self, raw: &Bytes) -> Result<B256, ViewError> {
+        Ok(keccak256(raw))
+    }
+
+    async fn transaction_count(&self, _account: Address, _block: BlockRef) -> Result<u64, ViewError> {
+        Ok(0)
+    }
+
+    async fn balance(&self, _account: Address, _block: BlockRef) -> Result<U256, ViewError> {
+        Ok(U256::from(u128::MAX))
+    }
+
+    async fn code(&self, _account: Address) -> Result<Bytes, ViewError> {
+        Ok(Bytes::new())
+    }
+}
+
+#[async_trait]
+impl ChainView for ScriptedView {
+    fn chain(&self) -> ChainId {
+        self.id
+    }
+
+    fn block(&self) -> BlockRef {
+        self.block
+    }
+
+    async fn call(&self, _from: Option<Address>, to: Address, data: Bytes, _value: U256) -> Result<Bytes, ViewError> {
+        assert_eq!(to, INBOX);
+        let mut world = self.world.lock().unwrap();
+        if let Ok(one) = ISettlementInbox::executeOneCall::abi_decode(&data) {
+            let nonce: u64 = one.settlement.nonce.to();
+            let skip = world.skipped.get(&nonce).copied().unwrap_or(0);
+            return Ok(U256::from(skip).to_be_bytes::<32>().to_vec().into());
+        }
+        world.simulations += 1;
+        let call = ISettlementInbox::executeCall::abi_decode(&data).unwrap();
+        let terms = Packed::decode(&call.packed).unwrap().terms().unwrap();
+        let nonces: Vec<u64> = terms.iter().map(|terms| terms.nonce.to()).collect();
+        if nonces.iter().any(|nonce| world.poisoned.contains(nonce)) {
+            let data = ISettlementInbox::OutOfStipend {}.abi_encode();
+            return Err(ViewError::Reverted { data });
+        }
+        let paid = nonces.iter().filter(|nonce| !world.skipped.contains_key(nonce)).count();
+        Ok(U256::from(paid).to_be_bytes::<32>().to_vec().into())
+    }
+
+    async fn logs(&self, _filter: &LogFilter) -> Result<Vec<LogRecord>, ViewError> {
+        Ok(Vec::new())
+    }
+
+    async fn receipt(&self, tx: B256) -> Result<Option<TxReceipt>, ViewError> {
+        Ok(Some(TxReceipt {
+            tx_hash: tx,
+            block_number: 1,
+            block_hash: block(1).hash,
+            succeeded: true,
+            gas_used: 1,
+            effective_gas_price: 1,
+            logs: Vec::new(),
+        }))
+    }
+}
+
+struct ScriptedBridge {
+    id: BridgeId,
+    world: Shared,
+}
+
+pub fn source_port(bridge: &str) -> Address {
+    Address::from_slice(&keccak256(format!("source {bridge}"))[..20])
+}
+
+pub fn target_port(bridge: &str) -> Address {
+    Address::from_slice(&keccak256(format!("target {bridge}"))[..20])
+}
+
+/// What the bridge calls a message sent by this transaction.
+pub fn bridge_ref(tx_hash: B256) -> B256 {
+    keccak256(tx_hash)
+}
+
+fn refusal() -> AdapterError {
+    AdapterError::Protocol {
+        attempted: "quoting",
+        reason: "closed".into(),
+        class: Class::Reject,
+    }
+}
+
+#[async_trait]
+impl BridgeAdapter for ScriptedBridge {
+    fn id(&self) -> BridgeId {
+        self.id.clone()
+    }
+
+    fn lane(&self, from: ChainId, to: ChainId) -> Option<Lane> {
+        (from == SOURCE && to == TARGET).then(|| Lane {
+            bridge: self.id.clone(),
+            family: Family::LAYERZERO,
+            source: from,
+            target: to,
+            source_port: source_port(self.id.as_str()),
+            target_port: target_port(self.id.as_str()),
+            message_bytes_max: 10_000,
+            expected: Duration::from_secs(60),
+        })
+    }
+
+    async fn quote(&self, _source: &dyn ChainView, _message: &SealedMessage) -> Result<Quote, AdapterError> {
+        let fee = self.world.lock().unwrap().fees.get(self.id.as_str()).copied();
+        Ok(Quote {
+            native_fee: U256::from(fee.ok_or_else(refusal)?),
+            gas_limit: 200_000,
+            valid_for: Duration::from_secs(60),
+            expected: Duration::from_secs(60),
+        })
+    }
+
+    fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
+        let data = ISettlementOutbox::dispatchCall {
+            header: message.header.encode().to_vec().into(),
+            settlementIds: if message.committed {
+                vec![]
+            } else {
+                message.ids.iter().map(|id| id.0).collect()
+            },
+            port: source_port(self.id.as_str()),
+            gasLimit: quote.gas_limit,
+        };
+        Ok(Call {
+            chain: SOURCE,
+            to: OUTBOX,
+            data: data.abi_encode().into(),
+            value: quote.native_fee,
+            gas: GasRule::Estimate { percent: 120, extra: 0 },
+        })
+    }
+
+    fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {
+        Ok(MessageRef {
+            source: SOURCE,
+            target: TARGET,
+            id: bridge_ref(receipt.tx_hash),
+            evidence: vec![1].into(),
+        })
+    }
+
+    async fn delivery(
+        &self,
+        _source: &dyn ChainView,
+        _target: &dyn ChainView,
+        _message: &MessageRef,
+    ) -> Result<Delivery, AdapterError> {
+        let scripted = self.world.lock().unwrap().delivery.get(self.id.as_str()).cloned();
+        Ok(scripted.unwrap_or(Delivery::Pending {
+            note: "waits for the verifiers".into(),
+        }))
+    }
+
+    async fn advance(
+        &self,
+        _source: &dyn ChainView,
+        _target: &dyn ChainView,
+        _message: &MessageRef,
+    ) -> Result<Vec<Call>, AdapterError> {
+        Ok(self.world.lock().unwrap().advance.clone())
+    }
+}
+
+#[derive(Debug)]
+struct FrozenClock;
+
+impl Clock for FrozenClock {
+    fn now_ms(&self) -> i64 {
+        0
+    }
+}
+
+/// The stages between sealing and settling, over a scripted world. Time stands still unless a test moves it.
+pub struct Flow {
+    pub db: TestStore,
+    pub router: Router,
+    pub dispatcher: Dispatcher,
+    pub tracker: Tracker,
+    pub payout: Payout,
+    world: Shared,
+    now_ms: AtomicI64,
+}
+
+/// Stall time-out of the flow's tracker.
+pub const TIMEOUT_MS: i64 = 60_000;
+/// Patience of the flow's router.
+pub const PATIENCE: Patience = Patience {
+    with_lane_ms: 10_000,
+    without_lane_ms: 600_000,
+};
+pub const FEE_CAP: u64 = 1_000;
+
+impl Flow {
+    /// Bridges in preferred order, each with a fee of 10.
+    pub async fn new(bridges: &[&str], dispatches_max: usize) -> Self {
+        let db = fixtures::open().await;
+        let world: Shared = Arc::default();
+        world.lock().unwrap().fees = bridges.iter().map(|name| ((*name).to_owned(), 10)).collect();
+        let chain = |id| -> Arc<dyn Chain> {
+            Arc::new(ScriptedChain {
+                id,
+                world: world.clone(),
+            })
+        };
+        let chains: BTreeMap<ChainId, Arc<dyn Chain>> = [SOURCE, TARGET].map(|id| (id, chain(id))).into();
+        let ids: Vec<BridgeId> = bridges.iter().map(|name| BridgeId::new(name).unwrap()).collect();
+        let bridge = |id: &BridgeId| -> Arc<dyn BridgeAdapter> {
+            Arc::new(ScriptedBridge {
+                id: id.clone(),
+                world: world.clone(),
+            })
+        };
+        let adapters: Vec<Arc<dyn BridgeAdapter>> = ids.iter().map(bridge).collect();
+        let senders: BTreeMap<ChainId, Arc<Sender>> = chains
+            .iter()
+            .map(|(id, chain)| (*id, Arc::new(sender(chain.clone(), &db.store))))
+            .collect();
+        let flow = Self {
+            router: Router::new(
+                db.store.clone(),
+                adapters.clone(),
+                chains.clone(),
+                router_params(ids, dispatches_max),
+            ),
+            dispatcher: Dispatcher::new(
+                db.store.clone(),
+                adapters.clone(),
+                chains.clone(),
+                senders.clone(),
+                dispatcher_params(),
+            ),
+            tracker: Tracker::new(db.store.clone(), adapters.clone(), chains.clone(), tracker_params()),
+            payout: Payout::new(db.store.clone(), adapters, chains, senders, payout_params()),
+            db,
+            world,
+            now_ms: AtomicI64::new(1_000_000),
+        };
+        flow.read_up_to(SOURCE, 10).await;
+        flow.read_up_to(TARGET, 10).await;
+        flow
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.db.store
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap()
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        self.now_ms.load(Ordering::Relaxed)
+    }
+
+    pub fn wait(&self, ms: i64) {
+        self.now_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+
+    pub async fn step(&self, stage: &dyn Stage) -> Outcome {
+        let outcome = stage.step(self.now_ms(), 100).await;
+        outcome.unwrap_or_else(|error| panic!("{}: {error}", stage.name()))
+    }
+
+    /// Accepts and seals `n` settlements with nonces from 0 on.
+    pub async fn seal(&self, n: u64) -> MessageId {
+        fixtures::deposit(self.store(), fixtures::PAYER, 1_000_000, 1).await;
+        let news: Vec<_> = (0..n)
+            .map(|nonce| fixtures::new_settlement(fixtures::PAYER, nonce, 100, 0, nonce + 1))
+            .collect();
+        fixtures::accept(self.store(), &news).await;
+        let ids: Vec<SettlementId> = news.iter().map(|new| new.id).collect();
+        fixtures::seal(self.store(), &ids).await.id()
+    }
+
+    /// The observer of a chain has read up to this block.
+    pub async fn read_up_to(&self, chain: ChainId, number: u64) {
+        let old = self.store().get_cursor(chain).await.unwrap();
+        let cursor = Cursor {
+            seen: block(number),
+            finalized: block(number.saturating_sub(5)),
+        };
+        let mut txn = self.store().begin(self.now_ms()).await.unwrap();
+        txn.move_cursor(chain, old.as_ref(), &cursor).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    pub async fn put_log(&self, chain: ChainId, number: u64, log: (&str, B256, B256), detail: serde_json::Value) {
+        let (kind, key, key2) = log;
+        let new = NewChainLog {
+            chain,
+            block_number: number,
+            block_hash: block(number).hash,
+            block_timestamp: block(number).timestamp,
+            log_index: keccak256(format!("{kind}{key}{key2}"))[0].into(),
+            tx_hash: self.tx_hash(chain, number),
+            address: if chain == SOURCE { OUTBOX } else { INBOX },
+            kind: kind.to_owned(),
+            key,
+            key2,
+            amount: U256::ZERO,
+            detail,
+        };
+        let mut txn = self.store().begin(self.now_ms()).await.unwrap();
+        txn.put_logs(&[new]).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    fn tx_hash(&self, chain: ChainId, number: u64) -> B256 {
+        keccak256(format!("tx of {chain} in {number}"))
+    }
+
+    /// The outbox said that the message went out over a bridge.
+    pub async fn log_dispatched(&self, message: MessageId, bridge: &str, number: u64) {
+        let port = source_port(bridge).into_word();
+        let reference = bridge_ref(self.tx_hash(SOURCE, number));
+        let detail = serde_json::json!({ "bridgeRef": reference });
+        self.put_log(SOURCE, number, ("message_dispatched", message.0, port), detail)
+            .await;
+    }
+
+    /// The inbox said that a bridge brought the message.
+    pub async fn log_received(&self, message: MessageId, bridge: &str, number: u64) {
+        let port = target_port(bridge).into_word();
+        self.put_log(
+            TARGET,
+            number,
+            ("message_received", message.0, port),
+            serde_json::json!({}),
+        )
+        .await;
+    }
+
+    pub async fn log_paid(&self, settlement: SettlementId, number: u64) {
+        let log = ("settlement_paid", settlement.0, fixtures::PAYER.into_word());
+        self.put_log(TARGET, number, log, serde_json::json!({})).await;
+    }
+
+    pub async fn log_skipped(&self, settlement: SettlementId, reason: u8, number: u64) {
+        let log = ("settlement_skipped", settlement.0, B256::ZERO);
+        let detail = serde_json::json!({ "reason": reason.to_string() });
+        self.put_log(TARGET, number, log, detail).await;
+    }
+
+    /// A reorg took every block above `number`.
+    pub async fn orphan_above(&self, chain: ChainId, number: u64) {
+        let mut txn = self.store().begin(self.now_ms()).await.unwrap();
+        txn.orphan_logs_above(chain, number).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    pub async fn finalize_logs(&self, chain: ChainId, number: u64) {
+        let mut txn = self.store().begin(self.now_ms()).await.unwrap();
+        txn.finalize_logs(chain, number).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    pub async fn tx(&self, id: TxId) -> TxRow {
+        self.store().get_tx(id).await.unwrap()
+    }
+
+    /// The engine found out something about a transaction.
+    pub async fn change_tx(&self, id: TxId, change: TxChange) {
+        let row = self.tx(id).await;
+        let mut txn = self.store().begin(self.now_ms()).await.unwrap();
+        txn.tx_apply(&row, change, "engine").await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
+    pub async fn include(&self, id: TxId, number: u64, succeeded: bool) {
+        let row = self.tx(id).await;
+        let inclusion = Inclusion {
+            hash: self.tx_hash(row.chain, number),
+            block_number: number,
+            block_hash: block(number).hash,
+        };
+        let change = TxChange::Include {
+            inclusion,
+            succeeded,
+            gas_used: 90_000,
+            gas_price: 7,
+        };
+        self.change_tx(id, change).await;
+    }
+
+    /// Router and dispatcher carry the message to a transaction that is in a block, with its log read.
+    pub async fn dispatch(&self, message: MessageId, bridge: &str, number: u64) -> Dispatch {
+        self.step(&self.router).await;
+        self.step(&self.dispatcher).await;
+        let tx = self.dispatch_over(message, bridge).await.tx.expect("prepared");
+        self.change_tx(tx, TxChange::Submit).await;
+        self.include(tx, number, true).await;
+        self.log_dispatched(message, bridge, number).await;
+        self.step(&self.dispatcher).await;
+        self.dispatch_over(message, bridge).await
+    }
+
+    pub async fn dispatch_over(&self, message: MessageId, bridge: &str) -> Dispatch {
+        let all = self.store().list_dispatches(message).await.unwrap();
+        let found = all.into_iter().find(|dispatch| dispatch.bridge.as_str() == bridge);
+        found.unwrap_or_else(|| panic!("no dispatch over {bridge}"))
+    }
+
+    pub async fn executions(&self, message: MessageId) -> Vec<Execution> {
+        self.store().list_executions(message).await.unwrap()
+    }
+
+    pub async fn message_state(&self, message: MessageId) -> MessageState {
+        self.store().get_message(message).await.unwrap().state
+    }
+
+    /// States of the members in leaf order.
+    pub async fn states(&self, message: MessageId) -> Vec<SettlementState> {
+        let members = self.store().list_members(message).await.unwrap();
+        members.iter().map(|member| member.settlement.state).collect()
+    }
+
+    /// Skip reasons of the members in leaf order.
+    pub async fn reasons(&self, message: MessageId) -> Vec<Option<String>> {
+        let members = self.store().list_members(message).await.unwrap();
+        members
+            .into_iter()
+            .map(|member| member.settlement.skip_reason)
+            .collect()
+    }
+
+    pub async fn ids(&self, message: MessageId) -> Vec<SettlementId> {
+        self.store().get_sealed_message(message, false).await.unwrap().ids
+    }
+
+    pub async fn unapplied(&self, chain: ChainId) -> Vec<ChainLog> {
+        self.store().list_unapplied_seen(chain, 100).await.unwrap()
+    }
+}
+
+fn sender(chain: Arc<dyn Chain>, store: &Store) -> Sender {
+    let signers = SignerPool::new(chain.id(), &[B256::repeat_byte(7)]).unwrap();
+    let params = SenderParams {
+        owner: "test".into(),
+        lease_ms: 60_000,
+        fees: FeePolicy::default(),
+    };
+    Sender::new(chain, store.clone(), signers, params, Arc::new(FrozenClock))
+}
+
+fn router_params(order: Vec<BridgeId>, dispatches_max: usize) -> RouterParams {
+    RouterParams {
+        owner: "test".into(),
+        lease_ms: 60_000,
+        policy: Policy::Preferred(order),
+        quote_timeout: Duration::from_secs(5),
+        fee_caps: BTreeMap::new(),
+        fee_cap_default: U256::from(FEE_CAP),
+        dispatches_max,
+        patience: PATIENCE,
+        retry_min_ms: 1_000,
+        retry_max_ms: 60_000,
+        recheck_ms: 15_000,
+    }
+}
+
+fn dispatcher_params() -> DispatcherParams {
+    DispatcherParams {
+        owner: "test".into(),
+        lease_ms: 60_000,
+        quote_age_max_ms: 30_000,
+        quote_timeout: Duration::from_secs(5),
+        retry: RetryPolicy {
+            first: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        },
+        failures_max: 3,
+    }
+}
+
+fn tracker_params() -> TrackerParams {
+    TrackerParams {
+        owner: "test".into(),
+        lease_ms: 60_000,
+        stall: StallRule {
+            timeout_ms: TIMEOUT_MS,
+            history_min: 3,
+            history_factor: 2,
+        },
+        poll_min_ms: 1_000,
+        poll_max_ms: 10_000,
+    }
+}
+
+fn payout_params() -> PayoutParams {
+    PayoutParams {
+        owner: "test".into(),
+        lease_ms: 60_000,
+        limits: ChunkLimits::default(),
+        gas: GasModel::default(),
+        gap_max: 2,
+        executions_max: 8,
+        simulations_max: 64,
+        probes_max: 8,
+        retry_min_ms: 1_000,
+        retry_max_ms: 60_000,
+        recheck_ms: 15_000,
+        rescue: RescueParams {
+            enabled: true,
+            patience_ms: 30_000,
+            interval_ms: 20_000,
+            attempts_max: 3,
+            value_cap: U256::from(100),
+        },
+    }
+}

@@ -1,0 +1,497 @@
+//! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
+
+use crate::api::{Api, Auth, Ends, Handlers, Listeners, Service};
+use crate::chain::decode::Contracts;
+use crate::chain::engine::TxEngine;
+use crate::chain::fee::FeePolicy;
+use crate::chain::observer::{Observer, ObserverParams};
+use crate::chain::sender::{Sender, SenderParams};
+use crate::chain::signer::SignerPool;
+use crate::chain::{self, Chain, RpcChain, RpcConfig, TxChain};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{BridgeConfig, ChainConfig, ChainName, Config, Finality, FinalityTag, Protocol};
+use crate::dispatcher::{Dispatcher, DispatcherParams};
+use crate::error::{Coded, ErrorCode};
+use crate::router::{Patience, Policy, Router, RouterParams};
+use crate::sampler::Sampler;
+use crate::stage::Stage;
+use crate::store::{Store, StoreConfig, StoreError};
+use crate::supervisor::{Liveness, Supervisor, Task, Wakers};
+use crate::tracker::{StallRule, Tracker, TrackerParams};
+use alloy::primitives::{B256, U256};
+use metrics_exporter_prometheus::PrometheusHandle;
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class};
+use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// The program cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum WiringError {
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    #[error("{key}: endpoint {index} serves chain {found}, not {expected}")]
+    ChainId {
+        key: String,
+        index: usize,
+        found: u64,
+        expected: u64,
+    },
+    #[error("{key}: {reason}")]
+    Key { key: String, reason: String },
+    #[error(transparent)]
+    Chain(#[from] crate::chain::ChainError),
+    #[error("metrics cannot be recorded: {0}")]
+    Metrics(String),
+    #[error(transparent)]
+    Serve(#[from] crate::api::ServeError),
+}
+
+macro_rules! codes {
+    ($($name:ident = $code:literal, $title:literal, $meaning:literal, $relayer:literal, $you:literal;)*) => {
+        $(const $name: ErrorCode = ErrorCode {
+            code: $code, title: $title, meaning: $meaning, relayer: $relayer, you: $you,
+        };)*
+        /// Codes of this module, for docs/errors.md.
+        pub const CODES: &[ErrorCode] = &[$($name),*];
+    };
+}
+
+codes! {
+    STORE = "RLY-START-001", "The database cannot be used",
+        "It cannot be opened, does not keep what it acknowledges, or has another schema than this program.",
+        "Does not start: accepting settlements would promise what the database does not keep.",
+        "The message says which: correct store.url, the database's durability settings, or run `relayer migrate`.";
+    CHAIN_ID = "RLY-START-002", "An endpoint serves another chain",
+        "A configured RPC endpoint answers with another chain id than its table says.",
+        "Does not start.",
+        "Correct the URL or the chain's table.";
+    KEY = "RLY-START-003", "A configured value cannot be used",
+        "A key, bridge or chain in the configuration is well formed but cannot be built from.",
+        "Does not start.",
+        "Correct the key the message names.";
+    METRICS = "RLY-START-004", "Metrics cannot be recorded",
+        "Another recorder is installed in this process.",
+        "Does not start.",
+        "Report it.";
+}
+
+impl Coded for WiringError {
+    fn code(&self) -> ErrorCode {
+        match self {
+            Self::Config(error) => error.code(),
+            Self::Store(_) => STORE,
+            Self::ChainId { .. } => CHAIN_ID,
+            Self::Key { .. } => KEY,
+            Self::Chain(error) => error.code(),
+            Self::Metrics(_) => METRICS,
+            Self::Serve(error) => error.code(),
+        }
+    }
+
+    fn class(&self) -> Class {
+        match self {
+            Self::Store(error) => error.class(),
+            _ => Class::Reject,
+        }
+    }
+}
+
+fn wrong(key: impl Into<String>, reason: impl std::fmt::Display) -> WiringError {
+    WiringError::Key {
+        key: key.into(),
+        reason: reason.to_string(),
+    }
+}
+
+fn ms(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn seconds_ms(value: u64) -> i64 {
+    ms(value.saturating_mul(1_000))
+}
+
+/// Opens the database; refuses one that loses acknowledged commits or has another schema.
+pub async fn store(config: &Config) -> Result<Store, WiringError> {
+    let url = config.store.url.resolve("store.url")?;
+    let store = Store::open(&StoreConfig { url }).await?;
+    store.assert_durable().await?;
+    if config.store.migrate_on_start {
+        store.migrate().await?;
+    }
+    store.check_schema().await?;
+    Ok(store)
+}
+
+fn key_of(name: &ChainName, rest: &str) -> String {
+    format!("chains.\"{name}\".{rest}")
+}
+
+/// One chain behind its endpoints.
+pub fn rpc_chain(name: &ChainName, config: &ChainConfig, clock: Arc<dyn Clock>) -> Result<RpcChain, WiringError> {
+    let urls: Vec<String> = config
+        .rpc
+        .iter()
+        .map(|url| url.resolve(&key_of(name, "rpc")))
+        .collect::<Result<_, _>>()?;
+    let finality = match config.finality {
+        Finality::Tag(FinalityTag::Finalized) => chain::Finality::Tag(chain::FinalityTag::Finalized),
+        Finality::Tag(FinalityTag::Safe) => chain::Finality::Tag(chain::FinalityTag::Safe),
+        Finality::Depth(depth) => chain::Finality::Depth(depth),
+    };
+    let rpc = RpcConfig {
+        quorum: config.quorum(),
+        timeout: Duration::from_millis(config.rpc_timeout_ms),
+        log_range_max: config.log_range_max,
+        ..RpcConfig::new(ChainId(config.chain_id), &urls, finality)
+    };
+    Ok(RpcChain::new(&rpc, clock)?)
+}
+
+/// All chains.
+pub fn chains(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChainId, Arc<RpcChain>>, WiringError> {
+    let made = config.chains.iter().map(|(name, chain)| {
+        let rpc = rpc_chain(name, chain, clock.clone())?;
+        Ok((ChainId(chain.chain_id), Arc::new(rpc)))
+    });
+    made.collect()
+}
+
+/// Fails when an endpoint serves another chain. One that does not answer is only reported: it may come back.
+async fn check_chain_ids(config: &Config) -> Result<(), WiringError> {
+    use alloy::providers::{Provider, ProviderBuilder};
+    for (name, chain) in &config.chains {
+        for (index, url) in chain.rpc.iter().enumerate() {
+            let key = key_of(name, "rpc");
+            let url = url
+                .resolve(&key)?
+                .parse()
+                .map_err(|_| wrong(&key, format!("endpoint {index} is not a URL")))?;
+            let provider = ProviderBuilder::new().disable_recommended_fillers().connect_http(url);
+            let bound = Duration::from_millis(chain.rpc_timeout_ms);
+            match tokio::time::timeout(bound, provider.get_chain_id()).await {
+                Ok(Ok(found)) if found != chain.chain_id => {
+                    let expected = chain.chain_id;
+                    return Err(WiringError::ChainId {
+                        key,
+                        index,
+                        found,
+                        expected,
+                    });
+                }
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => tracing::warn!(chain = chain.chain_id, index, "endpoint does not answer"),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Signers of one chain.
+pub fn signers(name: &ChainName, config: &ChainConfig) -> Result<SignerPool, WiringError> {
+    let mut keys = Vec::with_capacity(config.signers.len());
+    for (index, secret) in config.signers.iter().enumerate() {
+        let key = key_of(name, &format!("signers[{index}]"));
+        let text = secret.resolve(&key)?;
+        // The parser's own message could repeat the key.
+        keys.push(B256::from_str(&text).map_err(|_| wrong(&key, "is not 32 bytes of hex"))?);
+    }
+    Ok(SignerPool::new(ChainId(config.chain_id), &keys)?)
+}
+
+fn fee_policy(config: &Config, chain: &ChainConfig) -> FeePolicy {
+    let gwei = U256::from(1_000_000_000u64);
+    FeePolicy {
+        max_fee_cap: chain.fees.max_fee_per_gas.as_u128(),
+        tx_cap: chain.fees.per_tx.0,
+        day_cap_gwei: u64::try_from(chain.fees.per_day.0.checked_div(gwei).unwrap_or_default()).unwrap_or(u64::MAX),
+        priority_floor: chain.fees.priority_fee_min.as_u128(),
+        escalate_after_ms: ms(config.tx.escalate_after_ms),
+        escalate_percent: config.tx.escalate_percent,
+        rebroadcast_ms: ms(config.tx.rebroadcast_ms),
+        legacy: chain.fees.legacy,
+        ..FeePolicy::default()
+    }
+}
+
+fn layerzero(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<LayerZeroAdapter, WiringError> {
+    let key = format!("bridges.{id}");
+    let mut chains = Vec::new();
+    for (name, entry) in &bridge.chains {
+        let missing = |what: &str| wrong(format!("{key}.chains.\"{name}\".{what}"), "is required");
+        chains.push(LayerZeroChain {
+            chain: ChainId(name.reference()),
+            eid: entry.eid.ok_or_else(|| missing("eid"))?,
+            endpoint: entry.endpoint_address.ok_or_else(|| missing("endpoint_address"))?,
+            port: entry.port.ok_or_else(|| missing("port"))?,
+            outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
+            receive_library: None,
+        });
+    }
+    let adapter = LayerZeroConfig {
+        gas_limit: u128::from(bridge.receive_gas),
+        expected_seconds: bridge.expected,
+        ..LayerZeroConfig::new(id.clone(), chains)
+    };
+    LayerZeroAdapter::new(adapter).map_err(|error| wrong(key, error))
+}
+
+/// All bridges, enabled or not: what is under way over a disabled one is still followed.
+pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>, WiringError> {
+    let made = config.bridges.iter().map(|(id, bridge)| {
+        let adapter: Arc<dyn BridgeAdapter> = match bridge.protocol {
+            Protocol::Layerzero => Arc::new(layerzero(config, id, bridge)?),
+        };
+        Ok((id.clone(), adapter))
+    });
+    made.collect()
+}
+
+/// The stages and what the API needs, built but not running.
+#[derive(Debug)]
+pub struct Wired {
+    pub store: Store,
+    pub tasks: Vec<Task>,
+    pub service: Service,
+    pub wakers: Wakers,
+    clock: Arc<dyn Clock>,
+}
+
+struct Wiring<'a> {
+    config: &'a Config,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    owner: String,
+    rpc: BTreeMap<ChainId, Arc<RpcChain>>,
+    chains: BTreeMap<ChainId, Arc<dyn Chain>>,
+    senders: BTreeMap<ChainId, Arc<Sender>>,
+    adapters: BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
+    tasks: Vec<Task>,
+}
+
+impl Wiring<'_> {
+    fn task(&mut self, stage: impl Stage + 'static, idle_ms: u64) {
+        self.tasks.push(Task {
+            stage: Arc::new(stage),
+            idle: Duration::from_millis(idle_ms),
+        });
+    }
+
+    fn all_adapters(&self) -> Vec<Arc<dyn BridgeAdapter>> {
+        self.adapters.values().cloned().collect()
+    }
+
+    /// Observer, sender and transaction engine of every chain.
+    fn chain_stages(&mut self) -> Result<(), WiringError> {
+        for (name, chain) in &self.config.chains {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.rpc.get(&id).cloned() else {
+                continue;
+            };
+            let contracts = Contracts {
+                outbox: chain.contracts.outbox,
+                inbox: chain.contracts.inbox,
+                vault: chain.contracts.vault,
+            };
+            let params = ObserverParams {
+                start_block: chain.start_block,
+                range_max: chain.log_range_max,
+                ..ObserverParams::default()
+            };
+            self.task(
+                Observer::new(rpc.clone(), self.store.clone(), contracts, params),
+                chain.poll_ms,
+            );
+            let pool = signers(name, chain)?;
+            if pool.addresses().is_empty() {
+                tracing::warn!(chain = id.0, "no signer: this relayer sends nothing on this chain");
+                continue;
+            }
+            let params = SenderParams {
+                owner: self.owner.clone(),
+                lease_ms: self.config.supervisor.lease_ms,
+                fees: fee_policy(self.config, chain),
+            };
+            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone());
+            let sender = Arc::new(sender);
+            self.senders.insert(id, sender.clone());
+            let tx_chain: Arc<dyn TxChain> = rpc;
+            self.task(
+                TxEngine::new(tx_chain, self.store.clone(), sender),
+                self.config.tx.poll_ms,
+            );
+        }
+        Ok(())
+    }
+
+    fn router(&self) -> Router {
+        let config = self.config;
+        let enabled = config.bridges.iter().filter(|(_, bridge)| bridge.enabled);
+        let caps: Vec<U256> = enabled.clone().map(|(_, bridge)| bridge.default_fee.0).collect();
+        let adapters = enabled.filter_map(|(id, _)| self.adapters.get(id).cloned()).collect();
+        let preferred = BridgeId::new(&config.settlement.default_bridge)
+            .ok()
+            .into_iter()
+            .collect();
+        let params = RouterParams {
+            owner: self.owner.clone(),
+            lease_ms: config.supervisor.lease_ms,
+            policy: Policy::Preferred(preferred),
+            quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
+            fee_caps: BTreeMap::new(),
+            fee_cap_default: caps.into_iter().max().unwrap_or_default(),
+            dispatches_max: config.settlement.max_retries as usize,
+            patience: Patience {
+                with_lane_ms: seconds_ms(config.router.abandon_after),
+                without_lane_ms: seconds_ms(config.router.abandon_after_all_stalled),
+            },
+            retry_min_ms: seconds_ms(config.settlement.retry_delay),
+            retry_max_ms: seconds_ms(config.settlement.timeout),
+            recheck_ms: seconds_ms(config.settlement.timeout),
+        };
+        Router::new(self.store.clone(), adapters, self.chains.clone(), params)
+    }
+
+    /// The pipeline, in its order.
+    fn stages(&mut self) {
+        let config = self.config;
+        let idle = config.supervisor.idle_ms;
+        let lease_ms = config.supervisor.lease_ms;
+        self.task(self.router(), idle);
+        let params = DispatcherParams {
+            owner: self.owner.clone(),
+            lease_ms,
+            quote_age_max_ms: ms(config.dispatcher.quote_age_ms_max),
+            quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
+            retry_min_ms: seconds_ms(config.settlement.retry_delay),
+            retry_max_ms: seconds_ms(config.settlement.timeout),
+            failures_max: config.dispatcher.failures_max,
+        };
+        let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
+        self.task(
+            Dispatcher::new(store, self.all_adapters(), chains, senders, params),
+            idle,
+        );
+        let params = TrackerParams {
+            owner: self.owner.clone(),
+            lease_ms,
+            stall: StallRule {
+                timeout_ms: seconds_ms(config.settlement.timeout),
+                history_min: 8,
+                history_factor: 3,
+            },
+            poll_min_ms: ms(config.tracker.poll_ms),
+            poll_max_ms: ms(config.tracker.poll_ms_max),
+        };
+        let (store, chains) = (self.store.clone(), self.chains.clone());
+        self.task(
+            Tracker::new(store, self.all_adapters(), chains, params),
+            idle.min(config.tracker.poll_ms),
+        );
+        let sampler = Sampler {
+            store: self.store.clone(),
+            chains: self.chains.keys().copied().collect(),
+        };
+        self.task(sampler, 5_000);
+    }
+}
+
+/// Builds everything. Nothing runs yet, and nothing was asked of a chain.
+pub fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rpc = chains(config, &clock)?;
+    let mut wiring = Wiring {
+        config,
+        store: store.clone(),
+        clock: clock.clone(),
+        // A name no other process has, so that leases of a killed predecessor are never taken for ours.
+        owner: format!("relayer-{}-{:08x}", std::process::id(), rand::random::<u32>()),
+        chains: rpc
+            .iter()
+            .map(|(id, chain)| (*id, chain.clone() as Arc<dyn Chain>))
+            .collect(),
+        rpc,
+        senders: BTreeMap::new(),
+        adapters: adapters(config)?,
+        tasks: Vec::new(),
+    };
+    wiring.chain_stages()?;
+    wiring.stages();
+    let ends = config.chains.values().map(|chain| {
+        let ends = Ends {
+            outbox: chain.contracts.outbox,
+            inbox: chain.contracts.inbox,
+        };
+        (ChainId(chain.chain_id), ends)
+    });
+    let service = Service {
+        store: store.clone(),
+        router: Arc::new(wiring.router()),
+        clock: clock.clone(),
+        ends: ends.collect(),
+        count_max: config.batcher.count_max,
+        quote_age_ms_max: config.dispatcher.quote_age_ms_max,
+    };
+    Ok(Wired {
+        store,
+        tasks: wiring.tasks,
+        service,
+        wakers: Wakers::default(),
+        clock,
+    })
+}
+
+/// Runs the relayer until `stop`. Fails early, before it listens, when it could not keep its promises.
+pub async fn serve(
+    config: &Config,
+    metrics: Option<PrometheusHandle>,
+    stop: CancellationToken,
+) -> Result<(), WiringError> {
+    let store = store(config).await?;
+    check_chain_ids(config).await?;
+    let auth = Auth::from_config(&config.coordinators)?;
+    let wired = wire(config, store)?;
+    let listeners = Listeners::bind(&config.api).await?;
+    let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
+    let liveness = Liveness::default();
+    let api = Api {
+        handlers: Arc::new(Handlers::new(Arc::new(wired.service), auth, config.api.clone())),
+        metrics,
+        liveness: liveness.clone(),
+    };
+    let supervisor = Supervisor {
+        config: config.supervisor.clone(),
+        clock: wired.clock,
+        wakers: wired.wakers,
+        liveness,
+    };
+    tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
+    let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
+    let served = tokio::select! {
+        served = listeners.serve(api, stop.clone()) => served,
+        () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
+    };
+    // A listener that failed ends the process; the loops are stopped as on a signal.
+    stop.cancel();
+    match loops.await {
+        Ok(cut) if cut.is_empty() => tracing::info!("relayer stopped"),
+        Ok(cut) => tracing::warn!(
+            ?cut,
+            "relayer stopped; these steps were cut off and will be claimed again"
+        ),
+        Err(error) => tracing::error!(%error, "the supervisor ended abnormally"),
+    }
+    Ok(served?)
+}
+
+/// Open connections may not hold a stop up for ever.
+async fn outlast(stop: &CancellationToken, bound_ms: u64) {
+    stop.cancelled().await;
+    tokio::time::sleep(Duration::from_millis(bound_ms)).await;
+}
