@@ -14,6 +14,7 @@ const ANSWERS: &[&str] = &[
     "Dispatch",
     "Execution",
     "ExecutionBundle",
+    "BundleGroup",
     "ListResponse",
     "QuoteResponse",
     "LaneQuote",

@@ -48,6 +48,8 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::cli::CODES,
         crate::config::CODES,
         crate::dispatcher::CODES,
+        crate::intake::CODES,
+        crate::payout::CODES,
         crate::router::CODES,
         crate::sampler::CODES,
         crate::tracker::CODES,

@@ -12,16 +12,16 @@ pub mod intake;
 pub mod ledger;
 pub mod metrics;
 pub mod payout;
-pub mod reconciler;
 pub mod router;
 pub mod sampler;
+pub mod reconciler;
 pub mod settlement;
 pub mod stage;
 pub mod store;
 pub mod supervisor;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tracker;
 pub mod wiring;
 
-#[cfg(test)]
-pub(crate) mod testing;
 pub use relayer_adapter_api as adapter;

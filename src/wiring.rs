@@ -5,6 +5,7 @@ use crate::chain::decode::Contracts;
 use crate::chain::engine::TxEngine;
 use crate::chain::fee::FeePolicy;
 use crate::chain::observer::{Observer, ObserverParams};
+use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
 use crate::chain::signer::SignerPool;
 use crate::chain::{self, Chain, RpcChain, RpcConfig, TxChain};
@@ -12,17 +13,23 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{BridgeConfig, ChainConfig, ChainName, Config, Finality, FinalityTag, Protocol};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::{Coded, ErrorCode};
+use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
+use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::router::{Patience, Policy, Router, RouterParams};
 use crate::sampler::Sampler;
+use crate::settlement::packed::{ChunkLimits, GasModel};
+use crate::settlement::receipt::PinnedKeys;
 use crate::stage::Stage;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::supervisor::{Liveness, Supervisor, Task, Wakers};
 use crate::tracker::{StallRule, Tracker, TrackerParams};
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
+use alloy::sol_types::SolCall;
 use metrics_exporter_prometheus::PrometheusHandle;
-use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class};
+use relayer_adapter_api::abi::ISettlementVault;
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class, ViewError};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -260,6 +267,7 @@ pub struct Wired {
     pub tasks: Vec<Task>,
     pub service: Service,
     pub wakers: Wakers,
+    writer: IntakeWriter,
     clock: Arc<dyn Clock>,
 }
 
@@ -369,8 +377,10 @@ impl Wiring<'_> {
             lease_ms,
             quote_age_max_ms: ms(config.dispatcher.quote_age_ms_max),
             quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
-            retry_min_ms: seconds_ms(config.settlement.retry_delay),
-            retry_max_ms: seconds_ms(config.settlement.timeout),
+            retry: RetryPolicy {
+                first: Duration::from_secs(config.settlement.retry_delay),
+                max: Duration::from_secs(config.settlement.timeout),
+            },
             failures_max: config.dispatcher.failures_max,
         };
         let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
@@ -394,6 +404,7 @@ impl Wiring<'_> {
             Tracker::new(store, self.all_adapters(), chains, params),
             idle.min(config.tracker.poll_ms),
         );
+        self.payout();
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
@@ -402,8 +413,142 @@ impl Wiring<'_> {
     }
 }
 
-/// Builds everything. Nothing runs yet, and nothing was asked of a chain.
-pub fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
+impl Wiring<'_> {
+    fn payout(&mut self) {
+        let config = self.config;
+        let params = PayoutParams {
+            owner: self.owner.clone(),
+            lease_ms: config.supervisor.lease_ms,
+            limits: ChunkLimits {
+                bytes_max: config.payout.chunk_bytes_max,
+                gas_max: config.payout.chunk_gas_max,
+            },
+            gas: GasModel::default(),
+            gap_max: 4,
+            executions_max: config.payout.executions_max,
+            simulations_max: 32,
+            probes_max: 32,
+            retry_min_ms: ms(config.payout.retry_ms),
+            retry_max_ms: ms(config.payout.retry_ms_max),
+            recheck_ms: ms(config.payout.retry_ms_max),
+            rescue: RescueParams {
+                enabled: config.payout.rescue,
+                patience_ms: seconds_ms(config.payout.rescue_after),
+                interval_ms: seconds_ms(config.payout.rescue_after),
+                attempts_max: 5,
+                value_cap: U256::ZERO,
+            },
+        };
+        let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
+        let payout = Payout::new(store, self.all_adapters(), chains, senders, params);
+        self.task(payout, config.supervisor.idle_ms);
+    }
+
+    /// Number of bridge families that connect each ordered pair of chains.
+    fn lanes(&self) -> BTreeMap<(ChainId, ChainId), u8> {
+        let mut lanes = BTreeMap::new();
+        let enabled = self
+            .adapters
+            .iter()
+            .filter(|(id, _)| self.config.bridges.get(*id).is_some_and(|bridge| bridge.enabled));
+        let enabled: Vec<_> = enabled.map(|(_, adapter)| adapter).collect();
+        for from in self.chains.keys() {
+            for to in self.chains.keys().filter(|to| *to != from) {
+                let families: BTreeSet<_> = enabled
+                    .iter()
+                    .filter_map(|adapter| adapter.lane(*from, *to))
+                    .map(|lane| lane.family)
+                    .collect();
+                if let Ok(count @ 1..) = u8::try_from(families.len()) {
+                    lanes.insert((*from, *to), count);
+                }
+            }
+        }
+        lanes
+    }
+
+    /// Asks every vault for its exit delay; waits for chains that do not answer, because no deadline could be judged without.
+    async fn targets(&self, stop: &CancellationToken) -> Result<BTreeMap<ChainId, TargetPolicy>, WiringError> {
+        let mut targets = BTreeMap::new();
+        for (name, chain) in &self.config.chains {
+            let (Some(inbox), Some(vault)) = (chain.contracts.inbox, chain.contracts.vault) else {
+                continue;
+            };
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.chains.get(&id) else { continue };
+            let exit_delay = loop {
+                match exit_delay(rpc.as_ref(), vault).await {
+                    Ok(delay) => break delay,
+                    Err(error) if error.class() == Class::Reject || stop.is_cancelled() => {
+                        return Err(wrong(key_of(name, "contracts.vault"), error));
+                    }
+                    Err(error) => {
+                        tracing::warn!(chain = id.0, %error, "waiting for the vault's exit delay");
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                        }
+                    }
+                }
+            };
+            targets.insert(id, TargetPolicy { inbox, exit_delay });
+        }
+        Ok(targets)
+    }
+
+    async fn intake(
+        &self,
+        accepted: Arc<tokio::sync::Notify>,
+        stop: &CancellationToken,
+    ) -> Result<(Intake, IntakeWriter), WiringError> {
+        let config = self.config;
+        let mut coordinators = BTreeMap::new();
+        for (id, coordinator) in &config.coordinators {
+            let keys = PinnedKeys::parse(&coordinator.receipt_keys);
+            let policy = CoordinatorPolicy {
+                keys: keys.map_err(|error| wrong(format!("coordinators.{id}.receipt_keys"), error))?,
+                payers: coordinator.payers.iter().copied().collect(),
+                amount_rule: coordinator.amount_rule,
+                allow_contract_payers: coordinator.allow_contract_payers,
+                fee_recipient: coordinator.fee_recipient,
+            };
+            coordinators.insert(id.clone(), policy);
+        }
+        let policy = IntakePolicy {
+            coordinators,
+            targets: self.targets(stop).await?,
+            lanes: self.lanes(),
+            receipt_bytes_max: config.intake.receipt_bytes_max,
+            receipts_max: config.intake.receipts_per_settlement_max,
+            proof_bytes_max: config.intake.proof_bytes_max,
+            queue_max: config.intake.queue_max,
+            commit_rows_max: config.intake.commit_rows_max,
+            verify_threads: config.intake.verify_threads,
+            deadline_margin: config.intake.deadline_margin,
+            exit_margin: config.intake.exit_margin,
+        };
+        Intake::new(
+            policy,
+            self.store.clone(),
+            self.chains.clone(),
+            self.clock.clone(),
+            accepted,
+        )
+        .map_err(|error| wrong("intake.verify_threads", error))
+    }
+}
+
+async fn exit_delay(chain: &dyn Chain, vault: Address) -> Result<u64, ViewError> {
+    let head = chain.head().await?;
+    let data = ISettlementVault::exitDelayCall {}.abi_encode().into();
+    let answer = chain.view(head).call(None, vault, data, U256::ZERO).await?;
+    let delay = ISettlementVault::exitDelayCall::abi_decode_returns(&answer)
+        .map_err(|_| ViewError::Reverted { data: answer.to_vec() })?;
+    Ok(u64::try_from(delay).unwrap_or(u64::MAX))
+}
+
+/// Builds everything. No stage runs yet; targets are asked for what never changes.
+pub async fn wire(config: &Config, store: Store, stop: &CancellationToken) -> Result<Wired, WiringError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rpc = chains(config, &clock)?;
     let mut wiring = Wiring {
@@ -430,8 +575,11 @@ pub fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
         };
         (ChainId(chain.chain_id), ends)
     });
+    let wakers = Wakers::default();
+    let (intake, writer) = wiring.intake(wakers.of("batcher"), stop).await?;
     let service = Service {
         store: store.clone(),
+        intake,
         router: Arc::new(wiring.router()),
         clock: clock.clone(),
         ends: ends.collect(),
@@ -442,7 +590,8 @@ pub fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
         store,
         tasks: wiring.tasks,
         service,
-        wakers: Wakers::default(),
+        wakers,
+        writer,
         clock,
     })
 }
@@ -456,8 +605,8 @@ pub async fn serve(
     let store = store(config).await?;
     check_chain_ids(config).await?;
     let auth = Auth::from_config(&config.coordinators)?;
-    let wired = wire(config, store)?;
     let listeners = Listeners::bind(&config.api).await?;
+    let wired = wire(config, store, &stop).await?;
     let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
     let liveness = Liveness::default();
     let api = Api {
@@ -472,6 +621,7 @@ pub async fn serve(
         liveness,
     };
     tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
+    let writer = tokio::spawn(wired.writer.run(stop.clone()));
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
     let served = tokio::select! {
         served = listeners.serve(api, stop.clone()) => served,
@@ -479,6 +629,8 @@ pub async fn serve(
     };
     // A listener that failed ends the process; the loops are stopped as on a signal.
     stop.cancel();
+    // What was handed to the writer is answered or lost with the connection; either way nothing half-done remains.
+    let _ = tokio::time::timeout(Duration::from_millis(config.supervisor.stop_ms_max), writer).await;
     match loops.await {
         Ok(cut) if cut.is_empty() => tracing::info!("relayer stopped"),
         Ok(cut) => tracing::warn!(

@@ -1,14 +1,16 @@
 //! Domain to proto. Hashes and addresses become 0x hex, amounts decimal strings, absent values empty.
 
+use super::error::ApiError;
+use super::parse;
+use crate::intake::{Accepted, RequestedTerms, SubmitRequest};
+use crate::payout::Bundle;
+use crate::payout::bundle::{BundleGroup, BundleTerms};
 use crate::router::{Answer, Offer};
-use crate::settlement::packed::{self, Authorization, Member};
 use crate::settlement::terms::Terms;
 use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Message, Settlement};
 use alloy::hex::encode_prefixed;
-use alloy::primitives::{B256, U256};
-use alloy::sol_types::SolCall;
-use relayer_adapter_api::abi::ISettlementInbox;
-use relayer_adapter_api::{ChainId, SealedMessage, tree};
+use alloy::primitives::B256;
+use relayer_adapter_api::ChainId;
 use relayer_proto::v1;
 
 /// Unix ms or a count as the proto has it; absent and negative are 0.
@@ -18,6 +20,50 @@ pub fn stamp(value: impl Into<Option<i64>>) -> u64 {
 
 fn number(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// A submission as intake takes it.
+pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<SubmitRequest, ApiError> {
+    let terms = request.terms.ok_or_else(|| ApiError::field("terms", "is missing"))?;
+    if terms.source_chain == 0 || terms.target_chain == 0 {
+        return Err(ApiError::field("terms", "source_chain and target_chain are required"));
+    }
+    let fee = if terms.fee.is_empty() { "0" } else { &terms.fee };
+    Ok(SubmitRequest {
+        coordinator_id: coordinator.to_owned(),
+        trace_id: request.trace_id,
+        codec: String::new(),
+        receipts: request.receipts,
+        terms: RequestedTerms {
+            job_id: parse::optional_hash("job_id", &terms.job_id)?,
+            receipt_hash: parse::optional_hash("receipt_hash", &terms.receipt_hash)?,
+            proof_hash: parse::optional_hash("proof_hash", &terms.proof_hash)?,
+            source: ChainId(terms.source_chain),
+            target: ChainId(terms.target_chain),
+            inbox: parse::optional_address("inbox", &terms.inbox)?,
+            payer: parse::address("payer", &terms.payer)?,
+            payee: parse::address("payee", &terms.payee)?,
+            token: parse::address("token", &terms.token)?,
+            amount: parse::decimal("amount", &terms.amount)?,
+            fee: parse::decimal("fee", fee)?,
+            nonce: parse::decimal("nonce", &terms.nonce)?,
+            deadline: terms.deadline,
+        },
+        auth: parse::bytes("auth", &request.auth)?,
+        proof: (!request.proof.is_empty()).then_some(request.proof),
+    })
+}
+
+pub fn accepted(accepted: &Accepted) -> v1::SubmitResponse {
+    v1::SubmitResponse {
+        settlement_id: accepted.id.to_string(),
+        state: accepted.state.to_string(),
+        duplicate: accepted.existing,
+        revocable: accepted.revocable,
+        accepted_at_ms: stamp(accepted.accepted_at),
+        trace_id: accepted.trace_id.clone(),
+        supersedes: accepted.supersedes.map(|id| id.to_string()).unwrap_or_default(),
+    }
 }
 
 pub fn terms(terms: &Terms, target: ChainId, inbox: alloy::primitives::Address) -> v1::Terms {
@@ -139,48 +185,79 @@ pub fn execution(row: &Execution, transaction: Option<B256>) -> v1::Execution {
     }
 }
 
-/// What a payee needs to execute alone; None when the parts do not fit together.
-pub fn bundle(
-    row: &Settlement,
-    sealed: &SealedMessage,
-    leaf: usize,
-    authorization: Authorization,
-) -> Option<v1::ExecutionBundle> {
-    let ids: Vec<B256> = sealed.ids.iter().map(|id| id.0).collect();
-    let proof = tree::range_proof(&ids, leaf, leaf.checked_add(1)?).ok()?;
-    let message = sealed.header.encode();
-    let (auth, calldata) = match &authorization {
-        Authorization::Single(auth) => {
-            let call = ISettlementInbox::executeOneCall {
-                message: message.to_vec().into(),
-                settlement: row.terms.to_abi(),
-                auth: auth.clone(),
-                leaf: U256::from(leaf),
-                proof: proof.clone(),
-            };
-            (auth.clone(), call.abi_encode())
-        }
-        Authorization::Group { group, .. } => {
-            let member = Member {
-                terms: row.terms,
-                authorization: authorization.clone(),
-            };
-            let packed = packed::encode(sealed, leaf, &[member]).ok()?;
-            let call = ISettlementInbox::executeCall { packed: packed.into() };
-            (group.auth().clone(), call.abi_encode())
-        }
+pub fn bundle(bundle: &Bundle) -> v1::ExecutionBundle {
+    let of = &bundle.terms;
+    v1::ExecutionBundle {
+        version: u32::from(bundle.version),
+        target_chain: bundle.chain_id,
+        inbox: encode_prefixed(bundle.inbox),
+        settlement_id: bundle.settlement_id.to_string(),
+        message_id: bundle.message_id.to_string(),
+        message: encode_prefixed(&bundle.message),
+        terms: Some(v1::Terms {
+            job_id: of.job_id.to_string(),
+            receipt_hash: of.receipt_hash.to_string(),
+            proof_hash: of.proof_hash.to_string(),
+            source_chain: of.source_chain_id,
+            target_chain: bundle.chain_id,
+            inbox: encode_prefixed(bundle.inbox),
+            payer: encode_prefixed(of.payer),
+            payee: encode_prefixed(of.payee),
+            token: encode_prefixed(of.token),
+            amount: of.amount.to_string(),
+            fee: of.fee.to_string(),
+            nonce: of.nonce.to_string(),
+            deadline: of.deadline,
+        }),
+        auth: encode_prefixed(&bundle.auth),
+        group: bundle.group.map(|group| v1::BundleGroup {
+            root: group.root.to_string(),
+            count: group.count,
+            index: group.index,
+        }),
+        leaf: bundle.leaf,
+        proof: bundle.proof.iter().map(B256::to_string).collect(),
+        packed: encode_prefixed(&bundle.packed),
+    }
+}
+
+/// The other way round: what the command line writes into a file.
+pub fn bundle_file(bundle: &v1::ExecutionBundle) -> Result<Bundle, ApiError> {
+    let of = bundle.terms.clone().unwrap_or_default();
+    let group = match &bundle.group {
+        None => None,
+        Some(group) => Some(BundleGroup {
+            root: parse::hash("group.root", &group.root)?,
+            count: group.count,
+            index: group.index,
+        }),
     };
-    Some(v1::ExecutionBundle {
-        target_chain: row.target.0,
-        inbox: encode_prefixed(row.inbox),
-        message_id: sealed.id().to_string(),
-        message: encode_prefixed(message),
-        terms: Some(terms(&row.terms, row.target, row.inbox)),
-        auth: encode_prefixed(auth),
-        leaf: number(leaf),
-        proof: proof.iter().map(B256::to_string).collect(),
-        settlement_id: row.id.to_string(),
-        calldata: encode_prefixed(calldata),
+    let proof = bundle.proof.iter().map(|sibling| parse::hash("proof", sibling));
+    Ok(Bundle {
+        version: u8::try_from(bundle.version).map_err(|_| ApiError::field("version", "is unknown"))?,
+        chain_id: bundle.target_chain,
+        inbox: parse::address("inbox", &bundle.inbox)?,
+        settlement_id: parse::hash("settlement_id", &bundle.settlement_id)?.into(),
+        message_id: parse::hash("message_id", &bundle.message_id)?.into(),
+        message: parse::bytes("message", &bundle.message)?,
+        terms: BundleTerms {
+            job_id: parse::hash("job_id", &of.job_id)?,
+            receipt_hash: parse::hash("receipt_hash", &of.receipt_hash)?,
+            proof_hash: parse::hash("proof_hash", &of.proof_hash)?,
+            source_chain_id: of.source_chain,
+            payer: parse::address("payer", &of.payer)?,
+            payee: parse::address("payee", &of.payee)?,
+            token: parse::address("token", &of.token)?,
+            amount: parse::decimal("amount", &of.amount)?,
+            fee: parse::decimal("fee", &of.fee)?,
+            nonce: parse::decimal("nonce", &of.nonce)?,
+            deadline: of.deadline,
+        },
+        auth: parse::bytes("auth", &bundle.auth)?,
+        group,
+        leaf: bundle.leaf,
+        proof: proof.collect::<Result<_, _>>()?,
+        packed: parse::bytes("packed", &bundle.packed)?,
     })
 }
 

@@ -55,10 +55,14 @@ impl Kind {
     }
 }
 
-/// A refusal on its way to a client.
+/// A refusal on its way to a client. Boxed, so that results stay small.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}: {message}", code.code)]
-pub struct ApiError {
+#[error("{}: {}", .0.code.code, .0.message)]
+pub struct ApiError(Box<Parts>);
+
+/// What a refusal says.
+#[derive(Debug, Clone)]
+pub struct Parts {
     pub kind: Kind,
     pub code: ErrorCode,
     pub message: String,
@@ -67,15 +71,29 @@ pub struct ApiError {
     pub retry_after: Option<Duration>,
 }
 
+impl std::ops::Deref for ApiError {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for ApiError {
+    fn deref_mut(&mut self) -> &mut Parts {
+        &mut self.0
+    }
+}
+
 impl ApiError {
     pub fn new(kind: Kind, code: ErrorCode, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             kind,
             code,
             message: message.into(),
             metadata: BTreeMap::new(),
             retry_after: None,
-        }
+        }))
     }
 
     pub fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {

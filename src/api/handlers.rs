@@ -37,6 +37,14 @@ pub struct Handlers {
     slots: Semaphore,
 }
 
+impl std::fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handlers")
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Handlers {
     pub fn new(inner: Arc<dyn Settlements>, auth: Auth, limits: ApiConfig) -> Self {
         Self {

@@ -15,6 +15,7 @@ mod service;
 
 pub use auth::Auth;
 pub use client::Client;
+pub(crate) use convert::bundle_file;
 pub use error::{ApiError, Kind};
 pub use handlers::{Handlers, Settlements};
 pub use relayer_proto::v1;
@@ -35,6 +36,14 @@ pub struct Api {
     pub handlers: Arc<Handlers>,
     pub metrics: Option<PrometheusHandle>,
     pub liveness: Liveness,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api")
+            .field("handlers", &self.handlers)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Listeners that are bound but do not answer yet, so that a taken port fails the start.

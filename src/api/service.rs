@@ -5,10 +5,11 @@ use super::error::{ApiError, DATABASE, Kind, LANE};
 use super::handlers::Settlements;
 use super::parse;
 use crate::clock::Clock;
+use crate::intake::{Intake, IntakeError, Refusal};
+use crate::payout::bundle_for;
 use crate::router::{Hypothetical, Router};
-use crate::settlement::packed::Authorization;
 use crate::settlement::states::SettlementState;
-use crate::store::{Message, Settlement, SettlementFilter, Store, StoreError, TxId};
+use crate::store::{Message, SettlementFilter, Store, StoreError, TxId};
 use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use relayer_adapter_api::{ChainId, Class, SettlementId};
@@ -29,6 +30,7 @@ pub struct Ends {
 /// The product's [`Settlements`].
 pub struct Service {
     pub store: Store,
+    pub intake: Intake,
     pub router: Arc<Router>,
     pub clock: Arc<dyn Clock>,
     pub ends: BTreeMap<ChainId, Ends>,
@@ -60,10 +62,32 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        let kind = match error.refusal() {
+            Refusal::Invalid => Kind::InvalidArgument,
+            Refusal::Denied => Kind::PermissionDenied,
+            Refusal::Precondition => Kind::FailedPrecondition,
+            Refusal::Exists => Kind::AlreadyExists,
+            Refusal::Busy => Kind::ResourceExhausted,
+            Refusal::Unavailable => Kind::Unavailable,
+        };
+        if let IntakeError::Store(error) = &error {
+            tracing::error!(%error, "a submission met a database error");
+        }
+        let mut refusal = Self::as_kind(kind, &error);
+        if let Some(by) = error.conflict() {
+            refusal = refusal.with("conflict", by.to_string());
+        }
+        refusal
+    }
+}
+
 #[async_trait]
 impl Settlements for Service {
-    async fn submit(&self, _: &str, _: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError> {
-        Err(ApiError::new(Kind::Unavailable, DATABASE, "intake is not wired"))
+    async fn submit(&self, coordinator: &str, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError> {
+        let accepted = self.intake.submit(convert::submission(coordinator, request)?).await?;
+        Ok(convert::accepted(&accepted))
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
@@ -76,20 +100,19 @@ impl Settlements for Service {
             ..Default::default()
         };
         let mut also: Vec<(&str, String)> = Vec::new();
-        let mut committed = None;
+        let mut committed = false;
         for (message_id, leaf) in self.store.list_messages_of(id).await? {
             let row = self.store.get_message(message_id).await?;
             also.push(("message", message_id.to_string()));
             let (message, on_source) = self.message(&row, leaf, &mut also).await?;
-            if on_source {
-                committed = Some((row, leaf));
-            }
+            committed |= on_source;
             answer.messages.push(message);
         }
-        if let Some((message, leaf)) = committed
-            && !row.state.is_terminal()
-        {
-            answer.bundle = self.bundle(&row, &message, leaf).await?;
+        if committed && !row.state.is_terminal() {
+            let bundle = bundle_for(&self.store, id)
+                .await
+                .map_err(|error| ApiError::of(&error))?;
+            answer.bundle = Some(convert::bundle(&bundle));
         }
         let history = self.store.list_history(id, &also, HISTORY_MAX).await?;
         answer.history = history.into_iter().map(convert::event).collect();
@@ -218,25 +241,5 @@ impl Service {
         }
         let attempts = self.store.list_attempts(id).await?;
         Ok(attempts.last().map(|attempt| attempt.hash))
-    }
-
-    async fn bundle(
-        &self,
-        row: &Settlement,
-        message: &Message,
-        leaf: usize,
-    ) -> Result<Option<v1::ExecutionBundle>, ApiError> {
-        let sealed = self.store.get_sealed_message(message.id, true).await?;
-        let authorization = match row.group {
-            None => Some(Authorization::Single(row.auth.clone())),
-            Some(_) => {
-                let members = self.store.list_members(message.id).await?;
-                members
-                    .into_iter()
-                    .find(|member| member.leaf == leaf)
-                    .map(|member| member.authorization)
-            }
-        };
-        Ok(authorization.and_then(|authorization| convert::bundle(row, &sealed, leaf, authorization)))
     }
 }

@@ -3,17 +3,17 @@
 
 use super::failure::{BUNDLE, CHAIN, Exit, Failure, SKIPPED};
 use super::output::{Output, fields};
-use super::submit::{fields_of, private_key};
-use crate::api::{parse, v1};
-use crate::settlement::terms::{Domain, Terms};
+use super::submit::private_key;
+use crate::payout::Bundle;
+use crate::settlement::terms::Terms;
 use alloy::network::{EthereumWallet, TransactionBuilder};
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, Bytes, U256};
 use alloy::providers::{Provider, ProviderBuilder};
 use alloy::rpc::types::TransactionRequest;
 use alloy::sol_types::{SolCall, SolEvent};
 use clap::Args;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementVault};
-use relayer_adapter_api::{ChainId, Header, SettlementId, tree};
+use relayer_adapter_api::{ChainId, SettlementId};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -74,60 +74,35 @@ fn chain_failed(attempted: &str, error: impl std::fmt::Display) -> Failure {
     Failure::new(Exit::Unavailable, CHAIN, format!("{attempted}: {error}"))
 }
 
-fn check(bundle: &v1::ExecutionBundle) -> Result<Checked, Failure> {
-    let parsed = |error: crate::api::ApiError| broken(error.message);
-    let message = parse::bytes("message", &bundle.message).map_err(parsed)?;
-    let header = Header::decode(&message).map_err(broken)?;
-    let inbox = parse::address("inbox", &bundle.inbox).map_err(parsed)?;
-    let chain = ChainId(bundle.target_chain);
-    if header.target != chain || header.inbox != inbox {
-        return Err(broken("the message is for another chain or inbox"));
-    }
-    let proto = bundle.terms.clone().unwrap_or_default();
-    let terms = Terms::new(fields_of(&proto).map_err(parsed)?).map_err(broken)?;
-    let id = Domain::new(chain, inbox).settlement_id(&terms);
-    if parse::hash("settlement_id", &bundle.settlement_id).map_err(parsed)? != id.0 {
-        return Err(broken(format!("its terms give settlement {id}")));
-    }
-    let proof: Vec<B256> = bundle
-        .proof
-        .iter()
-        .map(|sibling| parse::hash("proof", sibling))
-        .collect::<Result<_, _>>()
-        .map_err(parsed)?;
-    let (leaf, count) = (bundle.leaf as usize, header.count as usize);
-    if header.source != terms.source_chain || !tree::verify_range(header.root, count, leaf, &[id.0], &proof) {
-        return Err(broken("the settlement is not under the message's root"));
-    }
-    let given = parse::bytes("calldata", &bundle.calldata).map_err(parsed)?;
-    let packed = given.starts_with(&ISettlementInbox::executeCall::SELECTOR);
-    let calldata = if packed {
-        given
+fn check(bundle: &Bundle) -> Result<Checked, Failure> {
+    bundle.verify().map_err(broken)?;
+    let terms = bundle.terms.terms().map_err(broken)?;
+    let grouped = bundle.group.is_some();
+    let calldata = if grouped {
+        bundle.call().data
     } else {
-        let auth = parse::bytes("auth", &bundle.auth).map_err(parsed)?;
         let call = ISettlementInbox::executeOneCall {
-            message,
+            message: bundle.message.clone(),
             settlement: terms.to_abi(),
-            auth,
-            leaf: U256::from(leaf),
-            proof,
+            auth: bundle.auth.clone(),
+            leaf: U256::from(bundle.leaf),
+            proof: bundle.proof.clone(),
         };
         call.abi_encode().into()
     };
     Ok(Checked {
-        id,
+        id: bundle.settlement_id,
         terms,
-        chain,
-        inbox,
+        chain: ChainId(bundle.chain_id),
+        inbox: bundle.inbox,
         calldata,
-        packed,
+        packed: grouped,
     })
 }
 
 pub(super) async fn execute(args: ExecuteArgs, output: &Output) -> Result<Exit, Failure> {
     let text = std::fs::read(&args.bundle).map_err(|error| Failure::file(&args.bundle, error))?;
-    let bundle: v1::ExecutionBundle =
-        serde_json::from_slice(&text).map_err(|error| Failure::file(&args.bundle, error))?;
+    let bundle: Bundle = serde_json::from_slice(&text).map_err(|error| Failure::file(&args.bundle, error))?;
     let checked = check(&bundle)?;
     let key = private_key(args.key_env.as_deref(), args.key_file.as_deref())?;
     let Some(key) = key.or_else(|| args.dry_run.then(alloy::signers::local::PrivateKeySigner::random)) else {

@@ -56,7 +56,8 @@ pub(super) async fn status(global: &Global, args: IdArgs, output: &Output) -> Re
                 "there is no bundle yet: the settlement has not been dispatched",
             ));
         };
-        let text = serde_json::to_string_pretty(bundle).unwrap_or_default();
+        let bundle = crate::api::bundle_file(bundle).map_err(|error| Failure::file(path, error))?;
+        let text = serde_json::to_string_pretty(&bundle).unwrap_or_default();
         std::fs::write(path, text + "\n").map_err(|error| Failure::file(path, error))?;
     }
     output.answer(&found, || human(&found));

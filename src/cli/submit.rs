@@ -207,8 +207,8 @@ fn sign(request: &mut v1::SubmitRequest, key: &PrivateKeySigner) -> Result<(), F
     terms.job_id = netted.job_id.to_string();
     terms.receipt_hash = netted.receipt_hash.to_string();
     terms.proof_hash = proof_hash.to_string();
-    let inbox = parse::address("--inbox", &terms.inbox).map_err(|error| wrong(error.message))?;
-    let signed = fields_of(terms).map_err(|error| wrong(error.message))?;
+    let inbox = parse::address("--inbox", &terms.inbox).map_err(|error| wrong(error.message.clone()))?;
+    let signed = fields_of(terms).map_err(|error| wrong(error.message.clone()))?;
     let signed = Terms::new(signed).map_err(|error| wrong(error.to_string()))?;
     let digest = Domain::new(ChainId(terms.target_chain), inbox).settlement_id(&signed);
     let signature = key

@@ -18,8 +18,6 @@ pub struct CoordinatorConfig {
     pub allow_contract_payers: bool,
     /// Receives the fees of its settlements on the target chain; required when terms carry a fee.
     pub fee_recipient: Option<Address>,
-    /// Settlements that are not ended, at most.
-    pub open_max: u64,
 }
 
 impl Default for CoordinatorConfig {
@@ -31,7 +29,6 @@ impl Default for CoordinatorConfig {
             amount_rule: AmountRule::Equal,
             allow_contract_payers: false,
             fee_recipient: None,
-            open_max: 1_000_000,
         }
     }
 }

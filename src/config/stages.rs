@@ -81,6 +81,8 @@ section! {
         chunk_gas_max: u64 = 16_000_000,
         retry_ms: u64 = 15_000,
         retry_ms_max: u64 = 900_000,
+        executions_max: usize = 8,
+        rescue: bool = true,
         rescue_after: u64 = 600,
     }
 }

@@ -27,7 +27,7 @@ impl From<ApiError> for Status {
         if let Some(after) = error.retry_after {
             details.set_retry_info(Some(after));
         }
-        Self::with_error_details(error.kind.grpc(), error.message, details)
+        Self::with_error_details(error.kind.grpc(), error.message.clone(), details)
     }
 }
 
