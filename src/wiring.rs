@@ -1,6 +1,7 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 
 use crate::api::{Api, Auth, Ends, Handlers, Listeners, Service};
+use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
 use crate::chain::engine::TxEngine;
 use crate::chain::fee::FeePolicy;
@@ -15,6 +16,7 @@ use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::{Coded, ErrorCode};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
+use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::router::{Patience, Policy, Router, RouterParams};
 use crate::sampler::Sampler;
 use crate::settlement::packed::{ChunkLimits, GasModel};
@@ -371,6 +373,7 @@ impl Wiring<'_> {
         let config = self.config;
         let idle = config.supervisor.idle_ms;
         let lease_ms = config.supervisor.lease_ms;
+        self.batcher();
         self.task(self.router(), idle);
         let params = DispatcherParams {
             owner: self.owner.clone(),
@@ -405,6 +408,7 @@ impl Wiring<'_> {
             idle.min(config.tracker.poll_ms),
         );
         self.payout();
+        self.reconcilers();
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
@@ -414,6 +418,50 @@ impl Wiring<'_> {
 }
 
 impl Wiring<'_> {
+    fn batcher(&mut self) {
+        let config = self.config;
+        let chains = config.chains.values();
+        let params = BatcherParams {
+            rule: BatchRule {
+                count_max: config.batcher.count_max as usize,
+                linger_ms: ms(config.batcher.linger_ms),
+            },
+            deadline_margin: config.batcher.deadline_margin,
+            targets: chains
+                .clone()
+                .filter(|chain| chain.contracts.inbox.is_some())
+                .map(|chain| ChainId(chain.chain_id))
+                .collect(),
+            outboxes: chains
+                .filter_map(|chain| Some((ChainId(chain.chain_id), chain.contracts.outbox?)))
+                .collect(),
+        };
+        // Batches wait for their linger time, so looking more often than that pays off only when the linger time is short.
+        let idle = config.supervisor.idle_ms.min(config.batcher.linger_ms.max(50));
+        self.task(Batcher::new(self.store.clone(), params), idle);
+    }
+
+    fn reconcilers(&mut self) {
+        for chain in self.config.chains.values() {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.chains.get(&id).cloned() else {
+                continue;
+            };
+            let contracts = &chain.contracts;
+            let target = contracts.inbox.zip(contracts.vault);
+            let params = ReconcilerParams {
+                chain_id: id,
+                target: target.map(|(inbox, vault)| TargetContracts { inbox, vault }),
+                outbox: contracts.outbox,
+                sweep_ms: ms(self.config.reconciler.sweep_ms),
+            };
+            self.task(
+                Reconciler::new(self.store.clone(), rpc, params),
+                self.config.supervisor.idle_ms,
+            );
+        }
+    }
+
     fn payout(&mut self) {
         let config = self.config;
         let params = PayoutParams {
@@ -432,9 +480,9 @@ impl Wiring<'_> {
             retry_max_ms: ms(config.payout.retry_ms_max),
             recheck_ms: ms(config.payout.retry_ms_max),
             rescue: RescueParams {
-                enabled: config.payout.rescue,
-                patience_ms: seconds_ms(config.payout.rescue_after),
-                interval_ms: seconds_ms(config.payout.rescue_after),
+                enabled: config.tracker.rescue,
+                patience_ms: seconds_ms(config.tracker.rescue_after),
+                interval_ms: seconds_ms(config.tracker.rescue_after),
                 attempts_max: 5,
                 value_cap: U256::ZERO,
             },
