@@ -124,7 +124,7 @@ async fn a_message_out_of_lanes_is_abandoned_and_its_settlements_are_batched_aga
     flow.step(&flow.router).await;
     assert_eq!(flow.message_state(message).await, MessageState::Abandoned);
     assert_eq!(flow.states(message).await, [SettlementState::Accepted; 2]);
-    let due = flow.store().list_batchable(flow.now_ms(), 10).await.unwrap();
+    let due = flow.store().list_batchable(TARGET, flow.now_ms(), 0, 10).await.unwrap();
     assert_eq!(due.len(), 2);
     // The first one arrives after all: nothing moves back.
     flow.log_received(message, "a", 12).await;
