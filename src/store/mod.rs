@@ -45,6 +45,7 @@ pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
+pub use relayer_migrations::SCHEMA_VERSION;
 pub use posting::PostingRow;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
