@@ -694,12 +694,12 @@ pub async fn serve(
     Ok(served?)
 }
 
-/// Waits until every chain has been read once, so that the first submissions are not refused for want of a head. A chain that does not answer
+/// Waits until every chain has been read once, so that the first submissions are not refused for want of a head or of a deposit. A chain that does not answer
 /// may not keep the others waiting: the listeners answer after a moment in any case.
 async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
     let read_all = async {
-        for chain in config.chains.values() {
-            while !matches!(store.get_cursor(ChainId(chain.chain_id)).await, Ok(Some(_))) {
+        for chain in config.chains.values().map(|chain| ChainId(chain.chain_id)) {
+            while !is_caught_up(store, chain).await {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
@@ -709,6 +709,12 @@ async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
         () = tokio::time::sleep(FIRST_LOOK) => tracing::warn!("a chain has not been read yet; answering all the same"),
         () = read_all => {}
     }
+}
+
+/// Whether a chain has been read and what it said for good is in the books: before that, a payer's deposit looks like nothing.
+async fn is_caught_up(store: &Store, chain: ChainId) -> bool {
+    matches!(store.get_cursor(chain).await, Ok(Some(_)))
+        && store.list_unapplied_final(chain, 1).await.is_ok_and(|waiting| waiting.is_empty())
 }
 
 /// Open connections may not hold a stop up for ever.
