@@ -714,7 +714,10 @@ async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
 /// Whether a chain has been read and what it said for good is in the books: before that, a payer's deposit looks like nothing.
 async fn is_caught_up(store: &Store, chain: ChainId) -> bool {
     matches!(store.get_cursor(chain).await, Ok(Some(_)))
-        && store.list_unapplied_final(chain, 1).await.is_ok_and(|waiting| waiting.is_empty())
+        && store
+            .list_unapplied_final(chain, 1)
+            .await
+            .is_ok_and(|waiting| waiting.is_empty())
 }
 
 /// Open connections may not hold a stop up for ever.
