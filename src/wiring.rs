@@ -111,6 +111,9 @@ impl Coded for WiringError {
     }
 }
 
+/// How long the listeners wait for the first look at every chain.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+
 fn wrong(key: impl Into<String>, reason: impl std::fmt::Display) -> WiringError {
     WiringError::Key {
         key: key.into(),
@@ -671,6 +674,7 @@ pub async fn serve(
     tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
     let writer = tokio::spawn(wired.writer.run(stop.clone()));
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
+    first_look(&wired.store, config, &stop).await;
     let served = tokio::select! {
         served = listeners.serve(api, stop.clone()) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
@@ -688,6 +692,32 @@ pub async fn serve(
         Err(error) => tracing::error!(%error, "the supervisor ended abnormally"),
     }
     Ok(served?)
+}
+
+/// Waits until every chain has been read once, so that the first submissions are not refused for want of a head or of a deposit. A chain that does not answer
+/// may not keep the others waiting: the listeners answer after a moment in any case.
+async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
+    let read_all = async {
+        for chain in config.chains.values().map(|chain| ChainId(chain.chain_id)) {
+            while !is_caught_up(store, chain).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(FIRST_LOOK) => tracing::warn!("a chain has not been read yet; answering all the same"),
+        () = read_all => {}
+    }
+}
+
+/// Whether a chain has been read and what it said for good is in the books: before that, a payer's deposit looks like nothing.
+async fn is_caught_up(store: &Store, chain: ChainId) -> bool {
+    matches!(store.get_cursor(chain).await, Ok(Some(_)))
+        && store
+            .list_unapplied_final(chain, 1)
+            .await
+            .is_ok_and(|waiting| waiting.is_empty())
 }
 
 /// Open connections may not hold a stop up for ever.
