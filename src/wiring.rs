@@ -1,6 +1,7 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 
 use crate::api::{Api, Auth, Ends, Handlers, Listeners, Service};
+use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
 use crate::chain::engine::TxEngine;
 use crate::chain::fee::FeePolicy;
@@ -15,6 +16,7 @@ use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::{Coded, ErrorCode};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
+use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::router::{Patience, Policy, Router, RouterParams};
 use crate::sampler::Sampler;
 use crate::settlement::packed::{ChunkLimits, GasModel};
@@ -108,6 +110,9 @@ impl Coded for WiringError {
         }
     }
 }
+
+/// How long the listeners wait for the first look at every chain.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 fn wrong(key: impl Into<String>, reason: impl std::fmt::Display) -> WiringError {
     WiringError::Key {
@@ -371,6 +376,7 @@ impl Wiring<'_> {
         let config = self.config;
         let idle = config.supervisor.idle_ms;
         let lease_ms = config.supervisor.lease_ms;
+        self.batcher();
         self.task(self.router(), idle);
         let params = DispatcherParams {
             owner: self.owner.clone(),
@@ -405,6 +411,7 @@ impl Wiring<'_> {
             idle.min(config.tracker.poll_ms),
         );
         self.payout();
+        self.reconcilers();
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
@@ -414,6 +421,50 @@ impl Wiring<'_> {
 }
 
 impl Wiring<'_> {
+    fn batcher(&mut self) {
+        let config = self.config;
+        let chains = config.chains.values();
+        let params = BatcherParams {
+            rule: BatchRule {
+                count_max: config.batcher.count_max as usize,
+                linger_ms: ms(config.batcher.linger_ms),
+            },
+            deadline_margin: config.batcher.deadline_margin,
+            targets: chains
+                .clone()
+                .filter(|chain| chain.contracts.inbox.is_some())
+                .map(|chain| ChainId(chain.chain_id))
+                .collect(),
+            outboxes: chains
+                .filter_map(|chain| Some((ChainId(chain.chain_id), chain.contracts.outbox?)))
+                .collect(),
+        };
+        // Batches wait for their linger time, so looking more often than that pays off only when the linger time is short.
+        let idle = config.supervisor.idle_ms.min(config.batcher.linger_ms.max(50));
+        self.task(Batcher::new(self.store.clone(), params), idle);
+    }
+
+    fn reconcilers(&mut self) {
+        for chain in self.config.chains.values() {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.chains.get(&id).cloned() else {
+                continue;
+            };
+            let contracts = &chain.contracts;
+            let target = contracts.inbox.zip(contracts.vault);
+            let params = ReconcilerParams {
+                chain_id: id,
+                target: target.map(|(inbox, vault)| TargetContracts { inbox, vault }),
+                outbox: contracts.outbox,
+                sweep_ms: ms(self.config.reconciler.sweep_ms),
+            };
+            self.task(
+                Reconciler::new(self.store.clone(), rpc, params),
+                self.config.supervisor.idle_ms,
+            );
+        }
+    }
+
     fn payout(&mut self) {
         let config = self.config;
         let params = PayoutParams {
@@ -432,9 +483,9 @@ impl Wiring<'_> {
             retry_max_ms: ms(config.payout.retry_ms_max),
             recheck_ms: ms(config.payout.retry_ms_max),
             rescue: RescueParams {
-                enabled: config.payout.rescue,
-                patience_ms: seconds_ms(config.payout.rescue_after),
-                interval_ms: seconds_ms(config.payout.rescue_after),
+                enabled: config.tracker.rescue,
+                patience_ms: seconds_ms(config.tracker.rescue_after),
+                interval_ms: seconds_ms(config.tracker.rescue_after),
                 attempts_max: 5,
                 value_cap: U256::ZERO,
             },
@@ -623,6 +674,7 @@ pub async fn serve(
     tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
     let writer = tokio::spawn(wired.writer.run(stop.clone()));
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
+    first_look(&wired.store, config, &stop).await;
     let served = tokio::select! {
         served = listeners.serve(api, stop.clone()) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
@@ -640,6 +692,32 @@ pub async fn serve(
         Err(error) => tracing::error!(%error, "the supervisor ended abnormally"),
     }
     Ok(served?)
+}
+
+/// Waits until every chain has been read once, so that the first submissions are not refused for want of a head or of a deposit. A chain that does not answer
+/// may not keep the others waiting: the listeners answer after a moment in any case.
+async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
+    let read_all = async {
+        for chain in config.chains.values().map(|chain| ChainId(chain.chain_id)) {
+            while !is_caught_up(store, chain).await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = tokio::time::sleep(FIRST_LOOK) => tracing::warn!("a chain has not been read yet; answering all the same"),
+        () = read_all => {}
+    }
+}
+
+/// Whether a chain has been read and what it said for good is in the books: before that, a payer's deposit looks like nothing.
+async fn is_caught_up(store: &Store, chain: ChainId) -> bool {
+    matches!(store.get_cursor(chain).await, Ok(Some(_)))
+        && store
+            .list_unapplied_final(chain, 1)
+            .await
+            .is_ok_and(|waiting| waiting.is_empty())
 }
 
 /// Open connections may not hold a stop up for ever.

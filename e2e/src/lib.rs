@@ -5,5 +5,6 @@ pub mod demo;
 pub mod deploy;
 pub mod devnet;
 pub mod harness;
+pub mod leash;
 pub mod metrics;
 pub mod relayer_process;

@@ -1,5 +1,6 @@
 //! The real relayer binary as a child process: started, waited for, killed without mercy, started again.
 
+use crate::leash::{Leash, own_group};
 use anyhow::{Context, Result, bail};
 use relayer_proto::v1::settlement_service_client::SettlementServiceClient;
 use std::fs::{File, OpenOptions};
@@ -36,6 +37,8 @@ pub struct RelayerProcess {
     grpc: String,
     rest: String,
     child: Option<Child>,
+    /// The relayer dies with us, even when we are killed.
+    leash: Option<Leash>,
 }
 
 impl RelayerProcess {
@@ -47,6 +50,7 @@ impl RelayerProcess {
             grpc: grpc.into(),
             rest: rest.into(),
             child: None,
+            leash: None,
         }
     }
 
@@ -82,15 +86,15 @@ impl RelayerProcess {
         if !migrated.success() {
             bail!("relayer migrate failed, see {}", self.log.display());
         }
-        let child = Command::new(&binary)
-            .arg("--config")
-            .arg(&self.config)
-            .arg("serve")
+        let mut command = Command::new(&binary);
+        command.arg("--config").arg(&self.config).arg("serve");
+        let child = own_group(&mut command)
             .stdin(Stdio::null())
             .stdout(self.log_file()?)
             .stderr(self.log_file()?)
             .spawn()
             .context("could not start relayer serve")?;
+        self.leash = Some(Leash::on(child.id())?);
         self.child = Some(child);
         Ok(())
     }
@@ -142,6 +146,7 @@ impl RelayerProcess {
 
     /// kill -9: nothing is flushed, nothing is said.
     pub fn kill(&mut self) -> Result<()> {
+        self.leash = None;
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;
@@ -155,6 +160,8 @@ impl RelayerProcess {
             return Ok(());
         };
         Command::new("kill").arg("-TERM").arg(child.id().to_string()).status()?;
+        // Still on its leash while it stops: should we be killed meanwhile, nothing is left behind.
+        let leash = self.leash.take();
         let until = Instant::now() + Duration::from_secs(20);
         while Instant::now() < until {
             if child.try_wait()?.is_some() {
@@ -162,6 +169,7 @@ impl RelayerProcess {
             }
             sleep(Duration::from_millis(50)).await;
         }
+        drop(leash);
         child.kill()?;
         child.wait()?;
         bail!("the relayer did not stop within 20 s of SIGTERM")
@@ -170,6 +178,7 @@ impl RelayerProcess {
 
 impl Drop for RelayerProcess {
     fn drop(&mut self) {
+        self.leash = None;
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();

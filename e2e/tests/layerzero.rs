@@ -303,3 +303,22 @@ async fn a_reorg_of_the_target_undoes_the_arrival_and_the_roles_bring_it_again()
     bench.devnet.switches.change(|setting| setting.executor = true);
     bench.wait(adapter, &reference, &Delivery::Received).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_messages_arrives_in_a_few_blocks() {
+    let bench = Bench::start().await;
+    let adapter = &bench.adapters[0];
+    bench.devnet.switches.change(|setting| setting.dvn = false);
+    let mut references = Vec::new();
+    for sequence in 1..=6 {
+        references.push(bench.dispatch(adapter, &bench.forward(sequence)).await);
+    }
+    bench.devnet.switches.change(|setting| setting.dvn = true);
+    let before = bench.devnet.target.anvil.provider.get_block_number().await.unwrap();
+    for reference in &references {
+        bench.wait(adapter, reference, &Delivery::Received).await;
+    }
+    let blocks = bench.devnet.target.anvil.provider.get_block_number().await.unwrap() - before;
+    // The last dispatch waits for its confirmations, then one block attests and one delivers; one at a time would take three per message.
+    assert!(blocks <= 12, "{blocks} blocks");
+}

@@ -5,6 +5,7 @@ use super::failure::{Exit, Failure};
 use crate::config::{Config, ConfigError, LogConfig, LogFormat};
 use crate::wiring;
 use clap::Args;
+use std::io::IsTerminal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -52,7 +53,8 @@ fn start_logs(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.level));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Fails only when a subscriber is installed already, and then that one logs.
     let _ = match config.format {
         LogFormat::Text => builder.try_init(),

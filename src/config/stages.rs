@@ -73,6 +73,8 @@ section! {
     TrackerConfig {
         poll_ms: u64 = 2_000,
         poll_ms_max: u64 = 60_000,
+        rescue: bool = true,
+        rescue_after: u64 = 600,
     }
 }
 section! {
@@ -82,8 +84,6 @@ section! {
         retry_ms: u64 = 15_000,
         retry_ms_max: u64 = 900_000,
         executions_max: usize = 8,
-        rescue: bool = true,
-        rescue_after: u64 = 600,
     }
 }
 section! {

@@ -156,7 +156,7 @@ impl Config {
         );
         check.within("tracker.poll_ms", self.tracker.poll_ms, 10, self.tracker.poll_ms_max);
         check.within("payout.executions_max", self.payout.executions_max, 1, 1_000);
-        check.within("payout.rescue_after", self.payout.rescue_after, 1, 30 * 86_400);
+        check.within("tracker.rescue_after", self.tracker.rescue_after, 1, 30 * 86_400);
         check.within("payout.chunk_bytes_max", self.payout.chunk_bytes_max, 1_024, 131_072);
         check.within(
             "payout.chunk_gas_max",

@@ -1,24 +1,23 @@
 //! The adapter: our port's packets through quote, send, delivery and rescue.
 
-use crate::abi::{IEndpoint, IReceiveUln, UlnConfig};
+use crate::abi::{IEndpoint, IReceiveUln};
 use crate::config::{ConfigError, LayerZeroChain, LayerZeroConfig};
 use crate::packet::Packet;
-use crate::path::{PathReader, Slot, read};
+use crate::path::{Slot, read};
 use crate::revert;
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use crate::standing::verdict;
+use alloy::primitives::{Address, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolEvent};
 use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogFilter, LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt,
+    LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt,
 };
 use std::time::Duration;
 
 /// Bytes the executor takes when nothing else is configured; ours are 158.
 const MESSAGE_BYTES_MAX: u32 = 10_000;
-/// Earlier nonces looked at for one message. A path with more of them in flight is judged by the first ones.
-const EARLIER_MAX: u64 = 64;
 /// The send walks libraries and worker fees that may change with the price feed between estimate and inclusion.
 const SEND_GAS: GasRule = GasRule::Estimate {
     percent: 120,
@@ -37,20 +36,7 @@ const RECEIVE_GAS: GasRule = GasRule::Estimate {
 /// LayerZero V2 through one port pair (or star of ports).
 #[derive(Debug, Clone)]
 pub struct LayerZeroAdapter {
-    config: LayerZeroConfig,
-}
-
-/// Where a message of ours stands, with what is needed to move it.
-struct Standing {
-    packet: Packet,
-    slot: Slot,
-    library: Address,
-    /// Packets anyone may commit now: earlier ones of the path first, then ours.
-    committable: Vec<Packet>,
-    /// First nonce before ours that nobody can commit yet.
-    blocked_behind: Option<u64>,
-    /// Ours: attested and required verifiers, when they are not done.
-    waiting: Option<(usize, usize)>,
+    pub(crate) config: LayerZeroConfig,
 }
 
 impl LayerZeroAdapter {
@@ -68,7 +54,11 @@ impl LayerZeroAdapter {
     }
 
     /// Both ends of a direction; the source must have our outbox.
-    fn ends(&self, from: ChainId, to: ChainId) -> Result<(&LayerZeroChain, &LayerZeroChain, Address), AdapterError> {
+    pub(crate) fn ends(
+        &self,
+        from: ChainId,
+        to: ChainId,
+    ) -> Result<(&LayerZeroChain, &LayerZeroChain, Address), AdapterError> {
         let no_lane = AdapterError::NoLane { from: from.0, to: to.0 };
         let (Some(source), Some(target)) = (self.by_chain(from), self.by_chain(to)) else {
             return Err(no_lane);
@@ -80,7 +70,7 @@ impl LayerZeroAdapter {
     }
 
     /// The packet behind a reference, checked again: what was stored is not more trusted than what is read.
-    fn packet_of(&self, message: &MessageRef) -> Result<Packet, AdapterError> {
+    pub(crate) fn packet_of(&self, message: &MessageRef) -> Result<Packet, AdapterError> {
         let attempted = "reading the evidence of a message";
         let packet = decode_packet(attempted, &message.evidence)?;
         let (source, target, _) = self.ends(message.source, message.target)?;
@@ -90,140 +80,9 @@ impl LayerZeroAdapter {
         Ok(packet)
     }
 
-    async fn standing(
-        &self,
-        source: &dyn ChainView,
-        target: &dyn ChainView,
-        message: &MessageRef,
-    ) -> Result<Standing, AdapterError> {
-        let packet = self.packet_of(message)?;
-        let (_, to, outbox) = self.ends(message.source, message.target)?;
-        let reader = PathReader {
-            view: target,
-            endpoint: to.endpoint,
-            path: packet.path,
-        };
-        let mut standing = Standing {
-            slot: reader.slot(packet.nonce).await?,
-            packet,
-            library: to.receive_library.unwrap_or_default(),
-            committable: Vec::new(),
-            blocked_behind: None,
-            waiting: None,
-        };
-        if !matches!(standing.slot, Slot::Open | Slot::Committed(_)) {
-            return Ok(standing);
-        }
-        let verified = reader.verified_up_to().await?;
-        let nonce = standing.packet.nonce;
-        if matches!(standing.slot, Slot::Committed(_)) && verified >= nonce {
-            return Ok(standing);
-        }
-        standing.library = reader.receive_library(to.receive_library).await?;
-        let verifiers = reader.verifiers(standing.library).await?;
-        let first = verified.saturating_add(1);
-        if first < nonce {
-            self.earlier(source, outbox, &reader, &verifiers, first, &mut standing)
-                .await?;
-        }
-        if standing.slot == Slot::Open {
-            if reader
-                .is_verifiable(standing.library, &verifiers, &standing.packet)
-                .await?
-            {
-                standing.committable.push(standing.packet.clone());
-            } else {
-                let attested = reader
-                    .attested_by(standing.library, &verifiers, &standing.packet)
-                    .await?;
-                standing.waiting = Some((attested, verifiers.requiredDVNs.len()));
-            }
-        }
-        Ok(standing)
-    }
-
-    /// Walks the nonces between the gapless verified ones and ours, until one that nobody can commit yet.
-    async fn earlier(
-        &self,
-        source: &dyn ChainView,
-        outbox: Address,
-        reader: &PathReader<'_>,
-        verifiers: &UlnConfig,
-        first: u64,
-        standing: &mut Standing,
-    ) -> Result<(), AdapterError> {
-        let end = standing.packet.nonce.min(first.saturating_add(EARLIER_MAX));
-        let mut sends = None;
-        for nonce in first..end {
-            if reader.slot(nonce).await? != Slot::Open {
-                continue;
-            }
-            if sends.is_none() {
-                sends = Some(self.sends(source, outbox).await?);
-            }
-            let guid = reader.path.guid(nonce);
-            let sent = sends.iter().flatten().find(|send| send.guid == guid);
-            let packet = match sent {
-                Some(send) => self.packet_in(source, send.tx, guid).await?,
-                None => None,
-            };
-            let committable = match &packet {
-                Some(packet) => reader.is_verifiable(standing.library, verifiers, packet).await?,
-                None => false,
-            };
-            match packet {
-                Some(packet) if committable => standing.committable.push(packet),
-                _ => {
-                    standing.blocked_behind = Some(nonce);
-                    return Ok(());
-                }
-            }
-        }
-        if end < standing.packet.nonce {
-            standing.blocked_behind = Some(end);
-        }
-        Ok(())
-    }
-
-    /// Recent dispatches of our outbox over this port: one query, indexed by nothing but the contract.
-    async fn sends(&self, source: &dyn ChainView, outbox: Address) -> Result<Vec<Send>, AdapterError> {
-        let filter = LogFilter {
-            addresses: vec![outbox],
-            topics0: vec![ISettlementOutbox::MessageDispatched::SIGNATURE_HASH],
-            from_block: Some(source.block().number.saturating_sub(self.config.search_blocks)),
-        };
-        let logs = source
-            .logs(&filter)
-            .await
-            .map_err(|error| revert::error("looking for earlier packets of the path", error))?;
-        Ok(logs
-            .iter()
-            .filter(|log| log.address == outbox)
-            .filter_map(|log| {
-                Some(Send {
-                    guid: dispatched(log)?.bridgeRef,
-                    tx: log.tx_hash,
-                })
-            })
-            .collect())
-    }
-
-    async fn packet_in(&self, source: &dyn ChainView, tx: B256, guid: B256) -> Result<Option<Packet>, AdapterError> {
-        let receipt = source
-            .receipt(tx)
-            .await
-            .map_err(|error| revert::error("reading the send of an earlier packet", error))?;
-        let Some(receipt) = receipt else { return Ok(None) };
-        Ok(self
-            .packets(&receipt)?
-            .into_iter()
-            .map(|(packet, _)| packet)
-            .find(|packet| packet.guid == guid))
-    }
-
     /// Packets our ports sent in a transaction, with their bytes. The emitter must be the endpoint of the chain the packet names as its
     /// source, and the sender our port there: addresses alone repeat between chains.
-    fn packets(&self, receipt: &TxReceipt) -> Result<Vec<(Packet, Bytes)>, AdapterError> {
+    pub(crate) fn packets(&self, receipt: &TxReceipt) -> Result<Vec<(Packet, Bytes)>, AdapterError> {
         let attempted = "reading the packet of a send";
         let mut packets = Vec::new();
         for log in &receipt.logs {
@@ -300,12 +159,6 @@ impl LayerZeroAdapter {
             gas: RECEIVE_GAS,
         }
     }
-}
-
-/// A dispatch of our outbox.
-struct Send {
-    guid: B256,
-    tx: B256,
 }
 
 #[async_trait]
@@ -466,45 +319,7 @@ impl BridgeAdapter for LayerZeroAdapter {
     }
 }
 
-/// What the standing of a message that the inbox has not recorded means.
-fn verdict(standing: &Standing) -> Delivery {
-    let ours = standing.packet.payload_hash();
-    match standing.slot {
-        Slot::Nilified => Delivery::Failed {
-            why: "the packet was nilified".to_owned(),
-        },
-        Slot::Committed(other) if other != ours => Delivery::Failed {
-            why: format!("another payload {other} is committed under this nonce, ours is {ours}"),
-        },
-        Slot::Passed => Delivery::Failed {
-            why: "the endpoint consumed the nonce without our port recording it (skipped, cleared or burnt)".to_owned(),
-        },
-        Slot::Committed(_) | Slot::Open => {
-            let behind = standing
-                .blocked_behind
-                .map(|nonce| format!("blocked behind nonce {nonce}"));
-            match (standing.waiting, behind) {
-                (Some((attested, required)), behind) => Delivery::Pending {
-                    note: [Some(format!("{attested} of {required} verifiers attested")), behind]
-                        .into_iter()
-                        .flatten()
-                        .collect::<Vec<_>>()
-                        .join("; "),
-                },
-                (None, Some(note)) => Delivery::Pending { note },
-                (None, None) => Delivery::Attested {
-                    note: match standing.committable.len() {
-                        0 => "committed, not executed".to_owned(),
-                        1 => "attested, not committed".to_owned(),
-                        more => format!("attested, {more} packets of the path not committed"),
-                    },
-                },
-            }
-        }
-    }
-}
-
-fn dispatched(log: &LogRecord) -> Option<ISettlementOutbox::MessageDispatched> {
+pub(crate) fn dispatched(log: &LogRecord) -> Option<ISettlementOutbox::MessageDispatched> {
     ISettlementOutbox::MessageDispatched::decode_raw_log(log.topics.iter().copied(), &log.data).ok()
 }
 

@@ -1,7 +1,7 @@
 //! LayerZero V2: messages cross as packets of our port, one nonce path per direction.
 //!
 //! Layout: [`config`] what an operator names, [`abi`] and [`revert`] the hand-written ABI and every error of the protocol,
-//! [`packet`] the wire format, [`path`] how far the packets of one path got, [`adapter`] the trait over them.
+//! [`packet`] the wire format, [`path`] what the target says of one path, [`standing`] how far a message got on it, [`adapter`] the trait over them.
 //!
 //! What shapes this crate: the guid does not commit to the message, so a packet is named by guid and payload hash; events of the endpoint
 //! are unindexed and `PacketDelivered` is emitted for discarded packets too, so verdicts come from state, and "received" from our own inbox;
@@ -13,6 +13,7 @@ mod config;
 mod packet;
 mod path;
 mod revert;
+mod standing;
 
 #[cfg(test)]
 mod tests;

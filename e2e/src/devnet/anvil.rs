@@ -1,6 +1,7 @@
 //! One anvil process on loopback that dies with us, however we die.
 
 use crate::deploy::artifacts::contracts_folder;
+use crate::leash::own_group;
 use crate::relayer_process::free_port;
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// Runs anvil and ends it when its standard input closes: the pipe closes with our process, even on kill -9.
-const WATCHDOG: &str = r#""$@" & child=$!; read -r _; kill "$child" 2>/dev/null; wait "$child""#;
+const WATCHDOG: &str = r#""$@" & child=$!; read -r _; kill -9 "$child" 2>/dev/null; wait "$child""#;
 
 /// A chain of its own.
 #[derive(Debug)]
@@ -45,9 +46,9 @@ impl Anvil {
         let port = free_port()?;
         let program = anvil_program();
         let log = std::fs::File::create(log).with_context(|| format!("could not create {}", log.display()))?;
-        let watchdog = Command::new("sh")
-            .args(["-c", WATCHDOG, "anvil"])
-            .arg(&program)
+        let mut command = Command::new("sh");
+        command.args(["-c", WATCHDOG, "anvil"]).arg(&program);
+        let watchdog = own_group(&mut command)
             .args([
                 "--host",
                 "127.0.0.1",

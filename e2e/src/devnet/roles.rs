@@ -1,11 +1,13 @@
 //! The parts nobody else plays locally: a DVN that attests packets and an executor that commits and delivers them, one pair per direction.
 //!
-//! Both look at the chains anew on every tick and keep nothing but the time a packet was first seen, so that reorgs on either side and
-//! transactions that vanish need no special case: what is not done is done again.
+//! Both look at the chains anew whenever a head or a switch changed and keep nothing but when a packet was first seen and last tried, so that
+//! reorgs on either side and transactions that vanish need no special case: what is not done is done again. What is due goes out together:
+//! one attestation for all packets, then commits and deliveries with consecutive nonces, so a burst costs two blocks, not three per packet.
 
 use super::abi::*;
 use super::layerzero::LayerZero;
-use super::switches::{PacketName, Switches};
+use super::switches::{PacketName, Setting, Switches};
+use alloy::eips::BlockId;
 use alloy::network::TransactionBuilder;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
@@ -13,8 +15,9 @@ use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +28,19 @@ const GAS_FALLBACK: u128 = 500_000;
 const LOOKBACK_BLOCKS: u64 = 2_000;
 const TICK: Duration = Duration::from_millis(100);
 const MINED_WITHIN: Duration = Duration::from_secs(15);
+/// A delivery that failed is tried again after this time; anyone else may be faster.
+const DELIVER_AGAIN_AFTER: Duration = Duration::from_secs(3);
+/// Executed packets are looked at again for this many target blocks, in case a reorg undoes them.
+const SETTLED_BLOCKS: u64 = 64;
+/// Attestations in one transaction.
+const ATTESTATIONS_MAX: usize = 32;
+/// Gas is fixed, because a delivery cannot be estimated before its commit is mined; what is not used is not paid.
+const ATTEST_GAS: u64 = 400_000;
+const COMMIT_GAS: u64 = 500_000;
+/// The executor's own work around the receive callback.
+const DELIVER_GAS: u64 = 1_000_000;
+const MAX_FEE_PER_GAS: u128 = 100_000_000_000;
+const PRIORITY_FEE_PER_GAS: u128 = 1_000_000_000;
 /// Header of a packet: version, nonce, source eid, sender, target eid, receiver.
 const HEADER: usize = 81;
 
@@ -73,6 +89,10 @@ impl Packet {
         })
     }
 
+    fn key(&self) -> Key {
+        (self.sender, self.nonce, self.payload_hash)
+    }
+
     fn origin(&self) -> Origin {
         Origin {
             srcEid: self.src_eid,
@@ -80,6 +100,20 @@ impl Packet {
             nonce: self.nonce,
         }
     }
+}
+
+/// Sender, nonce and payload hash: after a reorg another packet may take the nonce.
+type Key = (B256, u64, B256);
+
+/// What a role remembers of the packets of one direction.
+#[derive(Debug, Default)]
+struct Memory {
+    first_seen: BTreeMap<Key, Instant>,
+    tried: BTreeMap<Key, Instant>,
+    /// Target height at which a packet was first seen executed.
+    executed: BTreeMap<Key, u64>,
+    /// Heads and switches at the end of the last look.
+    last: Option<(B256, B256, Setting)>,
 }
 
 /// One direction: watches `source`, acts on `target`.
@@ -107,30 +141,44 @@ fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
     Ok(provider.erased())
 }
 
-async fn send(provider: &DynProvider, to: Address, call: impl SolCall, what: &'static str) -> Result<()> {
-    let request = TransactionRequest::default().with_to(to).with_input(call.abi_encode());
-    let pending = provider.send_transaction(request).await.context(what)?;
-    let receipt = pending
-        .with_timeout(Some(MINED_WITHIN))
-        .get_receipt()
-        .await
-        .context(what)?;
-    if !receipt.status() {
-        bail!("{what} reverted");
+fn request(to: Address, call: impl SolCall, gas: u64) -> TransactionRequest {
+    TransactionRequest::default()
+        .with_to(to)
+        .with_input(call.abi_encode())
+        .with_gas_limit(gas)
+        .with_max_fee_per_gas(MAX_FEE_PER_GAS)
+        .with_max_priority_fee_per_gas(PRIORITY_FEE_PER_GAS)
+}
+
+/// Sends all, then waits for all. A revert is no error: the next look at the chain says what is still to do.
+async fn send_all(provider: &DynProvider, requests: Vec<TransactionRequest>) -> Result<()> {
+    let mut pending = Vec::with_capacity(requests.len());
+    for request in requests {
+        pending.push(provider.send_transaction(request).await.context("sending as a role")?);
+    }
+    for sent in pending {
+        sent.with_timeout(Some(MINED_WITHIN)).get_receipt().await?;
     }
     Ok(())
+}
+
+async fn head(provider: &DynProvider) -> Result<(u64, B256, u64)> {
+    let block = provider.get_block(BlockId::latest()).await?;
+    let header = block.context("the chain has no head")?.header;
+    Ok((header.number, header.hash, header.timestamp))
 }
 
 impl Direction {
     /// Plays both roles until cancelled.
     pub async fn run(self, stop: CancellationToken) {
-        let mut first_seen: BTreeMap<(B256, u64, B256), Instant> = BTreeMap::new();
+        let mut memory = Memory::default();
         loop {
-            let tick = self.tick(&mut first_seen);
+            let tick = self.tick(&mut memory);
             tokio::select! {
                 () = stop.cancelled() => return,
                 outcome = tick => if let Err(error) = outcome {
                     tracing::debug!(chain = self.source_chain, error = format!("{error:#}"), "devnet role will try again");
+                    memory.last = None;
                     sleep(TICK * 5).await;
                 },
             }
@@ -138,8 +186,8 @@ impl Direction {
         }
     }
 
-    async fn packets(&self) -> Result<Vec<Packet>> {
-        let head = self.source_provider.get_block_number().await?;
+    /// Packets of this direction that have the confirmations the DVN waits for, lowest nonce of each path first.
+    async fn packets(&self, head: u64) -> Result<Vec<Packet>> {
         let filter = Filter::new()
             .address(self.source.endpoint)
             .event_signature(IEndpointV2::PacketSent::SIGNATURE_HASH)
@@ -153,92 +201,109 @@ impl Direction {
                 packets.push(packet);
             }
         }
+        packets.sort_by_key(Packet::key);
         Ok(packets)
     }
 
-    async fn tick(&self, first_seen: &mut BTreeMap<(B256, u64, B256), Instant>) -> Result<()> {
+    async fn tick(&self, memory: &mut Memory) -> Result<()> {
         let dvn = wallet(&self.target_url, &self.dvn)?;
-        let executor = wallet(&self.target_url, &self.executor)?;
-        let libraries = IReceiveUln302View::new(self.target.receive_view, &dvn);
-        let endpoint = IEndpointV2View::new(self.target.endpoint_view, &dvn);
-        for packet in self.packets().await? {
-            let seen = *first_seen
-                .entry((packet.sender, packet.nonce, packet.payload_hash))
-                .or_insert_with(Instant::now);
-            let setting = self.switches.get();
+        let setting = self.switches.get();
+        let (source_head, source_hash, _) = head(&self.source_provider).await?;
+        let (target_head, target_hash, _) = head(&dvn).await?;
+        let look = (source_hash, target_hash, setting);
+        let waits = look.2.dvn_delay_ms > 0 || look.2.executor_delay_ms > 0;
+        if !waits && memory.last.as_ref() == Some(&look) {
+            return Ok(());
+        }
+        let (mut unattested, mut moves) = (Vec::new(), Vec::new());
+        let mut paths = BTreeMap::new();
+        for packet in self.packets(source_head).await? {
+            let age = memory
+                .first_seen
+                .entry(packet.key())
+                .or_insert_with(Instant::now)
+                .elapsed();
+            let executed = memory.executed.get(&packet.key()).copied();
+            if executed.is_some_and(|height| height + SETTLED_BLOCKS < target_head) {
+                continue;
+            }
+            if self.is_executed(&dvn, &packet).await? {
+                memory.executed.entry(packet.key()).or_insert(target_head);
+                continue;
+            }
+            memory.executed.remove(&packet.key());
+            let libraries = IReceiveUln302View::new(self.target.receive_view, &dvn);
+            let verifiable = libraries
+                .verifiable(packet.header.clone(), packet.payload_hash)
+                .call()
+                .await?;
             let name = PacketName {
                 source_chain: self.source_chain,
                 sender: Address::from_word(packet.sender),
                 nonce: packet.nonce,
             };
-            let executable = endpoint.executable(packet.origin(), packet.receiver).call().await?;
-            if executable == 3 {
-                continue;
-            }
-            let mut verifiable = libraries
-                .verifiable(packet.header.clone(), packet.payload_hash)
-                .call()
-                .await?;
-            if verifiable == 0 && setting.attests(name, seen.elapsed()) {
-                self.attest(&dvn, &packet).await?;
-                verifiable = libraries
-                    .verifiable(packet.header.clone(), packet.payload_hash)
-                    .call()
-                    .await?;
-            }
-            if !setting.executes(seen.elapsed()) {
-                continue;
-            }
-            if verifiable == 1 {
-                let call = IUln302::commitVerificationCall {
-                    packetHeader: packet.header.clone(),
-                    payloadHash: packet.payload_hash,
+            if verifiable == 0 && look.2.attests(name, age) {
+                unattested.push(packet);
+            } else if (verifiable == 1 || verifiable == 2) && look.2.executes(age) {
+                let reachable = match paths.entry((packet.sender, packet.receiver)) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(self.verified(&dvn, &packet).await?),
                 };
-                send(&executor, self.target.receive_library, call, "commitVerification").await?;
-            }
-            if endpoint.executable(packet.origin(), packet.receiver).call().await? == 2 {
-                self.deliver(&executor, &packet).await?;
+                self.next_moves(memory, reachable, &packet, verifiable == 1, &mut moves);
             }
         }
+        if !unattested.is_empty() {
+            self.attest(&dvn, &unattested).await?;
+        }
+        if !moves.is_empty() {
+            send_all(&wallet(&self.target_url, &self.executor)?, moves).await?;
+        }
+        memory.last = Some(look);
         Ok(())
     }
 
-    /// The DVN contract takes a signed call of `verify`; it never reverts for a bad signature, so the caller looks at the state after.
-    async fn attest(&self, provider: &DynProvider, packet: &Packet) -> Result<()> {
-        let contract = IDVN::new(self.target.dvn, provider);
-        let vid = contract.vid().call().await?;
-        let verify = IUln302::verifyCall {
-            packetHeader: packet.header.clone(),
-            payloadHash: packet.payload_hash,
-            confirmations: self.confirmations,
-        };
-        let data = Bytes::from(verify.abi_encode());
-        let head = provider
-            .get_block(alloy::eips::BlockId::latest())
-            .await?
-            .context("target has no head")?;
-        // Two expirations make two hashes, and the DVN refuses a hash it has seen, even one that a reorg undid on the other side.
-        let expiration = U256::from(head.header.timestamp + 3_600 + head.header.number % 1_000);
-        let target = self.target.receive_library;
-        let hash = keccak256((vid, target, expiration, data.clone()).abi_encode_packed());
-        let signature = self.dvn.sign_message_sync(hash.as_slice())?;
-        let param = ExecuteParam {
-            vid,
-            target,
-            callData: data,
-            expiration,
-            signatures: Bytes::copy_from_slice(&signature.as_bytes()),
-        };
-        send(
-            provider,
-            self.target.dvn,
-            IDVN::executeCall { params: vec![param] },
-            "DVN.execute",
-        )
-        .await
+    /// Executed, or used up otherwise.
+    async fn is_executed(&self, provider: &DynProvider, packet: &Packet) -> Result<bool> {
+        let endpoint = IEndpointV2View::new(self.target.endpoint_view, provider);
+        Ok(endpoint.executable(packet.origin(), packet.receiver).call().await? == 3)
     }
 
-    async fn deliver(&self, provider: &DynProvider, packet: &Packet) -> Result<()> {
+    /// Last gapless verified nonce of the packet's path.
+    async fn verified(&self, provider: &DynProvider, packet: &Packet) -> Result<u64> {
+        let endpoint = IEndpointV2::new(self.target.endpoint, provider);
+        let call = endpoint.inboundNonce(packet.receiver, packet.src_eid, packet.sender);
+        Ok(call.call().await?)
+    }
+
+    /// Commit what is attested, deliver what no earlier nonce blocks. `reachable` moves on with every commit planned here.
+    fn next_moves(
+        &self,
+        memory: &mut Memory,
+        reachable: &mut u64,
+        packet: &Packet,
+        commit: bool,
+        moves: &mut Vec<TransactionRequest>,
+    ) {
+        if memory
+            .tried
+            .get(&packet.key())
+            .is_some_and(|tried| tried.elapsed() < DELIVER_AGAIN_AFTER)
+        {
+            return;
+        }
+        if commit {
+            let call = IUln302::commitVerificationCall {
+                packetHeader: packet.header.clone(),
+                payloadHash: packet.payload_hash,
+            };
+            moves.push(request(self.target.receive_library, call, COMMIT_GAS));
+        }
+        if packet.nonce == *reachable + 1 {
+            *reachable = packet.nonce;
+        }
+        if packet.nonce > *reachable {
+            return;
+        }
         let params = ExecutionParams {
             receiver: packet.receiver,
             origin: packet.origin(),
@@ -247,11 +312,44 @@ impl Direction {
             extraData: Bytes::new(),
             gasLimit: U256::from(packet.gas),
         };
-        send(
+        let gas = u64::try_from(packet.gas)
+            .unwrap_or(u64::MAX)
+            .saturating_mul(2)
+            .saturating_add(DELIVER_GAS);
+        moves.push(request(self.target.executor, IExecutor::execute302Call { params }, gas));
+        memory.tried.insert(packet.key(), Instant::now());
+    }
+
+    /// The DVN contract takes signed calls of `verify`; it never reverts for a bad signature, so the next look at the state decides.
+    async fn attest(&self, provider: &DynProvider, packets: &[Packet]) -> Result<()> {
+        let contract = IDVN::new(self.target.dvn, provider);
+        let vid = contract.vid().call().await?;
+        let (number, _, timestamp) = head(provider).await?;
+        // Two expirations make two hashes, and the DVN refuses a hash it has seen, even one that a reorg undid on the other side.
+        let expiration = U256::from(timestamp + 3_600 + number % 1_000);
+        let target = self.target.receive_library;
+        let mut params = Vec::with_capacity(packets.len());
+        for packet in packets.iter().take(ATTESTATIONS_MAX) {
+            let verify = IUln302::verifyCall {
+                packetHeader: packet.header.clone(),
+                payloadHash: packet.payload_hash,
+                confirmations: self.confirmations,
+            };
+            let data = Bytes::from(verify.abi_encode());
+            let hash = keccak256((vid, target, expiration, data.clone()).abi_encode_packed());
+            let signature = self.dvn.sign_message_sync(hash.as_slice())?;
+            params.push(ExecuteParam {
+                vid,
+                target,
+                callData: data,
+                expiration,
+                signatures: Bytes::copy_from_slice(&signature.as_bytes()),
+            });
+        }
+        let gas = ATTEST_GAS * (params.len() as u64 + 1);
+        send_all(
             provider,
-            self.target.executor,
-            IExecutor::execute302Call { params },
-            "Executor.execute302",
+            vec![request(self.target.dvn, IDVN::executeCall { params }, gas)],
         )
         .await
     }
