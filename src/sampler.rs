@@ -3,13 +3,13 @@
 
 use crate::error::{Coded, ErrorCode};
 use crate::metrics as names;
-use crate::settlement::states::SettlementState;
+use crate::settlement::states::{MessageState, SettlementState, TxState};
 use crate::stage::{Outcome, Stage};
 use crate::store::{Store, StoreError};
 use alloy::primitives::U256;
 use async_trait::async_trait;
 use metrics::gauge;
-use relayer_adapter_api::{ChainId, Class};
+use relayer_adapter_api::{BridgeId, ChainId, Class};
 use std::collections::BTreeMap;
 
 /// A read failed; the gauges keep their last values.
@@ -41,6 +41,7 @@ impl Coded for SamplerError {
 pub struct Sampler {
     pub store: Store,
     pub chains: Vec<ChainId>,
+    pub bridges: Vec<BridgeId>,
 }
 
 impl std::fmt::Debug for Sampler {
@@ -84,14 +85,25 @@ impl Sampler {
         for (class, count) in self.store.count_drift().await? {
             gauge!(names::LEDGER_DRIFT_COUNT, "class" => class).set(count as f64);
         }
-        for (bridge, count) in self.store.count_stalled().await? {
-            gauge!(names::DISPATCH_STALLED_COUNT, "bridge" => bridge).set(count as f64);
+        let stalled: BTreeMap<String, u64> = self.store.count_stalled().await?.into_iter().collect();
+        for bridge in &self.bridges {
+            let count = stalled.get(bridge.as_str()).copied().unwrap_or_default();
+            gauge!(names::DISPATCH_STALLED_COUNT, "bridge" => bridge.to_string()).set(count as f64);
         }
-        for (state, count) in self.store.count_messages().await? {
-            gauge!(names::MESSAGE_STATE_COUNT, "state" => state).set(count as f64);
+        let messages: BTreeMap<String, u64> = self.store.count_messages().await?.into_iter().collect();
+        for state in MessageState::ALL {
+            let count = messages.get(state.as_str()).copied().unwrap_or_default();
+            gauge!(names::MESSAGE_STATE_COUNT, "state" => state.as_str()).set(count as f64);
         }
-        for (chain, state, count) in self.store.count_txs().await? {
-            gauge!(names::TX_STATE_COUNT, "chain" => chain.to_string(), "state" => state).set(count as f64);
+        let txs = self.store.count_txs().await?;
+        for (chain, state) in self
+            .chains
+            .iter()
+            .flat_map(|chain| TxState::ALL.iter().map(move |state| (chain, state)))
+        {
+            let row = txs.iter().find(|(of, name, _)| of == chain && name == state.as_str());
+            let count = row.map_or(0, |(_, _, count)| *count);
+            gauge!(names::TX_STATE_COUNT, "chain" => chain.to_string(), "state" => state.as_str()).set(count as f64);
         }
         for chain in &self.chains {
             if let Some(cursor) = self.store.get_cursor(*chain).await? {

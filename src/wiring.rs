@@ -29,7 +29,7 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use metrics_exporter_prometheus::PrometheusHandle;
 use relayer_adapter_api::abi::ISettlementVault;
-use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class, ViewError};
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Class, Finding, ViewError};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
@@ -175,30 +175,39 @@ pub fn chains(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChainI
     made.collect()
 }
 
+/// The chain id each endpoint answers by itself, in the order of the configuration.
+pub async fn chain_ids(name: &ChainName, config: &ChainConfig) -> Vec<Result<u64, String>> {
+    use alloy::providers::{Provider, ProviderBuilder};
+    let bound = Duration::from_millis(config.rpc_timeout_ms);
+    let ask = config.rpc.iter().map(|url| async move {
+        let url = url.resolve(&key_of(name, "rpc")).map_err(|error| error.to_string())?;
+        let url = url.parse().map_err(|_| "is not a URL".to_owned())?;
+        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_http(url);
+        match tokio::time::timeout(bound, provider.get_chain_id()).await {
+            Ok(Ok(found)) => Ok(found),
+            // The error could repeat the URL and the key in it.
+            Ok(Err(_)) => Err("does not answer eth_chainId".to_owned()),
+            Err(_) => Err("does not answer in time".to_owned()),
+        }
+    });
+    futures::future::join_all(ask).await
+}
+
 /// Fails when an endpoint serves another chain. One that does not answer is only reported: it may come back.
 async fn check_chain_ids(config: &Config) -> Result<(), WiringError> {
-    use alloy::providers::{Provider, ProviderBuilder};
     for (name, chain) in &config.chains {
-        for (index, url) in chain.rpc.iter().enumerate() {
-            let key = key_of(name, "rpc");
-            let url = url
-                .resolve(&key)?
-                .parse()
-                .map_err(|_| wrong(&key, format!("endpoint {index} is not a URL")))?;
-            let provider = ProviderBuilder::new().disable_recommended_fillers().connect_http(url);
-            let bound = Duration::from_millis(chain.rpc_timeout_ms);
-            match tokio::time::timeout(bound, provider.get_chain_id()).await {
-                Ok(Ok(found)) if found != chain.chain_id => {
-                    let expected = chain.chain_id;
+        for (index, answer) in chain_ids(name, chain).await.into_iter().enumerate() {
+            match answer {
+                Ok(found) if found != chain.chain_id => {
                     return Err(WiringError::ChainId {
-                        key,
+                        key: key_of(name, "rpc"),
                         index,
                         found,
-                        expected,
+                        expected: chain.chain_id,
                     });
                 }
-                Ok(Ok(_)) => {}
-                Ok(Err(_)) | Err(_) => tracing::warn!(chain = chain.chain_id, index, "endpoint does not answer"),
+                Ok(_) => {}
+                Err(reason) => tracing::warn!(chain = chain.chain_id, index, reason, "endpoint does not answer"),
             }
         }
     }
@@ -263,6 +272,21 @@ pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdap
         Ok((id.clone(), adapter))
     });
     made.collect()
+}
+
+/// What a bridge's protocol says about its port on the view's chain, for `doctor`.
+pub async fn inspect_bridge(
+    config: &Config,
+    id: &BridgeId,
+    bridge: &BridgeConfig,
+    view: &dyn ChainView,
+) -> Result<Vec<Finding>, String> {
+    match bridge.protocol {
+        Protocol::Layerzero => {
+            let adapter = layerzero(config, id, bridge).map_err(|error| error.to_string())?;
+            adapter.inspect(view).await.map_err(|error| error.to_string())
+        }
+    }
 }
 
 /// The stages and what the API needs, built but not running.
@@ -415,6 +439,7 @@ impl Wiring<'_> {
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
+            bridges: self.adapters.keys().cloned().collect(),
         };
         self.task(sampler, 5_000);
     }

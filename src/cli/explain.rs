@@ -123,7 +123,7 @@ fn words(event: &v1::Event, found: &v1::GetResponse) -> String {
         ("message", "receive") => "recorded by the inbox at its quorum",
         ("message", "execute") => "every settlement in it is resolved",
         ("message", "abandon") => "given up; its settlements are batched again",
-        ("dispatch", "plan") => "planned",
+        (_, "plan") => "planned",
         (_, "prepare") => "signed and stored",
         (_, "submit") => "sent",
         (_, "include") => "in a block",
@@ -142,12 +142,48 @@ fn words(event: &v1::Event, found: &v1::GetResponse) -> String {
         text.push_str(&format!(" ({})", event.to_state));
     }
     if !event.cause.is_empty() {
-        text.push_str(&format!(", because of {}", event.cause));
+        text.push_str(&format!(", because of {}", shortened(&event.cause)));
     }
-    if !event.detail.is_empty() {
-        text.push_str(&format!(": {}", event.detail));
+    let detail = detail(&event.detail);
+    if !detail.is_empty() {
+        text.push_str(&format!(": {detail}"));
     }
     text
+}
+
+/// Long hashes in a text, shortened.
+fn shortened(text: &str) -> String {
+    let words = text.split_inclusive([' ', ':']);
+    words
+        .map(|word| {
+            let bare = word.trim_end_matches([' ', ':']);
+            if bare.starts_with("0x") {
+                word.replace(bare, &short(bare))
+            } else {
+                word.to_owned()
+            }
+        })
+        .collect()
+}
+
+/// The detail of an event in words: its note, or its fields. What names the aggregate is said already.
+fn detail(json: &str) -> String {
+    let Ok(serde_json::Value::Object(fields)) = serde_json::from_str(json) else {
+        return json.to_owned();
+    };
+    let said = ["bridge", "message", "first"];
+    let fields = fields
+        .iter()
+        .filter(|(key, value)| !said.contains(&key.as_str()) && !value.is_null());
+    let shown = fields.map(|(key, value)| {
+        let value = value.as_str().map_or(value.to_string(), ToOwned::to_owned);
+        if key == "note" {
+            value
+        } else {
+            format!("{key} {}", shortened(&value))
+        }
+    });
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 fn next(settlement: &v1::Settlement, found: &v1::GetResponse, now_ms: u64) -> Vec<String> {

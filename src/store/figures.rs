@@ -3,20 +3,21 @@
 use super::entity::{dispatch, drift, message, tx};
 use super::{Store, StoreError, codec};
 use relayer_adapter_api::ChainId;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect};
 
 fn count(value: i64) -> Result<u64, StoreError> {
     codec::uint("count", value)
 }
 
 impl Store {
-    /// Unresolved differences by class.
+    /// Unresolved differences by class; 0 for a class that had any.
     pub async fn count_drift(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        // COUNT skips NULL, so that resolved rows are subtracted without losing their class.
+        let open = drift::Column::Id.count().sub(drift::Column::ResolvedAt.count());
         let rows: Vec<(String, i64)> = drift::Entity::find()
             .select_only()
             .column(drift::Column::Class)
-            .column_as(drift::Column::Id.count(), "n")
-            .filter(drift::Column::ResolvedAt.is_null())
+            .column_as(open, "n")
             .group_by(drift::Column::Class)
             .into_tuple()
             .all(&self.db)

@@ -1,7 +1,7 @@
 //! What a bridge adapter is: the trait, its vocabulary, the sealed message and the ABI of our own contracts.
 //!
 //! Layout: [`ids`] newtypes, [`message`] the 158 bytes that cross a bridge, [`tree`] its Merkle tree, [`abi`] our contracts,
-//! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors.
+//! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors, [`inspect`] what a look at the wiring found.
 //! This crate knows no bridge, no database and no clock.
 
 pub mod abi;
@@ -9,6 +9,7 @@ pub mod adapter;
 pub mod call;
 pub mod error;
 pub mod ids;
+pub mod inspect;
 pub mod message;
 pub mod tree;
 pub mod view;
@@ -17,5 +18,6 @@ pub use adapter::{BridgeAdapter, Delivery, Lane, MessageRef, Quote};
 pub use call::{Call, GasRule};
 pub use error::{AdapterError, Class, ViewError};
 pub use ids::{BridgeId, ChainId, Family, MessageId, SettlementId};
+pub use inspect::{Finding, Level};
 pub use message::{Header, HeaderError, Kind, SealedMessage};
 pub use view::{BlockRef, ChainView, LogFilter, LogRecord, TxReceipt};

@@ -45,7 +45,11 @@ impl LayerZeroAdapter {
         Ok(Self { config })
     }
 
-    fn by_chain(&self, chain: ChainId) -> Option<&LayerZeroChain> {
+    pub(crate) fn chains(&self) -> impl Iterator<Item = &LayerZeroChain> {
+        self.config.chains.iter()
+    }
+
+    pub(crate) fn by_chain(&self, chain: ChainId) -> Option<&LayerZeroChain> {
         self.config.chains.iter().find(|entry| entry.chain == chain)
     }
 

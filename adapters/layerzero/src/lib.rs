@@ -10,6 +10,7 @@
 mod abi;
 mod adapter;
 mod config;
+mod inspect;
 mod packet;
 mod path;
 mod revert;
