@@ -80,7 +80,7 @@ pub(super) async fn migrate(global: &Global, output: &Output) -> Result<Exit, Fa
     let failed = |error: crate::store::StoreError| Failure::new(Exit::Failed, DATABASE, error.to_string());
     store.migrate().await.map_err(failed)?;
     store.check_schema().await.map_err(failed)?;
-    let version = relayer_migrations::SCHEMA_VERSION;
+    let version = crate::store::SCHEMA_VERSION;
     output.answer(&serde_json::json!({ "schema": version }), || {
         format!("schema is {version}")
     });

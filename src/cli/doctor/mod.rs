@@ -191,7 +191,7 @@ async fn check_store(config: &Config) -> Vec<Finding> {
         Err(error) => Finding::fail("durability", error.to_string(), "Check the database."),
     };
     let schema = match store.check_schema().await {
-        Ok(()) => Finding::ok("schema", relayer_migrations::SCHEMA_VERSION),
+        Ok(()) => Finding::ok("schema", crate::store::SCHEMA_VERSION),
         Err(error) => Finding::fail("schema", error.to_string(), "Run `relayer migrate`."),
     };
     vec![durability, schema]
