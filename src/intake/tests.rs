@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use world::*;
 
 #[tokio::test]
 async fn an_accepted_request_is_on_disk_when_it_is_answered() {
