@@ -108,16 +108,16 @@ mod tests {
         }
     }
 
-    /// `UPDATE=1 cargo nextest run errors_page` rewrites the file.
+    /// `UPDATE_DOCS=1 cargo nextest run --workspace errors_page` rewrites the file.
     #[test]
     fn the_errors_page_is_the_registry() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
-        if std::env::var_os("UPDATE").is_some() {
+        if std::env::var_os("UPDATE_DOCS").is_some() {
             std::fs::write(&path, page()).unwrap();
         }
         assert!(
             std::fs::read_to_string(&path).unwrap() == page(),
-            "run with UPDATE=1 to rewrite docs/errors.md"
+            "run with UPDATE_DOCS=1 to rewrite docs/errors.md"
         );
     }
 }
