@@ -108,7 +108,7 @@ mod tests {
         }
     }
 
-    /// `UPDATE_DOCS=1 cargo nextest run errors_page` rewrites the file.
+    /// `UPDATE_DOCS=1 cargo nextest run --workspace errors_page` rewrites the file.
     #[test]
     fn the_errors_page_is_the_registry() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");

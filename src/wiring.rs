@@ -1,29 +1,28 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 //!
-//! Layout: this page serves; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`stages`] the pipeline and the intake.
+//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`stages`] the pipeline and the intake.
 
 mod bridges;
 mod chains;
+mod serve;
 mod stages;
 
 pub use bridges::{adapters, inspect_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
+pub use serve::serve;
 
-use crate::api::{Api, Auth, Ends, Handlers, Listeners, Service};
+use crate::api::{Ends, Service};
 use crate::chain::Chain;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::error::{Coded, ErrorCode};
 use crate::intake::IntakeWriter;
-use crate::liveness::Liveness;
 use crate::store::{Store, StoreConfig, StoreError};
-use crate::supervisor::{Supervisor, Task, Wakers};
-use metrics_exporter_prometheus::PrometheusHandle;
+use crate::supervisor::{Task, Wakers};
 use relayer_adapter_api::{ChainId, Class};
 use stages::Wiring;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The program cannot be built from its configuration.
@@ -99,9 +98,6 @@ impl Coded for WiringError {
         }
     }
 }
-
-/// How long the listeners wait for the first look at every chain.
-const FIRST_LOOK: Duration = Duration::from_secs(5);
 
 fn wrong(key: impl Into<String>, reason: impl std::fmt::Display) -> WiringError {
     WiringError::Key {
@@ -188,74 +184,4 @@ pub async fn wire(config: &Config, store: Store, stop: &CancellationToken) -> Re
         writer,
         clock,
     })
-}
-
-/// Runs the relayer until `stop`. Fails early, before it listens, when it could not keep its promises.
-pub async fn serve(
-    config: &Config,
-    metrics: Option<PrometheusHandle>,
-    stop: CancellationToken,
-) -> Result<(), WiringError> {
-    let store = store(config).await?;
-    chains::check_chain_ids(config).await?;
-    let auth = Auth::from_config(&config.coordinators)?;
-    let listeners = Listeners::bind(&config.api).await?;
-    let wired = wire(config, store, &stop).await?;
-    let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
-    let liveness = Liveness::default();
-    let api = Api {
-        handlers: Arc::new(Handlers::new(Arc::new(wired.service), auth, config.api.clone())),
-        metrics,
-        liveness: liveness.clone(),
-    };
-    let supervisor = Supervisor {
-        config: config.supervisor.clone(),
-        clock: wired.clock,
-        wakers: wired.wakers,
-        liveness,
-    };
-    tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
-    let writer = tokio::spawn(wired.writer.run(stop.clone()));
-    let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
-    first_look(&wired.store, config, &stop).await;
-    let served = tokio::select! {
-        served = listeners.serve(api, stop.clone()) => served,
-        () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
-    };
-    // A listener that failed ends the process; the loops are stopped as on a signal.
-    stop.cancel();
-    // What was handed to the writer is answered or lost with the connection; either way nothing half-done remains.
-    let _ = tokio::time::timeout(Duration::from_millis(config.supervisor.stop_ms_max), writer).await;
-    match loops.await {
-        Ok(cut) if cut.is_empty() => tracing::info!("relayer stopped"),
-        Ok(cut) => tracing::warn!(
-            ?cut,
-            "relayer stopped; these steps were cut off and will be claimed again"
-        ),
-        Err(error) => tracing::error!(%error, "the supervisor ended abnormally"),
-    }
-    Ok(served?)
-}
-
-/// Waits until every chain has been read once, so that the first submissions are not refused for want of a head. A chain that does not answer
-/// may not keep the others waiting: the listeners answer after a moment in any case.
-async fn first_look(store: &Store, config: &Config, stop: &CancellationToken) {
-    let read_all = async {
-        for chain in config.chains.values() {
-            while !matches!(store.get_cursor(ChainId(chain.chain_id)).await, Ok(Some(_))) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-    };
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = tokio::time::sleep(FIRST_LOOK) => tracing::warn!("a chain has not been read yet; answering all the same"),
-        () = read_all => {}
-    }
-}
-
-/// Open connections may not hold a stop up for ever.
-async fn outlast(stop: &CancellationToken, bound_ms: u64) {
-    stop.cancelled().await;
-    tokio::time::sleep(Duration::from_millis(bound_ms)).await;
 }

@@ -149,7 +149,7 @@ fn forbidden_for(path: &str) -> Vec<&'static str> {
             .copied()
             .filter(|name| *name != stage)
             .collect(),
-        "api" => vec!["wiring", "cli", "supervisor"],
+        "api" => vec!["wiring", "cli"],
         _ => Vec::new(),
     }
 }

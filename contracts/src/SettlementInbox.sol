@@ -23,48 +23,44 @@ contract SettlementInbox is PortRegistry {
     /// @dev A nonce word has 256 bits and every paid item uses one, so no section pays more items or runs.
     uint256 private constant MAX_PAID = 256;
 
-    /// @dev Who signed for a section: each item, or a group whose signature is looked at when the first item needs it.
+    /// @dev What is known about the one signature of a mode 1 section.
     enum GroupAuth {
-        PerItem,
         Unseen,
         Good,
         Bad
     }
 
-    /// @dev What is the same for a whole call, what the vault said about the open section, and what of it is to be paid so far. One record, used
-    /// again by each section; lists are raw memory because bounds checks would cost more than the work.
+    /// @dev What is the same for a whole call, what the vault said about the open section, and what of it is to be paid. One record, used again by
+    /// each section. What changes with every item lives in local variables of `_executeSection`, and lists are raw memory: reaching into a
+    /// record or checking bounds for each would cost as much as the checks themselves.
     struct Work {
         // The batch.
         bytes32 messageId;
         address feeRecipient;
-        uint256 feeLimit;
+        uint256 feeLimit; // 0 when nobody takes fees.
         uint256 families;
         // The section.
         address token;
         address payer;
         uint256 nonces; // The nonce word, shifted into place.
-        uint256 opened; // The bitmap as the vault has it.
-        uint256 bitmap; // The bitmap with what is due so far.
-        uint256 funds; // The balance as the vault has it.
-        uint256 balance; // The balance without what is due so far.
+        uint256 bitmap; // The nonce word's used bits, as the vault has them.
+        uint256 balance; // As the vault has it.
         uint256 tiers;
-        uint256 cleared; // Amounts up to here have their quorum.
+        uint256 cleared; // Amounts up to here need no closer look: listed, their quorum met, nobody paused.
         bool paused;
-        address signer; // The last signer that the vault knew, so that it is asked once.
+        address signer; // The last signer that was good, so that the vault is asked once.
         GroupAuth groupAuth;
         bytes32 groupDigest;
         uint256 auth;
         uint256 authLength;
-        // The run.
-        address payee;
-        uint256 allowed; // `cleared`, or 0 for a payee that no token would pay.
         // What is due. Each list has room for what one section can pay.
         uint256 fees;
         bytes runs;
         uint256 runCount;
         uint256 sums; // Per run: fee << 16 | number of items.
         uint256 due; // Per item: address of its id << 8 | nonce byte.
-        uint256 dueEnd;
+        uint256 nodes; // What the first walk needs no more; groups are hashed there.
+        uint256 paid;
     }
 
     bytes32 private immutable _domain;
@@ -104,11 +100,12 @@ contract SettlementInbox is PortRegistry {
         if (!holds || root != header.root) revert WrongRoot();
 
         _allocate(work, count);
+        work.nodes = nodes;
         unchecked {
             while (sections < end) {
-                (sections, ids) = _executeSection(work, sections, ids, nodes);
-                paid += (work.dueEnd - work.due) >> 5;
+                (sections, ids) = _executeSection(work, sections, ids);
             }
+            paid = work.paid;
             // Cannot wrap: every settlement uses up a nonce.
             if (paid != 0) _paid += uint128(paid);
         }
@@ -132,24 +129,31 @@ contract SettlementInbox is PortRegistry {
 
         _allocate(work, 1);
         _openSection(work, settlement.token, settlement.payer, settlement.nonce & ~uint256(0xff));
-        _openRun(work, settlement.payee);
-        uint256 authAt;
-        assembly ("memory-safe") {
-            authAt := auth.offset
-        }
-        // The head of a packed item.
-        uint256 head = settlement.nonce << 248 | settlement.amount << 152 | settlement.fee << 56 | settlement.deadline << 16;
-        skip = _judge(work, id, head, authAt, auth.length);
+        skip = _judgeOne(work, settlement, id, auth);
         if (skip != Skip.None) {
             emit SettlementSkipped(id, uint8(skip));
             return skip;
         }
         uint256 idAt = SettlementTree.allocate(1);
         PackedDecoder.store(idAt, uint256(id));
-        _noteDue(work, idAt, head);
-        _closeRun(work, settlement.amount, settlement.fee, 1);
-        _settle(work);
+        PackedDecoder.store(work.due, idAt << 8 | settlement.nonce & 0xff);
+        _closeRun(work, settlement.payee, settlement.amount, settlement.fee, 1);
+        _settle(work, 1 << (settlement.nonce & 0xff), settlement.amount + settlement.fee);
         ++_paid;
+    }
+
+    /// @dev What `_executeSection` decides about an item, for a single settlement.
+    function _judgeOne(Work memory work, Settlement calldata settlement, bytes32 id, bytes calldata auth) private view returns (Skip) {
+        // The head of a packed item.
+        uint256 head = settlement.nonce << 248 | settlement.amount << 152 | settlement.fee << 56 | settlement.deadline << 16;
+        Skip skip = _refusal(work, head, settlement.payee, work.bitmap);
+        if (skip != Skip.None) return skip;
+        uint256 authAt;
+        assembly ("memory-safe") {
+            authAt := auth.offset
+        }
+        if (!_signed(work, id, authAt, auth.length)) return Skip.SignatureRefused;
+        return settlement.amount + settlement.fee > work.balance ? Skip.PayerShort : Skip.None;
     }
 
     /// @inheritdoc ISettlementInbox
@@ -175,12 +179,11 @@ contract SettlementInbox is PortRegistry {
 
     // ------------------------------------------------------------------------------------------------ the second walk
 
-    /// @dev One section: opens it, judges its items, pays it. Lengths were proved by the first walk.
+    /// @dev One section: opens it, judges its items against a running balance and bitmap, pays it. Lengths were proved by the first walk.
     /// @param ids memory address of the section's first id.
-    /// @param nodes memory that the first walk needs no more.
     /// @return next address of the next section, and of its first id.
-    function _executeSection(Work memory work, uint256 cursor, uint256 ids, uint256 nodes) private returns (uint256 next, uint256) {
-        uint256 mode = PackedDecoder.word(cursor) >> 248;
+    function _executeSection(Work memory work, uint256 cursor, uint256 ids) private returns (uint256 next, uint256) {
+        bool perItem = PackedDecoder.word(cursor) >> 248 == 0;
         _openSection(
             work,
             address(uint160(PackedDecoder.word(cursor + 1) >> 96)),
@@ -189,92 +192,75 @@ contract SettlementInbox is PortRegistry {
         );
         unchecked {
             cursor += PackedDecoder.SECTION_HEAD;
-            if (mode == 1) cursor = _openGroup(work, cursor, ids, nodes);
+            if (!perItem) cursor = _openGroup(work, cursor, ids);
+            uint256 bitmap = work.bitmap;
+            uint256 balance = work.balance;
+            uint256 cleared = work.cleared;
+            uint256 dueEnd = work.due;
             uint256 runs = PackedDecoder.word(cursor) >> 240;
             cursor += 2;
             for (; runs != 0; --runs) {
-                (cursor, ids) = _executeRun(work, cursor, ids);
+                uint256 head = PackedDecoder.word(cursor);
+                address payee = address(uint160(head >> 96));
+                uint256 lastId = ids + ((head >> 80 & 0xffff) << 5);
+                cursor += PackedDecoder.RUN_HEAD;
+                // Amount << 128 | fee << 16 | items: sums of at most 256 values of 96 bits each.
+                uint256 sums;
+                for (; ids != lastId; ids += 32) {
+                    head = PackedDecoder.word(cursor);
+                    cursor += PackedDecoder.ITEM;
+                    uint256 length;
+                    if (perItem) {
+                        length = PackedDecoder.word(cursor) >> 240;
+                        cursor += 2;
+                    }
+                    uint256 amount = uint96(head >> 152);
+                    uint256 fee = uint96(head >> 56);
+                    Skip skip;
+                    if (PackedDecoder.doubtful(head, bitmap, cleared, payee)) skip = _refusal(work, head, payee, bitmap);
+                    if (skip == Skip.None) {
+                        if (perItem ? !_signed(work, bytes32(PackedDecoder.load(ids)), cursor, length) : !_groupSigned(work)) {
+                            skip = Skip.SignatureRefused;
+                        } else if (amount + fee > balance) {
+                            skip = Skip.PayerShort;
+                        } else {
+                            balance -= amount + fee;
+                            bitmap |= 1 << (head >> 248);
+                            sums += amount << 128 | fee << 16 | 1;
+                            PackedDecoder.store(dueEnd, ids << 8 | head >> 248);
+                            dueEnd += 32;
+                        }
+                    }
+                    if (skip != Skip.None) emit SettlementSkipped(bytes32(PackedDecoder.load(ids)), uint8(skip));
+                    cursor += length;
+                }
+                if (sums != 0) _closeRun(work, payee, sums >> 128, uint128(sums) >> 16, sums & 0xffff);
             }
+            work.paid += (dueEnd - work.due) >> 5;
+            if (work.runCount != 0) _settle(work, bitmap ^ work.bitmap, work.balance - balance);
         }
-        if (work.runCount != 0) _settle(work);
         return (cursor, ids);
     }
 
-    /// @dev One run: judges its items and, if any is due, notes one payment.
-    function _executeRun(Work memory work, uint256 cursor, uint256 ids) private returns (uint256, uint256) {
-        unchecked {
-            uint256 head = PackedDecoder.word(cursor);
-            _openRun(work, address(uint160(head >> 96)));
-            uint256 end = ids + ((head >> 80 & 0xffff) << 5);
-            cursor += PackedDecoder.RUN_HEAD;
-            uint256 dueBefore = work.dueEnd;
-            // Amount << 128 | fee: sums of at most 256 values of 96 bits each.
-            uint256 sums;
-            bool perItem = work.groupAuth == GroupAuth.PerItem;
-            for (; ids != end; ids += 32) {
-                head = PackedDecoder.word(cursor);
-                cursor += PackedDecoder.ITEM;
-                uint256 length;
-                if (perItem) {
-                    length = PackedDecoder.word(cursor) >> 240;
-                    cursor += 2;
-                }
-                bytes32 id = bytes32(PackedDecoder.load(ids));
-                Skip skip = _judge(work, id, head, cursor, length);
-                if (skip == Skip.None) {
-                    _noteDue(work, ids, head);
-                    sums += uint256(uint96(head >> 152)) << 128 | uint96(head >> 56);
-                } else {
-                    emit SettlementSkipped(id, uint8(skip));
-                }
-                cursor += length;
-            }
-            uint256 count = (work.dueEnd - dueBefore) >> 5;
-            if (count != 0) _closeRun(work, sums >> 128, uint128(sums), count);
-            return (cursor, ids);
-        }
-    }
-
-    /// @dev Decides about one item and, when it is due, takes its nonce and its money from the section's running state.
+    /// @dev The first reason, in the order of their numbers, that an item has before its signature is looked at; None when there is none.
     /// @param head nonce byte u8 | amount u96 | fee u96 | deadline u40, from the top.
-    function _judge(Work memory work, bytes32 id, uint256 head, uint256 auth, uint256 authLength) private view returns (Skip) {
-        unchecked {
-            uint256 amount = uint96(head >> 152);
-            uint256 fee = uint96(head >> 56);
-            // The usual case in few comparisons; an amount of 0 wraps and fails. `_refusal` finds out which of them failed.
-            if (
-                work.bitmap >> (head >> 248) & 1 != 0 || block.timestamp > uint40(head >> 16) || amount - 1 >= work.allowed
-                    || fee > work.feeLimit
-            ) return _refusal(work, head);
-            if (!_authorized(work, id, auth, authLength)) return Skip.SignatureRefused;
-            amount += fee;
-            uint256 balance = work.balance;
-            if (amount > balance) return Skip.PayerShort;
-            work.balance = balance - amount;
-            work.bitmap |= 1 << (head >> 248);
-            return Skip.None;
-        }
-    }
-
-    /// @dev The first reason, in the order of their numbers, for which `_judge` did not get as far as the signature.
-    function _refusal(Work memory work, uint256 head) private view returns (Skip) {
-        if (work.bitmap >> (head >> 248) & 1 != 0) return Skip.NonceUsed;
+    function _refusal(Work memory work, uint256 head, address payee, uint256 bitmap) private view returns (Skip) {
+        if (bitmap >> (head >> 248) & 1 != 0) return Skip.NonceUsed;
         if (block.timestamp > uint40(head >> 16)) return Skip.Expired;
         if (work.paused) return Skip.PayerPaused;
         uint256 amount = uint96(head >> 152);
+        uint256 quorum = TokenTiers.quorumFor(work.tiers, amount);
         // Besides tokens that are not listed: payments that no token would make, and a fee that has no recipient.
-        if (amount == 0 || TokenTiers.quorumFor(work.tiers, amount) == 0 || work.payee == address(0) || uint96(head >> 56) > work.feeLimit) return Skip.TokenRefused;
-        return Skip.QuorumShort;
+        if (quorum == 0 || amount == 0 || payee == address(0) || uint96(head >> 56) > work.feeLimit) return Skip.TokenRefused;
+        return work.families < quorum ? Skip.QuorumShort : Skip.None;
     }
 
-    function _authorized(Work memory work, bytes32 id, uint256 auth, uint256 length) private view returns (bool) {
-        GroupAuth state = work.groupAuth;
-        if (state == GroupAuth.PerItem) return _signed(work, id, auth, length);
-        if (state == GroupAuth.Unseen) {
-            state = _signed(work, work.groupDigest, work.auth, work.authLength) ? GroupAuth.Good : GroupAuth.Bad;
-            work.groupAuth = state;
+    /// @dev Whether the group's one signature is good; it is looked at when the first item needs it.
+    function _groupSigned(Work memory work) private view returns (bool) {
+        if (work.groupAuth == GroupAuth.Unseen) {
+            work.groupAuth = _signed(work, work.groupDigest, work.auth, work.authLength) ? GroupAuth.Good : GroupAuth.Bad;
         }
-        return state == GroupAuth.Good;
+        return work.groupAuth == GroupAuth.Good;
     }
 
     function _signed(Work memory work, bytes32 digest, uint256 auth, uint256 length) private view returns (bool) {
@@ -311,19 +297,15 @@ contract SettlementInbox is PortRegistry {
         work.token = token;
         work.payer = payer;
         work.nonces = nonces;
-        (work.opened, work.funds, work.tiers, work.paused) = _vault.open(token, payer, nonces >> 8);
-        work.bitmap = work.opened;
-        work.balance = work.funds;
-        work.cleared = work.paused ? 0 : TokenTiers.cleared(work.tiers, work.families);
+        (work.bitmap, work.balance, work.tiers, work.paused) = _vault.open(token, payer, nonces >> 8);
+        work.cleared = work.paused || work.feeLimit == 0 ? 0 : TokenTiers.cleared(work.tiers, work.families);
         work.signer = address(0);
-        work.groupAuth = GroupAuth.PerItem;
         work.fees = 0;
         work.runCount = 0;
-        work.dueEnd = work.due;
     }
 
     /// @dev Reads the group of a mode 1 section: what its payer must have signed follows from the section's own ids and their range proof.
-    function _openGroup(Work memory work, uint256 cursor, uint256 ids, uint256 nodes) private view returns (uint256) {
+    function _openGroup(Work memory work, uint256 cursor, uint256 ids) private view returns (uint256) {
         unchecked {
             uint256 head = PackedDecoder.word(cursor);
             uint256 groupCount = head >> 224;
@@ -334,6 +316,7 @@ contract SettlementInbox is PortRegistry {
             work.auth = cursor + 2;
             cursor += 2 + work.authLength;
 
+            uint256 nodes = work.nodes;
             uint256 items = _countItems(cursor);
             for (uint256 i; i < items; ++i) {
                 PackedDecoder.store(nodes + (i << 5), uint256(SettlementTree.leaf(bytes32(PackedDecoder.load(ids + (i << 5))))));
@@ -358,24 +341,11 @@ contract SettlementInbox is PortRegistry {
         }
     }
 
-    function _openRun(Work memory work, address payee) private pure {
-        work.payee = payee;
-        work.allowed = payee == address(0) ? 0 : work.cleared;
-    }
-
-    function _noteDue(Work memory work, uint256 idAt, uint256 head) private pure {
-        unchecked {
-            uint256 end = work.dueEnd;
-            PackedDecoder.store(end, idAt << 8 | head >> 248);
-            work.dueEnd = end + 32;
-        }
-    }
-
     /// @dev Notes a payment for the `count` items that were noted last.
-    function _closeRun(Work memory work, uint256 amount, uint256 fee, uint256 count) private pure {
+    function _closeRun(Work memory work, address payee, uint256 amount, uint256 fee, uint256 count) private pure {
         unchecked {
             uint256 index = work.runCount;
-            Runs.put(work.runs, index, work.payee, amount);
+            Runs.put(work.runs, index, payee, amount);
             PackedDecoder.store(work.sums + (index << 5), fee << 16 | count);
             work.fees += fee;
             work.runCount = index + 1;
@@ -383,33 +353,29 @@ contract SettlementInbox is PortRegistry {
     }
 
     /// @dev Has the vault pay the section and says what was paid.
-    function _settle(Work memory work) private {
+    /// @param bits nonces used up, `debit` all amounts and fees.
+    function _settle(Work memory work, uint256 bits, uint256 debit) private {
         bytes memory runs = work.runs;
         Runs.setCount(runs, work.runCount);
-        uint256 credited = _vault.settle(
-            work.token,
-            work.payer,
-            work.nonces >> 8,
-            work.bitmap ^ work.opened,
-            work.funds - work.balance,
-            work.feeRecipient,
-            work.fees,
-            runs
-        );
+        uint256 credited = _vault.settle(work.token, work.payer, work.nonces >> 8, bits, debit, work.feeRecipient, work.fees, runs);
         unchecked {
             address payer = work.payer;
+            address token = work.token;
+            bytes32 messageId = work.messageId;
+            uint256 word = work.nonces;
             uint256 due = work.due;
+            uint256 sumsAt = work.sums;
             uint256 runCount = work.runCount;
             for (uint256 i; i != runCount; ++i) {
-                uint256 sums = PackedDecoder.load(work.sums + (i << 5));
-                uint256 nonces = work.nonces | (credited >> i) << 255;
+                uint256 sums = PackedDecoder.load(sumsAt + (i << 5));
+                uint256 nonces = word | (credited >> i) << 255;
                 uint256 end = due + ((sums & 0xffff) << 5);
                 for (; due != end; due += 32) {
                     uint256 entry = PackedDecoder.load(due);
                     emit SettlementPaid(bytes32(PackedDecoder.load(entry >> 8)), payer, nonces | entry & 0xff);
                 }
                 (address payee, uint256 amount) = Runs.atMemory(runs, i);
-                emit RunPaid(work.messageId, work.token, payer, payee, amount, sums >> 16, sums & 0xffff);
+                emit RunPaid(messageId, token, payer, payee, amount, sums >> 16, sums & 0xffff);
             }
         }
     }

@@ -14,7 +14,7 @@ library SignatureCheck {
 
     /// @notice Signer of a 65-byte signature with low s and v 27 or 28; 0 for everything else.
     function recover(bytes32 digest, uint256 auth, uint256 length) internal pure returns (address) {
-        if (length != 65) return address(0);
+        bool formed;
         bytes32 r;
         bytes32 s;
         uint256 v;
@@ -22,10 +22,9 @@ library SignatureCheck {
             r := calldataload(auth)
             s := calldataload(add(auth, 32))
             v := byte(0, calldataload(add(auth, 64)))
+            formed := and(eq(length, 65), and(iszero(gt(s, HALF_ORDER)), lt(sub(v, 27), 2)))
         }
-        unchecked {
-            if (uint256(s) > HALF_ORDER || v - 27 > 1) return address(0);
-        }
+        if (!formed) return address(0);
         return ecrecover(digest, uint8(v), r, s);
     }
 

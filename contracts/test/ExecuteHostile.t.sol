@@ -6,10 +6,13 @@ import {ISettlementInbox} from "../src/interfaces/ISettlementInbox.sol";
 import {ISettlementVault} from "../src/interfaces/ISettlementVault.sol";
 import {HostileToken} from "./mocks/Tokens.sol";
 import {Fixture} from "./Fixture.sol";
+import {Packer} from "./Packer.sol";
 import {PlainTree} from "./PlainTree.sol";
 
 /// @dev Tokens that fail, callers that starve, bytes that were tampered with.
 contract ExecuteHostileTest is Fixture {
+    using Packer for Packer.Buffer;
+
     HostileToken internal hostile;
     ISettlementInbox.Settlement[] internal all;
     bytes32[] internal ids;
@@ -235,7 +238,7 @@ contract ExecuteHostileTest is Fixture {
     // ---------------------------------------------------------------------------------------------- tampering
 
     /// @dev One flipped bit anywhere: the call reverts, or pays a part of what was signed to whom it was signed.
-    function flip(uint256 bit) internal {
+    function flip(uint256 bit, uint256 atLeast) internal {
         bytes memory data = packed;
         data[bit / 8] = bytes1(uint8(data[bit / 8]) ^ uint8(1 << (bit % 8)));
         uint256 before = vault.balanceOf(payer, address(hostile));
@@ -253,19 +256,33 @@ contract ExecuteHostileTest is Fixture {
         if (!done) assertEq(sum, 0);
         // A damaged header is a message that no port brought; elsewhere only a damaged signature leaves the rest payable.
         if (done && bit < 158 * 8) assertEq(sum, 0);
-        else if (done) assertGe(sum, runAmount(payeeAt(0)) + runAmount(payeeAt(1)) + runAmount(payeeAt(2)) - 11e6);
+        else if (done) assertGe(sum, atLeast);
     }
 
     function test_a_flipped_bit_never_pays_anyone_else() public {
         uint256 snapshot = vm.snapshotState();
+        uint256 allButOne = runAmount(payeeAt(0)) + runAmount(payeeAt(1)) + runAmount(payeeAt(2)) - 11e6;
         for (uint256 bit; bit < packed.length * 8; bit += 5) {
-            flip(bit);
+            flip(bit, allButOne);
             vm.revertToState(snapshot);
         }
     }
 
     function testFuzz_a_flipped_bit_never_pays_anyone_else(uint256 bit) public {
-        flip(bit % (packed.length * 8));
+        flip(bit % (packed.length * 8), 0);
+    }
+
+    /// @dev The same for one payer signature over a group, with a member absent at each end.
+    function testFuzz_a_flipped_bit_of_a_group_never_pays_anyone_else(uint256 bit) public {
+        ISettlementInbox.Settlement[] memory some = slice(all, 1, 5);
+        bytes32[] memory someIds = slice(ids, 1, 5);
+        bring(portA, messageOf(someIds));
+        Packer.Buffer memory buffer = Packer.make(20_000);
+        buffer.put(messageOf(someIds));
+        buffer.put(abi.encodePacked(uint32(0), uint16(4), uint8(0)));
+        buffer.sections(some, new bytes[](0), 0, 4, groupOf(ids, 1, 5, PAYER_KEY));
+        packed = buffer.done();
+        flip(bit % (packed.length * 8), 0);
     }
 
     function testFuzz_noise_pays_nobody(bytes calldata noise) public {

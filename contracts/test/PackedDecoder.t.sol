@@ -26,6 +26,10 @@ contract DecoderHarness {
         }
         PackedDecoder.hashItems(cursor, cursor + sections.length, count, sourceChain, domain, idsAt, leavesAt);
     }
+
+    function doubtful(uint256 head, uint256 bitmap, uint256 cleared, address payee) external view returns (bool) {
+        return PackedDecoder.doubtful(head, bitmap, cleared, payee);
+    }
 }
 
 /// @dev The same walk written from docs/wire.md in plain Solidity: slices, `abi.encode`, bounds by the compiler.
@@ -221,6 +225,27 @@ contract PackedDecoderTest is Test {
 
     function testFuzz_noise_is_judged_as_by_the_twin(bytes memory noise, uint8 count) public view {
         agree(noise, count, 1, 0);
+    }
+
+    function testFuzz_an_item_is_doubtful_exactly_when_a_plain_comparison_says_so(
+        uint8 nonce,
+        uint96 amount,
+        uint96 cleared,
+        uint40 deadline,
+        uint256 bitmap,
+        uint256 draw
+    ) public {
+        vm.warp(1_800_000_000);
+        // Most draws would be far from every edge.
+        if (draw & 1 == 0) amount = cleared;
+        if (draw & 2 == 0) deadline = uint40(1_800_000_000 - 1 + (draw >> 8) % 3);
+        if (draw & 4 == 0) bitmap = 0;
+        if (draw & 24 == 0) amount = 0;
+        if (draw & 32 == 0 && amount < type(uint96).max) cleared = amount + 1;
+        address payee = draw & 64 == 0 ? address(uint160(draw >> 128)) : draw & 128 == 0 ? address(0) : address(1);
+        uint256 head = uint256(bytes32(abi.encodePacked(nonce, amount, uint96(draw), deadline, uint16(draw))));
+        bool expected = bitmap >> nonce & 1 != 0 || 1_800_000_000 > deadline || amount == 0 || amount > cleared || payee == address(0);
+        assertEq(fast.doubtful(head, bitmap, cleared, payee), expected);
     }
 
     function test_an_auth_of_1025_bytes_is_refused() public view {

@@ -257,7 +257,7 @@ async fn a_dead_target_endpoint_only_delays() {
 
 #[tokio::test]
 async fn a_silent_verifier_delays_its_path_only_and_the_second_pair_takes_over() {
-    let world = World::start(&|_, relayer| relayer.timeout = 6).await.unwrap();
+    let world = World::start(&|_, relayer| relayer.timeout = 10).await.unwrap();
     let silent = world.devnet.source.ports["layerzero"];
     world.devnet.switches.change(|setting| {
         setting.silent_ports.insert(silent);

@@ -32,7 +32,7 @@ struct Bench {
 fn rpc(chain: &Chain) -> RpcChain {
     let mut config = RpcConfig::new(
         ChainId(chain.anvil.chain),
-        &[chain.anvil.url.clone()],
+        std::slice::from_ref(&chain.anvil.url),
         Finality::Depth(3),
     );
     // A remembered head would hide the block that was just waited for.

@@ -20,7 +20,7 @@ async fn reached(world: &World, id: SettlementId, wanted: &str, source: bool) ->
     let until = Instant::now() + PATIENCE;
     loop {
         let found = world.get(id).await.unwrap();
-        let states = found.messages.iter().flat_map(|message| {
+        let mut states = found.messages.iter().flat_map(|message| {
             let dispatches = message.dispatches.iter().map(|dispatch| dispatch.source_state.clone());
             let executions = message.executions.iter().map(|execution| execution.state.clone());
             if source {
@@ -29,7 +29,7 @@ async fn reached(world: &World, id: SettlementId, wanted: &str, source: bool) ->
                 executions.collect()
             }
         });
-        if let Some(state) = states.filter(|state| rank(state) >= rank(wanted)).last() {
+        if let Some(state) = states.rfind(|state| rank(state) >= rank(wanted)) {
             return state;
         }
         assert!(Instant::now() < until, "{id} never reached {wanted}: {found:#?}");

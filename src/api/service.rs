@@ -6,7 +6,7 @@ use super::handlers::Settlements;
 use super::parse;
 use crate::clock::Clock;
 use crate::intake::{Intake, IntakeError, Refusal};
-use crate::payout::bundle_for;
+use crate::payout::{PayoutError, bundle_for};
 use crate::router::{Hypothetical, Router};
 use crate::settlement::states::SettlementState;
 use crate::store::{Message, SettlementFilter, Store, StoreError, TxId};
@@ -109,10 +109,12 @@ impl Settlements for Service {
             answer.messages.push(message);
         }
         if committed && !row.state.is_terminal() {
-            let bundle = bundle_for(&self.store, id)
-                .await
-                .map_err(|error| ApiError::of(&error))?;
-            answer.bundle = Some(convert::bundle(&bundle));
+            answer.bundle = match bundle_for(&self.store, id).await {
+                Ok(bundle) => Some(convert::bundle(&bundle)),
+                // A reorg took the dispatch back between two reads: there is no bundle now.
+                Err(PayoutError::NotDispatched(_)) => None,
+                Err(error) => return Err(ApiError::of(&error)),
+            };
         }
         let history = self.store.list_history(id, &also, HISTORY_MAX).await?;
         answer.history = history.into_iter().map(convert::event).collect();

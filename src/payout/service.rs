@@ -198,7 +198,7 @@ impl Payout {
         now_ms: i64,
     ) -> Result<(), PayoutError> {
         let mut txn = self.store.begin(now_ms).await?;
-        match txn.release_message(claim.row.id, claim.token, next_at).await {
+        match txn.release_claim(claim, next_at).await {
             // Its last leaf was resolved, or a reorg moved it, while it was worked on.
             Err(StoreError::Conflict { .. }) => return Ok(()),
             other => other?,

@@ -309,8 +309,7 @@ impl Router {
         drop_unsent(&mut txn, dispatches.iter().filter(unsent), "another lane was taken").await?;
         // A higher tier needs another family at once.
         let again = if message.tier > 1 { 0 } else { self.params.recheck_ms };
-        txn.release_message(message.id, claim.token, now_ms.saturating_add(again))
-            .await?;
+        txn.release_claim(claim, now_ms.saturating_add(again)).await?;
         txn.commit().await?;
         tracing::info!(message = %message.id, bridge = %winner.bridge, %fee, why = choice.why, "dispatch planned");
         Ok(())
@@ -361,7 +360,7 @@ impl Router {
         let params = &self.params;
         let again = retry_at(now_ms, claim.row.created_at, params.retry_min_ms, params.retry_max_ms);
         let mut txn = self.store.begin(now_ms).await?;
-        txn.release_message(claim.row.id, claim.token, again).await?;
+        txn.release_claim(claim, again).await?;
         txn.record(NewEvent {
             aggregate: "message",
             aggregate_id: claim.row.id.to_string(),
@@ -376,7 +375,7 @@ impl Router {
 
     async fn release(&self, claim: &Claim<Message>, now_ms: i64, next_at: i64) -> Result<(), RouterError> {
         let mut txn = self.store.begin(now_ms).await?;
-        txn.release_message(claim.row.id, claim.token, next_at).await?;
+        txn.release_claim(claim, next_at).await?;
         txn.commit().await?;
         Ok(())
     }

@@ -163,3 +163,26 @@ async fn nothing_is_quoted_before_the_source_chain_was_read() {
         Err(RouterError::UnknownChain(_))
     ));
 }
+
+#[tokio::test]
+async fn a_wake_while_a_message_is_held_is_not_lost() {
+    let flow = Flow::new(&["a"], 3).await;
+    let message = flow.seal(1).await;
+    let now = flow.now_ms();
+    let claim = async || {
+        flow.store()
+            .claim_messages(&[MessageState::Sealed], "w", now, 1, 60_000)
+            .await
+            .unwrap()
+    };
+    for (woken, due) in [(true, true), (false, false)] {
+        let held = claim().await.remove(0);
+        let mut txn = flow.store().begin(now).await.unwrap();
+        if woken {
+            txn.wake_message(message).await.unwrap();
+        }
+        txn.release_claim(&held, now + 1_000).await.unwrap();
+        txn.commit().await.unwrap();
+        assert_eq!(flow.store().get_message(message).await.unwrap().next_at <= now, due);
+    }
+}

@@ -266,12 +266,13 @@ impl Txn {
         self.write_message(&row, patch_of(&patch)?, Some(token)).await
     }
 
-    /// Wakes whoever works on a message, now. Does nothing to a message that is not there.
+    /// Wakes whoever works on a message, now; also when somebody holds it at this moment, see [`Txn::release_claim`].
+    /// Does nothing to a message that is not there.
     pub async fn wake_message(&mut self, id: MessageId) -> Result<(), StoreError> {
         message::Entity::update_many()
             .col_expr(message::Column::NextAt, Expr::val(self.now_ms))
+            .col_expr(message::Column::Version, Expr::col(message::Column::Version).add(1))
             .filter(message::Column::MessageId.eq(id.0.to_vec()))
-            .filter(message::Column::NextAt.gt(self.now_ms))
             .exec(&self.tx)
             .await?;
         Ok(())

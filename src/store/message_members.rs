@@ -2,6 +2,7 @@
 
 use super::chain_log::rows;
 use super::entity::{chain_log, message, message_settlement, settlement, settlement_group};
+use super::lease::Claim;
 use super::message::Message;
 use super::settlement::{Settlement, decode};
 use super::txn::expect_one;
@@ -181,6 +182,18 @@ impl Store {
 }
 
 impl Txn {
+    /// Gives a claimed message back until `next_at`, or until now when it was moved or woken while it was held: what happened
+    /// meanwhile has not been looked at.
+    pub async fn release_claim(&mut self, claim: &Claim<Message>, next_at: i64) -> Result<(), StoreError> {
+        let row = self.lock_message(claim.row.id).await?;
+        let next_at = if row.version == claim.row.version {
+            next_at
+        } else {
+            self.now_ms
+        };
+        self.release_message(row.id, claim.token, next_at).await
+    }
+
     /// Fails unless the claim of a message still holds; the lease is kept. Guards what is written on a message's behalf.
     pub async fn expect_message_lease(&self, id: MessageId, token: i64) -> Result<(), StoreError> {
         let held = message::Entity::find()

@@ -56,7 +56,7 @@ impl Devnet {
         let mut text = format!(
             "# Written by the devnet. Keys in here are worthless.\n\n[store]\nurl = \"sqlite://{}\"\n\n[api]\ngrpc_listen = \"{}\"\nrest_listen = \"{}\"\n\n\
              [settlement]\ndefault_bridge = \"{}\"\nretry_delay = 1\ntimeout = {}\n\n[supervisor]\nidle_ms = 100\nbackoff_ms_max = 2000\nlease_ms = 5000\n\n\
-             [batcher]\ncount_max = {}\nlinger_ms = {}\n\n[tracker]\npoll_ms = 500\nrescue_after = {}\n\n[payout]\nretry_ms = 2000\nretry_ms_max = 10000\n\n\
+             [batcher]\ncount_max = {}\nlinger_ms = {}\n\n[tracker]\npoll_ms = 500\npoll_ms_max = 2000\nrescue_after = {}\n\n[payout]\nretry_ms = 2000\nretry_ms_max = 10000\n\n\
              [reconciler]\nsweep_ms = 2000\n\n[tx]\npoll_ms = 250\nescalate_after_ms = 8000\nrebroadcast_ms = 4000\n\n",
             o.database.display(),
             o.grpc,

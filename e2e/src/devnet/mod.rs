@@ -196,6 +196,8 @@ impl Devnet {
             tokio::spawn(direction.run(stop.clone()));
         }
         for chain in [&source, &target] {
+            // The deposit counts at finality only; nobody wants to wait for it.
+            chain.anvil.mine(options.finality_depth + 2).await?;
             chain.anvil.mine_every(options.block_time).await?;
         }
         let devnet = Self {
