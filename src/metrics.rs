@@ -48,7 +48,7 @@ metrics_table! {
     LOOP_ROWS_TOTAL = "relayer_loop_rows_total", Counter, Unit::Count, "Rows changed, by loop.";
     LOOP_ERRORS_TOTAL = "relayer_loop_errors_total", Counter, Unit::Count, "Steps that failed as a whole, by loop and error code.";
     CHAIN_RPC_CALLS_TOTAL = "relayer_chain_rpc_calls_total", Counter, Unit::Count, "RPC calls, by chain and method.";
-    CHAIN_RPC_ERRORS_TOTAL = "relayer_chain_rpc_errors_total", Counter, Unit::Count, "RPC calls that failed or disagreed, by chain and method.";
+    CHAIN_RPC_ERRORS_TOTAL = "relayer_chain_rpc_errors_total", Counter, Unit::Count, "RPC calls without a usable answer, by chain and endpoint.";
     CHAIN_HEAD_NUMBER = "relayer_chain_head_number", Gauge, Unit::Count, "Newest block read, by chain.";
     CHAIN_FINALIZED_NUMBER = "relayer_chain_finalized_number", Gauge, Unit::Count, "Newest final block read, by chain.";
     CHAIN_SIGNER_BALANCE_WEI = "relayer_chain_signer_balance_wei", Gauge, Unit::Count, "Native balance of a signer, by chain and signer; approximate above 2^53.";

@@ -1,16 +1,19 @@
 //! Reads what gauges show: settlements and messages by state, ages, cursors, ledger totals, drift. A stage of its own, so that no other
 //! stage spends time on it.
 
+use crate::chain::Chain;
 use crate::error::{Coded, ErrorCode};
 use crate::metrics as names;
 use crate::settlement::states::{MessageState, SettlementState, TxState};
 use crate::stage::{Outcome, Stage};
 use crate::store::{Store, StoreError};
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
 use async_trait::async_trait;
 use metrics::gauge;
 use relayer_adapter_api::{BridgeId, ChainId, Class};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// A read failed; the gauges keep their last values.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +45,14 @@ pub struct Sampler {
     pub store: Store,
     pub chains: Vec<ChainId>,
     pub bridges: Vec<BridgeId>,
+    /// Accounts whose native balance is shown.
+    pub signers: Vec<(Arc<dyn Chain>, Vec<Address>)>,
+    /// When balances are read next, Unix ms; they cost RPC calls, so not at every step.
+    pub next_balances: AtomicI64,
 }
+
+/// Time between two looks at the signers' balances.
+const BALANCES_MS: i64 = 60_000;
 
 impl std::fmt::Debug for Sampler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -60,6 +70,10 @@ impl Stage for Sampler {
 
     async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
         self.sample(now_ms).await.map_err(SamplerError)?;
+        if now_ms >= self.next_balances.load(Ordering::Relaxed) {
+            self.next_balances.store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);
+            self.sample_balances().await.map_err(SamplerError)?;
+        }
         Ok(Outcome::default())
     }
 }
@@ -113,6 +127,22 @@ impl Sampler {
             }
         }
         self.sample_ledger().await
+    }
+
+    /// A chain that does not answer keeps its last figures; its own loops report it.
+    async fn sample_balances(&self) -> Result<(), StoreError> {
+        for (chain, signers) in &self.signers {
+            let Some(cursor) = self.store.get_cursor(chain.id()).await? else {
+                continue;
+            };
+            for signer in signers {
+                if let Ok(balance) = chain.balance(*signer, cursor.seen).await {
+                    let (chain, signer) = (chain.id().to_string(), signer.to_string());
+                    gauge!(names::CHAIN_SIGNER_BALANCE_WEI, "chain" => chain, "signer" => signer).set(approximate(balance));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Sums per kind, chain and token: one series per asset, not one per account.

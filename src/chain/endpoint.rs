@@ -3,6 +3,7 @@
 use super::breaker::{Breaker, BreakerPolicy, Budget};
 use super::node_text::{PoolAnswer, ReadAnswer, pool_answer, read_answer};
 use crate::clock::Clock;
+use crate::metrics as names;
 use alloy::primitives::{Address, B256, Bytes, U64, U128, U256};
 use alloy::rpc::client::RpcClient;
 use alloy::transports::RpcError;
@@ -171,6 +172,12 @@ fn hex(number: u64) -> String {
     format!("{number:#x}")
 }
 
+/// An error's text without addresses: a URL may carry an access key.
+fn without_urls(text: &str) -> String {
+    let words = text.split(' ').map(|word| if word.contains("://") { "(url)" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 /// Locks a mutex whose data is valid whatever a panicking holder did.
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,6 +232,8 @@ impl Endpoint {
         locked(&self.breaker).failed(self.clock.now_ms());
         // A failed endpoint may come back as another one (a proxy, a restarted node): check its chain id again.
         self.chain_checked.store(false, Ordering::Relaxed);
+        metrics::counter!(names::CHAIN_RPC_ERRORS_TOTAL, "chain" => self.chain.to_string(), "endpoint" => self.name.clone())
+            .increment(1);
         CallError::Failed(format!("{}: {reason}", self.name))
     }
 
@@ -235,8 +244,7 @@ impl Endpoint {
             return Err(CallError::Failed(format!("{}: request budget used up", self.name)));
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!("relayer_chain_rpc_calls_total", "chain" => self.chain.to_string(), "method" => method)
-            .increment(1);
+        metrics::counter!(names::CHAIN_RPC_CALLS_TOTAL, "chain" => self.chain.to_string(), "method" => method).increment(1);
         let call = self.client.request::<Value, Value>(method, params);
         match tokio::time::timeout(self.timeout, call).await {
             Err(_) => Err(self.failure(format!("{method} timed out"))),
@@ -247,7 +255,7 @@ impl Endpoint {
                 message: payload.message.to_string(),
                 data: payload.as_revert_data(),
             }),
-            Ok(Err(other)) => Err(self.failure(format!("{method}: {other}"))),
+            Ok(Err(other)) => Err(self.failure(format!("{method}: {}", without_urls(&other.to_string())))),
         }
     }
 

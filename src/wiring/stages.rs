@@ -29,6 +29,7 @@ use relayer_adapter_api::abi::ISettlementVault;
 use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class, ViewError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,13 @@ impl Wiring<'_> {
             stage: Arc::new(stage),
             idle: Duration::from_millis(idle_ms),
         });
+    }
+
+    fn signer_accounts(&self) -> Vec<(Arc<dyn Chain>, Vec<Address>)> {
+        let senders = self.senders.iter();
+        senders
+            .filter_map(|(id, sender)| Some((self.chains.get(id)?.clone(), sender.addresses())))
+            .collect()
     }
 
     fn all_adapters(&self) -> Vec<Arc<dyn BridgeAdapter>> {
@@ -172,6 +180,8 @@ impl Wiring<'_> {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
             bridges: self.adapters.keys().cloned().collect(),
+            signers: self.signer_accounts(),
+            next_balances: AtomicI64::new(0),
         };
         self.task(sampler, 5_000);
     }
