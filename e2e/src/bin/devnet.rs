@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use comfy_table::Table;
 use ed25519_dalek::SigningKey;
+use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::devnet::config::RelayerOptions;
 use relayer_e2e::devnet::{Devnet, Options, key};
 use relayer_e2e::relayer_process::{RelayerProcess, free_port};
