@@ -10,6 +10,7 @@ pub mod dispatcher;
 pub mod error;
 pub mod intake;
 pub mod ledger;
+pub mod liveness;
 pub mod metrics;
 pub mod payout;
 pub mod reconciler;

@@ -287,3 +287,59 @@ pub fn offer(offer: &Offer, valid_for_ms: u64, count_max: u32) -> v1::LaneQuote 
     }
     quote
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use alloy::primitives::{Address, U256};
+
+    #[test]
+    fn a_bundle_survives_the_way_through_the_proto() {
+        let original = Bundle {
+            version: 1,
+            chain_id: 10,
+            inbox: Address::repeat_byte(1),
+            settlement_id: B256::repeat_byte(2).into(),
+            message_id: B256::repeat_byte(3).into(),
+            message: vec![4; 158].into(),
+            terms: BundleTerms {
+                job_id: B256::repeat_byte(5),
+                receipt_hash: B256::repeat_byte(6),
+                proof_hash: B256::ZERO,
+                source_chain_id: 1,
+                payer: Address::repeat_byte(7),
+                payee: Address::repeat_byte(8),
+                token: Address::repeat_byte(9),
+                amount: U256::MAX,
+                fee: U256::ZERO,
+                nonce: U256::from(10),
+                deadline: 11,
+            },
+            auth: vec![12; 65].into(),
+            group: Some(BundleGroup {
+                root: B256::repeat_byte(13),
+                count: 14,
+                index: 15,
+            }),
+            leaf: 16,
+            proof: vec![B256::repeat_byte(17)],
+            packed: vec![18; 40].into(),
+        };
+        assert_eq!(bundle_file(&bundle(&original)).unwrap(), original);
+        let mut broken = bundle(&original);
+        broken.inbox = "0x12".into();
+        assert!(bundle_file(&broken).is_err());
+    }
+
+    #[test]
+    fn a_submission_without_terms_or_chains_is_refused() {
+        assert!(submission("a", v1::SubmitRequest::default()).is_err());
+        let terms = Some(v1::Terms::default());
+        let request = v1::SubmitRequest {
+            terms,
+            ..Default::default()
+        };
+        assert!(submission("a", request).unwrap_err().message.contains("source_chain"));
+    }
+}

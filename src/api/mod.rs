@@ -23,7 +23,7 @@ pub(crate) use rest::body::submission;
 pub use service::{Ends, Service};
 
 use crate::config::ApiConfig;
-use crate::supervisor::Liveness;
+use crate::liveness::Liveness;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;

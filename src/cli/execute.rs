@@ -242,6 +242,3 @@ async fn send(
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

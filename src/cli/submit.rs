@@ -234,3 +234,6 @@ pub(super) fn fields_of(terms: &v1::Terms) -> Result<TermsFields, api::ApiError>
         deadline: terms.deadline,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! Runs what the wiring built: listeners, loops and the writer, from the first look at the chains to a clean stop.
 
-use super::{WiringError, check_chain_ids, store, wire, wrong};
+use super::chains::check_chain_ids;
+use super::{WiringError, store, wire, wrong};
 use crate::api::{Api, Auth, Handlers, Listeners};
 use crate::config::Config;
+use crate::liveness::Liveness;
 use crate::store::Store;
-use crate::supervisor::{Liveness, Supervisor};
+use crate::supervisor::Supervisor;
 use metrics_exporter_prometheus::PrometheusHandle;
 use relayer_adapter_api::ChainId;
 use std::sync::Arc;

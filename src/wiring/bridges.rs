@@ -1,0 +1,56 @@
+//! Bridges from their tables. A new bridge adds its arm to the two matches below.
+
+use super::{WiringError, wrong};
+use crate::config::{BridgeConfig, Config, Protocol};
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Finding};
+use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+fn layerzero(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<LayerZeroAdapter, WiringError> {
+    let key = format!("bridges.{id}");
+    let mut chains = Vec::new();
+    for (name, entry) in &bridge.chains {
+        let missing = |what: &str| wrong(format!("{key}.chains.\"{name}\".{what}"), "is required");
+        chains.push(LayerZeroChain {
+            chain: ChainId(name.reference()),
+            eid: entry.eid.ok_or_else(|| missing("eid"))?,
+            endpoint: entry.endpoint_address.ok_or_else(|| missing("endpoint_address"))?,
+            port: entry.port.ok_or_else(|| missing("port"))?,
+            outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
+            receive_library: None,
+        });
+    }
+    let adapter = LayerZeroConfig {
+        gas_limit: u128::from(bridge.receive_gas),
+        expected_seconds: bridge.expected,
+        ..LayerZeroConfig::new(id.clone(), chains)
+    };
+    LayerZeroAdapter::new(adapter).map_err(|error| wrong(key, error))
+}
+
+/// All bridges, enabled or not: what is under way over a disabled one is still followed.
+pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>, WiringError> {
+    let made = config.bridges.iter().map(|(id, bridge)| {
+        let adapter: Arc<dyn BridgeAdapter> = match bridge.protocol {
+            Protocol::Layerzero => Arc::new(layerzero(config, id, bridge)?),
+        };
+        Ok((id.clone(), adapter))
+    });
+    made.collect()
+}
+
+/// What a bridge's protocol says about its port on the view's chain, for `doctor`.
+pub async fn inspect_bridge(
+    config: &Config,
+    id: &BridgeId,
+    bridge: &BridgeConfig,
+    view: &dyn ChainView,
+) -> Result<Vec<Finding>, String> {
+    match bridge.protocol {
+        Protocol::Layerzero => {
+            let adapter = layerzero(config, id, bridge).map_err(|error| error.to_string())?;
+            adapter.inspect(view).await.map_err(|error| error.to_string())
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
+
+use super::chains::{fee_policy, key_of, signers};
+use super::{WiringError, ms, seconds_ms, wrong};
+use crate::batcher::{BatchRule, Batcher, BatcherParams};
+use crate::chain::decode::Contracts;
+use crate::chain::engine::TxEngine;
+use crate::chain::observer::{Observer, ObserverParams};
+use crate::chain::retry::RetryPolicy;
+use crate::chain::sender::{Sender, SenderParams};
+use crate::chain::{Chain, RpcChain, TxChain};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dispatcher::{Dispatcher, DispatcherParams};
+use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
+use crate::payout::{Payout, PayoutParams, RescueParams};
+use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
+use crate::router::{Patience, Policy, Router, RouterParams};
+use crate::sampler::Sampler;
+use crate::settlement::packed::{ChunkLimits, GasModel};
+use crate::settlement::receipt::PinnedKeys;
+use crate::stage::Stage;
+use crate::store::Store;
+use crate::supervisor::Task;
+use crate::tracker::{StallRule, Tracker, TrackerParams};
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall;
+use relayer_adapter_api::abi::ISettlementVault;
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class, ViewError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+pub(super) struct Wiring<'a> {
+    pub config: &'a Config,
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub owner: String,
+    pub rpc: BTreeMap<ChainId, Arc<RpcChain>>,
+    pub chains: BTreeMap<ChainId, Arc<dyn Chain>>,
+    pub senders: BTreeMap<ChainId, Arc<Sender>>,
+    pub adapters: BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
+    pub tasks: Vec<Task>,
+}
+
+impl Wiring<'_> {
+    fn task(&mut self, stage: impl Stage + 'static, idle_ms: u64) {
+        self.tasks.push(Task {
+            stage: Arc::new(stage),
+            idle: Duration::from_millis(idle_ms),
+        });
+    }
+
+    fn all_adapters(&self) -> Vec<Arc<dyn BridgeAdapter>> {
+        self.adapters.values().cloned().collect()
+    }
+
+    /// Observer, sender and transaction engine of every chain.
+    pub fn chain_stages(&mut self) -> Result<(), WiringError> {
+        for (name, chain) in &self.config.chains {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.rpc.get(&id).cloned() else {
+                continue;
+            };
+            let contracts = Contracts {
+                outbox: chain.contracts.outbox,
+                inbox: chain.contracts.inbox,
+                vault: chain.contracts.vault,
+            };
+            let params = ObserverParams {
+                start_block: chain.start_block,
+                range_max: chain.log_range_max,
+                ..ObserverParams::default()
+            };
+            self.task(
+                Observer::new(rpc.clone(), self.store.clone(), contracts, params),
+                chain.poll_ms,
+            );
+            let pool = signers(name, chain)?;
+            if pool.addresses().is_empty() {
+                tracing::warn!(chain = id.0, "no signer: this relayer sends nothing on this chain");
+                continue;
+            }
+            let params = SenderParams {
+                owner: self.owner.clone(),
+                lease_ms: self.config.supervisor.lease_ms,
+                fees: fee_policy(self.config, chain),
+            };
+            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone());
+            let sender = Arc::new(sender);
+            self.senders.insert(id, sender.clone());
+            let tx_chain: Arc<dyn TxChain> = rpc;
+            self.task(
+                TxEngine::new(tx_chain, self.store.clone(), sender),
+                self.config.tx.poll_ms,
+            );
+        }
+        Ok(())
+    }
+
+    pub fn router(&self) -> Router {
+        let config = self.config;
+        let enabled = config.bridges.iter().filter(|(_, bridge)| bridge.enabled);
+        let caps: Vec<U256> = enabled.clone().map(|(_, bridge)| bridge.default_fee.0).collect();
+        let adapters = enabled.filter_map(|(id, _)| self.adapters.get(id).cloned()).collect();
+        let preferred = BridgeId::new(&config.settlement.default_bridge)
+            .ok()
+            .into_iter()
+            .collect();
+        let params = RouterParams {
+            owner: self.owner.clone(),
+            lease_ms: config.supervisor.lease_ms,
+            policy: Policy::Preferred(preferred),
+            quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
+            fee_caps: BTreeMap::new(),
+            fee_cap_default: caps.into_iter().max().unwrap_or_default(),
+            dispatches_max: config.settlement.max_retries as usize,
+            patience: Patience {
+                with_lane_ms: seconds_ms(config.router.abandon_after),
+                without_lane_ms: seconds_ms(config.router.abandon_after_all_stalled),
+            },
+            retry_min_ms: seconds_ms(config.settlement.retry_delay),
+            retry_max_ms: seconds_ms(config.settlement.timeout),
+            recheck_ms: seconds_ms(config.settlement.timeout),
+        };
+        Router::new(self.store.clone(), adapters, self.chains.clone(), params)
+    }
+
+    /// The pipeline, in its order.
+    pub fn stages(&mut self) {
+        let config = self.config;
+        let idle = config.supervisor.idle_ms;
+        let lease_ms = config.supervisor.lease_ms;
+        self.batcher();
+        self.task(self.router(), idle);
+        let params = DispatcherParams {
+            owner: self.owner.clone(),
+            lease_ms,
+            quote_age_max_ms: ms(config.dispatcher.quote_age_ms_max),
+            quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
+            retry: RetryPolicy {
+                first: Duration::from_secs(config.settlement.retry_delay),
+                max: Duration::from_secs(config.settlement.timeout),
+            },
+            failures_max: config.dispatcher.failures_max,
+        };
+        let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
+        self.task(
+            Dispatcher::new(store, self.all_adapters(), chains, senders, params),
+            idle,
+        );
+        let params = TrackerParams {
+            owner: self.owner.clone(),
+            lease_ms,
+            stall: StallRule {
+                timeout_ms: seconds_ms(config.settlement.timeout),
+                history_min: 8,
+                history_factor: 3,
+            },
+            poll_min_ms: ms(config.tracker.poll_ms),
+            poll_max_ms: ms(config.tracker.poll_ms_max),
+        };
+        let (store, chains) = (self.store.clone(), self.chains.clone());
+        self.task(
+            Tracker::new(store, self.all_adapters(), chains, params),
+            idle.min(config.tracker.poll_ms),
+        );
+        self.payout();
+        self.reconcilers();
+        let sampler = Sampler {
+            store: self.store.clone(),
+            chains: self.chains.keys().copied().collect(),
+            bridges: self.adapters.keys().cloned().collect(),
+        };
+        self.task(sampler, 5_000);
+    }
+}
+
+impl Wiring<'_> {
+    fn batcher(&mut self) {
+        let config = self.config;
+        let chains = config.chains.values();
+        let params = BatcherParams {
+            rule: BatchRule {
+                count_max: config.batcher.count_max as usize,
+                linger_ms: ms(config.batcher.linger_ms),
+            },
+            deadline_margin: config.batcher.deadline_margin,
+            targets: chains
+                .clone()
+                .filter(|chain| chain.contracts.inbox.is_some())
+                .map(|chain| ChainId(chain.chain_id))
+                .collect(),
+            outboxes: chains
+                .filter_map(|chain| Some((ChainId(chain.chain_id), chain.contracts.outbox?)))
+                .collect(),
+        };
+        // Batches wait for their linger time, so looking more often than that pays off only when the linger time is short.
+        let idle = config.supervisor.idle_ms.min(config.batcher.linger_ms.max(50));
+        self.task(Batcher::new(self.store.clone(), params), idle);
+    }
+
+    fn reconcilers(&mut self) {
+        for chain in self.config.chains.values() {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.chains.get(&id).cloned() else {
+                continue;
+            };
+            let contracts = &chain.contracts;
+            let target = contracts.inbox.zip(contracts.vault);
+            let params = ReconcilerParams {
+                chain_id: id,
+                target: target.map(|(inbox, vault)| TargetContracts { inbox, vault }),
+                outbox: contracts.outbox,
+                sweep_ms: ms(self.config.reconciler.sweep_ms),
+            };
+            self.task(
+                Reconciler::new(self.store.clone(), rpc, params),
+                self.config.supervisor.idle_ms,
+            );
+        }
+    }
+
+    fn payout(&mut self) {
+        let config = self.config;
+        let params = PayoutParams {
+            owner: self.owner.clone(),
+            lease_ms: config.supervisor.lease_ms,
+            limits: ChunkLimits {
+                bytes_max: config.payout.chunk_bytes_max,
+                gas_max: config.payout.chunk_gas_max,
+            },
+            gas: GasModel::default(),
+            gap_max: 4,
+            executions_max: config.payout.executions_max,
+            simulations_max: 32,
+            probes_max: 32,
+            retry_min_ms: ms(config.payout.retry_ms),
+            retry_max_ms: ms(config.payout.retry_ms_max),
+            recheck_ms: ms(config.payout.retry_ms_max),
+            rescue: RescueParams {
+                enabled: config.tracker.rescue,
+                patience_ms: seconds_ms(config.tracker.rescue_after),
+                interval_ms: seconds_ms(config.tracker.rescue_after),
+                attempts_max: 5,
+                value_cap: U256::ZERO,
+            },
+        };
+        let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
+        let payout = Payout::new(store, self.all_adapters(), chains, senders, params);
+        self.task(payout, config.supervisor.idle_ms);
+    }
+
+    /// Number of bridge families that connect each ordered pair of chains.
+    fn lanes(&self) -> BTreeMap<(ChainId, ChainId), u8> {
+        let mut lanes = BTreeMap::new();
+        let enabled = self
+            .adapters
+            .iter()
+            .filter(|(id, _)| self.config.bridges.get(*id).is_some_and(|bridge| bridge.enabled));
+        let enabled: Vec<_> = enabled.map(|(_, adapter)| adapter).collect();
+        for from in self.chains.keys() {
+            for to in self.chains.keys().filter(|to| *to != from) {
+                let families: BTreeSet<_> = enabled
+                    .iter()
+                    .filter_map(|adapter| adapter.lane(*from, *to))
+                    .map(|lane| lane.family)
+                    .collect();
+                if let Ok(count @ 1..) = u8::try_from(families.len()) {
+                    lanes.insert((*from, *to), count);
+                }
+            }
+        }
+        lanes
+    }
+
+    /// Asks every vault for its exit delay; waits for chains that do not answer, because no deadline could be judged without.
+    async fn targets(&self, stop: &CancellationToken) -> Result<BTreeMap<ChainId, TargetPolicy>, WiringError> {
+        let mut targets = BTreeMap::new();
+        for (name, chain) in &self.config.chains {
+            let (Some(inbox), Some(vault)) = (chain.contracts.inbox, chain.contracts.vault) else {
+                continue;
+            };
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.chains.get(&id) else { continue };
+            let exit_delay = loop {
+                match exit_delay(rpc.as_ref(), vault).await {
+                    Ok(delay) => break delay,
+                    Err(error) if error.class() == Class::Reject || stop.is_cancelled() => {
+                        return Err(wrong(key_of(name, "contracts.vault"), error));
+                    }
+                    Err(error) => {
+                        tracing::warn!(chain = id.0, %error, "waiting for the vault's exit delay");
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = tokio::time::sleep(Duration::from_secs(2)) => {}
+                        }
+                    }
+                }
+            };
+            targets.insert(id, TargetPolicy { inbox, exit_delay });
+        }
+        Ok(targets)
+    }
+
+    pub async fn intake(
+        &self,
+        accepted: Arc<tokio::sync::Notify>,
+        stop: &CancellationToken,
+    ) -> Result<(Intake, IntakeWriter), WiringError> {
+        let config = self.config;
+        let mut coordinators = BTreeMap::new();
+        for (id, coordinator) in &config.coordinators {
+            let keys = PinnedKeys::parse(&coordinator.receipt_keys);
+            let policy = CoordinatorPolicy {
+                keys: keys.map_err(|error| wrong(format!("coordinators.{id}.receipt_keys"), error))?,
+                payers: coordinator.payers.iter().copied().collect(),
+                amount_rule: coordinator.amount_rule,
+                allow_contract_payers: coordinator.allow_contract_payers,
+                fee_recipient: coordinator.fee_recipient,
+            };
+            coordinators.insert(id.clone(), policy);
+        }
+        let policy = IntakePolicy {
+            coordinators,
+            targets: self.targets(stop).await?,
+            lanes: self.lanes(),
+            receipt_bytes_max: config.intake.receipt_bytes_max,
+            receipts_max: config.intake.receipts_per_settlement_max,
+            proof_bytes_max: config.intake.proof_bytes_max,
+            queue_max: config.intake.queue_max,
+            commit_rows_max: config.intake.commit_rows_max,
+            verify_threads: config.intake.verify_threads,
+            deadline_margin: config.intake.deadline_margin,
+            exit_margin: config.intake.exit_margin,
+        };
+        Intake::new(
+            policy,
+            self.store.clone(),
+            self.chains.clone(),
+            self.clock.clone(),
+            accepted,
+        )
+        .map_err(|error| wrong("intake.verify_threads", error))
+    }
+}
+
+async fn exit_delay(chain: &dyn Chain, vault: Address) -> Result<u64, ViewError> {
+    let head = chain.head().await?;
+    let data = ISettlementVault::exitDelayCall {}.abi_encode().into();
+    let answer = chain.view(head).call(None, vault, data, U256::ZERO).await?;
+    let delay = ISettlementVault::exitDelayCall::abi_decode_returns(&answer)
+        .map_err(|_| ViewError::Reverted { data: answer.to_vec() })?;
+    Ok(u64::try_from(delay).unwrap_or(u64::MAX))
+}
