@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep};
 
 /// The published sample of AITBC and the key it verifies under; see testdata/aitbc/README.md.
 const SAMPLE: &str = include_str!("../../testdata/aitbc/sample_receipt.json");
-const SAMPLE_KEY: &str = "4c9bc7d00f69924d1cdee40c3650a2bcbb37191de2d53d93b5f21b2d3d27dbd4";
+pub const SAMPLE_KEY: &str = "4c9bc7d00f69924d1cdee40c3650a2bcbb37191de2d53d93b5f21b2d3d27dbd4";
 const SAMPLE_JOB: &str = "job-abc123";
 const SAMPLE_HASH: &str = "0x195326a790912e675caeb4e207d9a093b495474b37911d26f1476115450fa6f3";
 /// Payees of the generated settlements.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 use comfy_table::Table;
 use ed25519_dalek::SigningKey;
+use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::devnet::config::RelayerOptions;
 use relayer_e2e::devnet::{Devnet, Options, key};
 use relayer_e2e::relayer_process::{RelayerProcess, free_port};
@@ -47,9 +48,9 @@ async fn run(cli: Cli) -> Result<()> {
         config.rest = format!("127.0.0.1:{}", free_port()?);
     }
     let receipts = SigningKey::from_bytes(&key("receipts")?.to_bytes().0);
-    config
-        .coordinators
-        .push(("devnet".into(), vec![hex::encode(receipts.verifying_key().as_bytes())]));
+    // The key of the published AITBC sample too, so that testdata/aitbc/sample_receipt.json can be submitted by hand.
+    let keys = vec![hex::encode(receipts.verifying_key().as_bytes()), SAMPLE_KEY.to_owned()];
+    config.coordinators.push(("devnet".into(), keys));
     // A database of an earlier devnet tells of chains that no longer exist.
     for suffix in ["", "-wal", "-shm"] {
         let stale = PathBuf::from(format!("{}{suffix}", config.database.display()));

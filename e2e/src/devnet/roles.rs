@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 const GAS_FALLBACK: u128 = 500_000;
 /// How far back packets are looked for: longer than any path is blocked in a test.
 const LOOKBACK_BLOCKS: u64 = 2_000;
-const TICK: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(200);
 const MINED_WITHIN: Duration = Duration::from_secs(15);
 /// A delivery that failed is tried again after this time; anyone else may be faster.
 const DELIVER_AGAIN_AFTER: Duration = Duration::from_secs(3);
@@ -171,9 +171,19 @@ async fn head(provider: &DynProvider) -> Result<(u64, B256, u64)> {
 impl Direction {
     /// Plays both roles until cancelled.
     pub async fn run(self, stop: CancellationToken) {
+        // Once: a new HTTP client per look would cost more than everything it asks.
+        let wallets =
+            wallet(&self.target_url, &self.dvn).and_then(|dvn| Ok((dvn, wallet(&self.target_url, &self.executor)?)));
+        let (dvn, executor) = match wallets {
+            Ok(wallets) => wallets,
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "devnet roles cannot start");
+                return;
+            }
+        };
         let mut memory = Memory::default();
         loop {
-            let tick = self.tick(&mut memory);
+            let tick = self.tick(&mut memory, &dvn, &executor);
             tokio::select! {
                 () = stop.cancelled() => return,
                 outcome = tick => if let Err(error) = outcome {
@@ -205,11 +215,10 @@ impl Direction {
         Ok(packets)
     }
 
-    async fn tick(&self, memory: &mut Memory) -> Result<()> {
-        let dvn = wallet(&self.target_url, &self.dvn)?;
+    async fn tick(&self, memory: &mut Memory, dvn: &DynProvider, executor: &DynProvider) -> Result<()> {
         let setting = self.switches.get();
         let (source_head, source_hash, _) = head(&self.source_provider).await?;
-        let (target_head, target_hash, _) = head(&dvn).await?;
+        let (target_head, target_hash, _) = head(dvn).await?;
         let look = (source_hash, target_hash, setting);
         let waits = look.2.dvn_delay_ms > 0 || look.2.executor_delay_ms > 0;
         if !waits && memory.last.as_ref() == Some(&look) {
@@ -227,12 +236,12 @@ impl Direction {
             if executed.is_some_and(|height| height + SETTLED_BLOCKS < target_head) {
                 continue;
             }
-            if self.is_executed(&dvn, &packet).await? {
+            if self.is_executed(dvn, &packet).await? {
                 memory.executed.entry(packet.key()).or_insert(target_head);
                 continue;
             }
             memory.executed.remove(&packet.key());
-            let libraries = IReceiveUln302View::new(self.target.receive_view, &dvn);
+            let libraries = IReceiveUln302View::new(self.target.receive_view, dvn);
             let verifiable = libraries
                 .verifiable(packet.header.clone(), packet.payload_hash)
                 .call()
@@ -247,16 +256,16 @@ impl Direction {
             } else if (verifiable == 1 || verifiable == 2) && look.2.executes(age) {
                 let reachable = match paths.entry((packet.sender, packet.receiver)) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(self.verified(&dvn, &packet).await?),
+                    Entry::Vacant(new) => new.insert(self.verified(dvn, &packet).await?),
                 };
                 self.next_moves(memory, reachable, &packet, verifiable == 1, &mut moves);
             }
         }
         if !unattested.is_empty() {
-            self.attest(&dvn, &unattested).await?;
+            self.attest(dvn, &unattested).await?;
         }
         if !moves.is_empty() {
-            send_all(&wallet(&self.target_url, &self.executor)?, moves).await?;
+            send_all(executor, moves).await?;
         }
         memory.last = Some(look);
         Ok(())
