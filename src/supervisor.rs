@@ -94,7 +94,7 @@ impl Supervisor {
     async fn run_loop(&self, name: &str, task: Task, stop: CancellationToken) {
         let bell = self.wakers.of(name);
         let mut failures = 0u32;
-        let mut last_error: Option<String> = None;
+        let mut last_error: Option<Failure> = None;
         while !stop.is_cancelled() {
             let pause = match self.step(name, &*task.stage).await {
                 Ok(outcome) => {
@@ -109,11 +109,13 @@ impl Supervisor {
                 }
                 Err(failure) => {
                     failures = failures.saturating_add(1);
-                    if last_error.as_deref() != Some(&failure.text) {
+                    // Once per kind of failure: the words may differ from endpoint to endpoint.
+                    if last_error.as_ref().map(|last| last.code) != Some(failure.code) {
                         failure.log(name);
                     }
-                    last_error = Some(failure.text.clone());
-                    failure.pause(failures, Duration::from_millis(self.config.backoff_ms_max))
+                    let pause = failure.pause(failures, Duration::from_millis(self.config.backoff_ms_max));
+                    last_error = Some(failure);
+                    pause
                 }
             };
             self.liveness.set(
@@ -121,7 +123,7 @@ impl Supervisor {
                 LoopState {
                     alive_at_ms: self.clock.now_ms(),
                     failures,
-                    error: last_error.clone(),
+                    error: last_error.as_ref().map(|last| last.text.clone()),
                 },
             );
             if pause.is_zero() {

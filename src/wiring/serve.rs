@@ -26,7 +26,11 @@ pub async fn serve(
     check_chain_ids(config).await?;
     let auth = Auth::from_config(&config.coordinators)?;
     let listeners = Listeners::bind(&config.api).await?;
-    let wired = wire(config, store, &stop).await?;
+    let wired = match wire(config, store, &stop).await {
+        // Stopped while it waited for a chain: nothing has started, nothing is wrong.
+        Err(_) if stop.is_cancelled() => return Ok(()),
+        wired => wired?,
+    };
     let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
     let liveness = Liveness::default();
     let api = Api {
