@@ -71,7 +71,8 @@ impl Stage for Sampler {
     async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
         self.sample(now_ms).await.map_err(SamplerError)?;
         if now_ms >= self.next_balances.load(Ordering::Relaxed) {
-            self.next_balances.store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);
+            self.next_balances
+                .store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);
             self.sample_balances().await.map_err(SamplerError)?;
         }
         Ok(Outcome::default())
@@ -138,7 +139,8 @@ impl Sampler {
             for signer in signers {
                 if let Ok(balance) = chain.balance(*signer, cursor.seen).await {
                     let (chain, signer) = (chain.id().to_string(), signer.to_string());
-                    gauge!(names::CHAIN_SIGNER_BALANCE_WEI, "chain" => chain, "signer" => signer).set(approximate(balance));
+                    gauge!(names::CHAIN_SIGNER_BALANCE_WEI, "chain" => chain, "signer" => signer)
+                        .set(approximate(balance));
                 }
             }
         }

@@ -174,7 +174,9 @@ fn hex(number: u64) -> String {
 
 /// An error's text without addresses: a URL may carry an access key.
 fn without_urls(text: &str) -> String {
-    let words = text.split(' ').map(|word| if word.contains("://") { "(url)" } else { word });
+    let words = text
+        .split(' ')
+        .map(|word| if word.contains("://") { "(url)" } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -244,7 +246,8 @@ impl Endpoint {
             return Err(CallError::Failed(format!("{}: request budget used up", self.name)));
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(names::CHAIN_RPC_CALLS_TOTAL, "chain" => self.chain.to_string(), "method" => method).increment(1);
+        metrics::counter!(names::CHAIN_RPC_CALLS_TOTAL, "chain" => self.chain.to_string(), "method" => method)
+            .increment(1);
         let call = self.client.request::<Value, Value>(method, params);
         match tokio::time::timeout(self.timeout, call).await {
             Err(_) => Err(self.failure(format!("{method} timed out"))),
