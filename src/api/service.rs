@@ -245,3 +245,6 @@ impl Service {
         Ok(attempts.last().map(|attempt| attempt.hash))
     }
 }
+
+#[cfg(test)]
+mod tests;
