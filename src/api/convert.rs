@@ -133,6 +133,9 @@ pub fn event(event: Event) -> v1::Event {
         to_state: event.to_state.unwrap_or_default(),
         cause: event.cause,
         detail: event.detail.unwrap_or_default(),
+        settlement_id: event.settlement.map(|id| id.to_string()).unwrap_or_default(),
+        coordinator: event.coordinator_id.unwrap_or_default(),
+        trace_id: event.trace_id.unwrap_or_default(),
     }
 }
 

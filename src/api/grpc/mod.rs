@@ -47,8 +47,31 @@ macro_rules! method {
     }};
 }
 
+type Streamed<T> = std::pin::Pin<Box<dyn futures::Stream<Item = Result<T, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl SettlementService for Service {
+    type SubmitStreamStream = Streamed<v1::SubmitStreamResponse>;
+    type WatchStream = Streamed<v1::WatchResponse>;
+
+    async fn submit_stream(
+        &self,
+        _request: Request<tonic::Streaming<v1::SubmitStreamRequest>>,
+    ) -> Result<Response<Self::SubmitStreamStream>, Status> {
+        Err(Status::unimplemented("SubmitStream"))
+    }
+
+    async fn submit_group(
+        &self,
+        _request: Request<v1::SubmitGroupRequest>,
+    ) -> Result<Response<v1::SubmitGroupResponse>, Status> {
+        Err(Status::unimplemented("SubmitGroup"))
+    }
+
+    async fn watch(&self, _request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("Watch"))
+    }
+
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
         method!(self, request, submit)
     }

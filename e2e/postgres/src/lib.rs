@@ -1,0 +1,220 @@
+//! A private PostgreSQL server: its own data folder, its own port of 127.0.0.1, gone with the value that holds it.
+//!
+//! Started from installed binaries, as an unprivileged user when we are root (the server refuses root). It keeps the durability settings
+//! of the product: fsync, synchronous_commit and full_page_writes are on. Only starts other programs, so that it builds in seconds.
+
+mod binaries;
+mod user;
+
+use anyhow::{Context, Result, bail};
+pub use binaries::Binaries;
+use std::fs::{File, OpenOptions};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use user::User;
+
+/// How long a start, with recovery after a crash, may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for its standard input to close, then ends the server at once: it may not outlive us, even after kill -9.
+const GUARD: &str = r#"read -r _; kill -QUIT "$0" 2>/dev/null"#;
+
+/// A running server. Dropping it ends it and removes its data.
+#[derive(Debug)]
+pub struct Server {
+    binaries: Binaries,
+    user: Option<User>,
+    folder: TempDir,
+    port: u16,
+    child: Option<Child>,
+    guard: Option<Child>,
+}
+
+impl Server {
+    /// A new server with an empty cluster. `Ok(None)` when PostgreSQL is not installed.
+    pub fn start() -> Result<Option<Self>> {
+        let Some(binaries) = Binaries::find() else {
+            return Ok(None);
+        };
+        let folder = tempfile::Builder::new().prefix("relayer-postgres-").tempdir()?;
+        let mut server = Self {
+            user: User::to_run_as(folder.path())?,
+            binaries,
+            folder,
+            port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+            child: None,
+            guard: None,
+        };
+        if let Some(user) = &server.user {
+            user.own(server.folder.path())?;
+        }
+        server.init()?;
+        server.run()?;
+        Ok(Some(server))
+    }
+
+    /// URL of a database; `postgres` exists from the start.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://relayer@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Makes an empty database and answers its URL.
+    pub fn create_database(&self, name: &str) -> Result<String> {
+        let output = Command::new(&self.binaries.psql)
+            .args(["--no-psqlrc", "--quiet", "--dbname", &self.url("postgres")])
+            .args(["--command", &format!("CREATE DATABASE \"{name}\"")])
+            .output()
+            .context("could not start psql")?;
+        if !output.status.success() {
+            bail!(
+                "CREATE DATABASE {name}: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
+        }
+        Ok(self.url(name))
+    }
+
+    /// What the server printed.
+    pub fn log_path(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// kill -9 of the main process: clients lose their connections, nothing is flushed, the next start recovers from the log.
+    pub fn kill(&mut self) {
+        for child in [self.guard.take(), self.child.take()].into_iter().flatten() {
+            end(child);
+        }
+    }
+
+    /// Starts a killed server again, on the same port and data. Its orphaned children may take a moment to notice.
+    pub fn run(&mut self) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let mut child = self.spawn()?;
+            while Instant::now() < until {
+                if child.try_wait()?.is_some() {
+                    break;
+                }
+                if self.answers() {
+                    self.guard = Some(guard(child.id())?);
+                    self.child = Some(child);
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            if Instant::now() >= until {
+                end(child);
+                bail!("PostgreSQL did not start:\n{}", self.log_tail());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    fn init(&self) -> Result<()> {
+        let output = self
+            .unprivileged(&self.binaries.initdb)
+            .args(["--auth=trust", "--username=relayer", "--encoding=UTF8", "--locale=C"])
+            .arg("--no-sync")
+            .arg(self.data())
+            .output()
+            .context("could not start initdb")?;
+        if !output.status.success() {
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(())
+    }
+
+    fn spawn(&self) -> Result<Child> {
+        let log = self.log_file()?;
+        let mut command = self.unprivileged(&self.binaries.postgres);
+        command.arg("-D").arg(self.data());
+        for setting in [
+            format!("port={}", self.port),
+            "listen_addresses=127.0.0.1".into(),
+            "unix_socket_directories=".into(),
+            "max_connections=200".into(),
+            "shared_buffers=256MB".into(),
+            "max_wal_size=4GB".into(),
+            // The data folder is made anew for each run; a crash of the server is survived all the same.
+            "fsync=on".into(),
+            "synchronous_commit=on".into(),
+            "full_page_writes=on".into(),
+        ] {
+            command.arg("-c").arg(setting);
+        }
+        command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("could not start postgres")
+    }
+
+    fn answers(&self) -> bool {
+        Command::new(&self.binaries.psql)
+            .args([
+                "--no-psqlrc",
+                "--quiet",
+                "--dbname",
+                &self.url("postgres"),
+                "--command",
+                "SELECT 1",
+            ])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    }
+
+    fn unprivileged(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.current_dir(self.folder.path()).env("LC_ALL", "C");
+        if let Some(user) = &self.user {
+            command.uid(user.uid).gid(user.gid).env("HOME", self.folder.path());
+        }
+        command
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log_file(&self) -> Result<File> {
+        let log = self.log_path();
+        let file = OpenOptions::new().create(true).append(true).open(&log);
+        file.with_context(|| format!("could not open {}", log.display()))
+    }
+
+    fn log_tail(&self) -> String {
+        let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn end(mut child: Child) {
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+fn guard(pid: u32) -> Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", GUARD]).arg(pid.to_string()).process_group(0);
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    child.context("could not start a watchdog")
+}
