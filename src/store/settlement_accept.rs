@@ -253,6 +253,8 @@ impl Txn {
                 });
             }
         }
+        // Two writers with the same receipts wait for each other in one order.
+        rows.sort_by(|a, b| a.receipt_hash.as_ref().cmp(b.receipt_hash.as_ref()));
         let mut held: HashMap<Vec<u8>, usize> = HashMap::new();
         for chunk in rows.chunks(2_000) {
             let result = settlement_receipt::Entity::insert_many(chunk.to_vec())
@@ -333,7 +335,7 @@ impl Txn {
             return Ok(Some(Accept::Existing(existing)));
         }
         let by_nonce = self
-            .lock_settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
+            .settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
             .await?;
         if let Some(other) = by_nonce {
             return Ok(Some(Accept::NonceTaken { by: other.id }));

@@ -1,13 +1,13 @@
 //! A write transaction. Events of what it changed are collected and appended, with consecutive `seq`, as the last statements before commit,
 //! so that commit order and `seq` order agree.
 
-use super::entity::event;
 use super::changes::{CHANNEL, Changes};
+use super::entity::event;
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait,
 };
 use std::sync::Arc;
 
@@ -43,17 +43,20 @@ pub struct Txn {
 impl Store {
     /// Starts a write transaction (SQLite: immediate, so that it never fails half-way for want of the write lock).
     pub async fn begin(&self, now_ms: i64) -> Result<Txn, StoreError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        let tx = self.db.begin_with_options(options).await?;
         Ok(Txn {
-            tx,
+            tx: self.begin_write().await?,
             now_ms,
             events: Vec::new(),
             changes: self.changes.clone(),
         })
+    }
+
+    pub(super) async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        self.db.begin_with_options(options).await
     }
 }
 
