@@ -32,6 +32,9 @@ pub struct ApiConfig {
     pub requests_max: usize,
     pub request_timeout_ms: u64,
     pub page_size_max: u32,
+    pub watch_streams_max: usize,
+    pub watch_ring_events: usize,
+    pub watch_stall_ms: u64,
 }
 
 impl Default for ApiConfig {
@@ -44,6 +47,9 @@ impl Default for ApiConfig {
             requests_max: 1_024,
             request_timeout_ms: 30_000,
             page_size_max: 500,
+            watch_streams_max: 1_024,
+            watch_ring_events: 20_000,
+            watch_stall_ms: 30_000,
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum StoreError {
     Illegal(#[from] IllegalTransition),
     #[error("{what} does not exist")]
     Missing { what: String },
+    #[error("the archive cannot be written: {0}")]
+    Archive(#[from] std::io::Error),
     /// The account cannot cover the debit.
     #[error("balance too small: {available} available, {needed} needed")]
     Insufficient {
@@ -40,9 +42,11 @@ impl StoreError {
             Self::Conflict { .. } => Class::Retry {
                 after: Duration::from_millis(50),
             },
-            Self::NotDurable(_) | Self::Schema { .. } | Self::Insufficient { .. } | Self::Missing { .. } => {
-                Class::Reject
-            }
+            Self::Archive(_)
+            | Self::NotDurable(_)
+            | Self::Schema { .. }
+            | Self::Insufficient { .. }
+            | Self::Missing { .. } => Class::Reject,
             Self::Corrupt { .. } | Self::Illegal(_) => Class::Bug,
         }
     }

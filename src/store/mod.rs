@@ -16,15 +16,18 @@ pub mod event;
 pub mod execution;
 pub mod figures;
 pub mod lease;
+mod log_tally;
 pub mod message;
 pub mod message_members;
 mod open;
 pub mod posting;
+mod prune;
 #[doc(hidden)]
 pub mod seed;
 pub mod settlement;
 pub mod settlement_accept;
 pub mod settlement_apply;
+mod settlement_page;
 pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -35,6 +38,8 @@ pub mod vault_facts;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod plan_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
@@ -43,11 +48,14 @@ pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
+pub use figures::{Census, Counted};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
+pub use log_tally::TallyKey;
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
+pub use prune::{Archive, PruneRule, Pruned};
 pub use relayer_migrations::SCHEMA_VERSION;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
