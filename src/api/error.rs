@@ -215,13 +215,13 @@ codes! {
         "Refuses; the metadata names the newest change.",
         "Read the present state with List or Get, then watch from_now. An operator checks which database the relayer runs on.";
     STALLED = "RLY-API-015", "Stream not read",
-        "The client took nothing from its stream for longer than api.watch_stall_ms.",
+        "The client took nothing from its stream for longer than api.stream_stall_ms or api.watch_stall_ms.",
         "Ends the stream. Other streams were not affected; memory per stream is bounded.",
-        "Read faster, filter more, or open fewer streams; continue from the last after_seq received.";
+        "Read faster or open fewer streams. Submit items without an answer again; continue a watch from the last after_seq received.";
     STOPPING = "RLY-API-016", "The relayer stops",
         "A stream was open when the relayer was told to stop.",
-        "Ends the stream after the changes it had sent.",
-        "Connect again and continue from the last after_seq received; `relayer watch` does so by itself.";
+        "Ends the stream after it has answered what it had taken, or sent what it had to send.",
+        "Connect again. Submit items without an answer again; continue a watch from the last after_seq received.";
     NO_FEED = "RLY-API-017", "No changes to watch here",
         "This listener serves no event feed.",
         "Refuses.",

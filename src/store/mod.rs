@@ -1,12 +1,14 @@
 //! The only user of sea-orm. One file per aggregate; every write goes through a [`Txn`], which appends the events of what it changed.
 //!
-//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
-//! then one file per aggregate. `entity/` are the rows.
+//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`changes`] wakes those that wait for
+//! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+mod bulk;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
+mod changes;
 pub mod codec;
 pub mod dispatch;
 pub mod drift;
@@ -15,6 +17,7 @@ mod error;
 pub mod event;
 pub mod execution;
 pub mod figures;
+pub mod group;
 pub mod lease;
 mod log_tally;
 pub mod message;
@@ -39,6 +42,10 @@ pub mod vault_facts;
 #[cfg(test)]
 mod chain_tests;
 #[cfg(test)]
+mod concurrent_tests;
+#[cfg(test)]
+mod postgres_tests;
+#[cfg(test)]
 mod plan_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
@@ -49,6 +56,7 @@ pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
+pub use group::NewGroup;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use log_tally::TallyKey;
 pub use message::{Message, MessageLeaf, MessagePatch};

@@ -39,7 +39,9 @@ pub async fn serve(
         stall: Duration::from_millis(config.api.watch_stall_ms),
     };
     let feed = Feed::start(wired.store.clone(), wired.clock.clone(), limits, stop.clone());
-    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone()).with_feed(feed);
+    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone())
+        .with_stop(stop.clone())
+        .with_feed(feed);
     let api = Api {
         handlers: Arc::new(handlers),
         metrics,

@@ -28,8 +28,8 @@ use tokio_util::sync::CancellationToken;
 const PAGE_EVENTS: u64 = 1_000;
 /// Pages watchers that are behind share: those that catch up together read each page once.
 const CATCH_UP_PAGES: usize = 16;
-/// The reader looks for changes this often; it is woken earlier where the store can tell.
-const POLL: Duration = Duration::from_millis(20);
+/// The reader looks for changes at least this often; the store wakes it earlier, but a notification can be lost.
+const POLL: Duration = Duration::from_millis(500);
 /// Commits within this time go out together.
 const GATHER: Duration = Duration::from_millis(4);
 /// After a failed read.
@@ -190,17 +190,20 @@ async fn follow(inner: Arc<Inner>) {
             () = inner.first.notified() => {}
         }
         let mut last = None;
+        let mut changes = inner.store.changes();
         while inner.watchers.load(Ordering::Relaxed) > 0 && !inner.stop.is_cancelled() {
-            let wait = match read_new(&inner, &mut last).await {
-                Ok(true) => GATHER,
-                Ok(false) => POLL,
+            changes.mark_unchanged();
+            let (wait, wakes) = match read_new(&inner, &mut last).await {
+                Ok(true) => (GATHER, false),
+                Ok(false) => (POLL, true),
                 Err(error) => {
                     tracing::warn!(%error, "reading changes for watchers failed; trying again");
-                    RETRY
+                    (RETRY, false)
                 }
             };
             tokio::select! {
                 () = inner.stop.cancelled() => return,
+                Ok(()) = changes.changed(), if wakes => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
