@@ -6,7 +6,7 @@ use super::{Store, StoreError, Txn};
 use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, U256};
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -116,20 +116,49 @@ impl Txn {
         Ok(locked)
     }
 
-    /// Writes the new totals of one locked account.
-    pub(super) async fn write_account(&self, locked: &LockedAccount) -> Result<(), StoreError> {
-        let written = account::Entity::update_many()
-            .set(account::ActiveModel {
-                debits: Set(u256_bytes(locked.balance.debits)),
-                credits: Set(u256_bytes(locked.balance.credits)),
-                version: Set(locked.version.saturating_add(1)),
-                ..Default::default()
-            })
-            .filter(account::Column::Id.eq(locked.row))
-            .filter(account::Column::Version.eq(locked.version))
-            .exec(&self.tx)
-            .await?;
-        super::txn::expect_one(written.rows_affected, "account")
+    /// Writes the new totals of locked accounts, in one statement. The rows exist, so the insert always meets them; a row whose version
+    /// is not the one that was read is left alone and fails the transaction.
+    pub(super) async fn write_accounts(&self, changed: &[LockedAccount]) -> Result<(), StoreError> {
+        for chunk in changed.chunks(1_000) {
+            let mut rows = Vec::with_capacity(chunk.len());
+            for locked in chunk {
+                rows.push(account::ActiveModel {
+                    kind: Set(locked.key.kind().as_str().to_owned()),
+                    chain: Set(int("account.chain", locked.key.asset().chain.0)?),
+                    token: Set(locked.key.asset().token.to_vec()),
+                    holder: Set(holder_of(&locked.key).to_vec()),
+                    debits: Set(u256_bytes(locked.balance.debits)),
+                    credits: Set(u256_bytes(locked.balance.credits)),
+                    version: Set(locked.version.saturating_add(1)),
+                    ..Default::default()
+                });
+            }
+            let mut meets = OnConflict::columns([
+                account::Column::Kind,
+                account::Column::Chain,
+                account::Column::Token,
+                account::Column::Holder,
+            ]);
+            meets
+                .update_columns([
+                    account::Column::Debits,
+                    account::Column::Credits,
+                    account::Column::Version,
+                ])
+                .action_and_where(
+                    Expr::col((account::Entity, account::Column::Version))
+                        .add(1)
+                        .eq(Expr::col(("excluded", account::Column::Version))),
+                );
+            let written = account::Entity::insert_many(rows)
+                .on_conflict(meets)
+                .exec_without_returning(&self.tx)
+                .await?;
+            if written != chunk.len() as u64 {
+                return Err(StoreError::Conflict { what: "accounts".into() });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -88,7 +88,7 @@ impl Txn {
         self.post_locked(&mut accounts, postings).await
     }
 
-    /// As [`Txn::post`], with accounts the caller has locked: one update per account, however many postings.
+    /// As [`Txn::post`], with accounts the caller has locked: one statement for all accounts, however many postings.
     pub(super) async fn post_locked(
         &mut self,
         accounts: &mut LockedAccounts,
@@ -101,13 +101,15 @@ impl Txn {
             .filter(|(_, row)| row.is_some())
             .map(|(new, _)| new.clone())
             .collect();
+        let mut changed = Vec::new();
         for (key, balance) in balances_after(accounts, &made)? {
             if let Some(locked) = accounts.get_mut(&key) {
                 locked.balance = balance;
-                self.write_account(locked).await?;
+                changed.push(locked.clone());
                 locked.version = locked.version.saturating_add(1);
             }
         }
+        self.write_accounts(&changed).await?;
         Ok(posted)
     }
 
@@ -238,16 +240,6 @@ impl Txn {
             }
         }
         Ok(standing)
-    }
-
-    /// Postings of one settlement in this transaction, oldest first.
-    pub(super) async fn postings_of(&self, settlement: SettlementId) -> Result<Vec<PostingRow>, StoreError> {
-        let rows = posting::Entity::find()
-            .filter(posting::Column::SettlementId.eq(settlement.0.to_vec()))
-            .order_by_asc(posting::Column::Id)
-            .all(&self.tx)
-            .await?;
-        rows.iter().map(decode).collect()
     }
 
     async fn is_reversed(&self, reason: Reason, reference: &str) -> Result<bool, StoreError> {
