@@ -15,6 +15,7 @@ use relayer_adapter_api::{BridgeId, ChainId, Class};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 use tokio::sync::Mutex;
 
 /// A read failed; the gauges keep their last values.
@@ -52,6 +53,9 @@ pub struct Sampler {
     /// When balances are read next, Unix ms; they cost RPC calls, so not at every step.
     pub next_balances: AtomicI64,
     pub censuses: Censuses,
+    /// When the figures are read next, Unix ms. The loop is woken by every step of every stage; counting each time would cost more than
+    /// the work that is counted.
+    pub next_figures: AtomicI64,
 }
 
 /// Counts of what has come to rest, made bit by bit.
@@ -77,6 +81,10 @@ const SUMMED: &[AccountKind] = &[
     AccountKind::External,
 ];
 
+/// Least time between two looks at the figures…
+const FIGURES_MS: i64 = 1_000;
+/// …and how many times longer than the last look took.
+const FIGURES_SHARE: i64 = 50;
 /// Time between two looks at the signers' balances.
 const BALANCES_MS: i64 = 60_000;
 
@@ -95,7 +103,13 @@ impl Stage for Sampler {
     }
 
     async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
-        self.sample(now_ms).await.map_err(SamplerError)?;
+        if now_ms >= self.next_figures.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            self.sample(now_ms).await.map_err(SamplerError)?;
+            let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let pause = FIGURES_MS.max(took.saturating_mul(FIGURES_SHARE));
+            self.next_figures.store(now_ms.saturating_add(pause), Ordering::Relaxed);
+        }
         if now_ms >= self.next_balances.load(Ordering::Relaxed) {
             self.next_balances
                 .store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);

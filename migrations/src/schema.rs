@@ -239,6 +239,8 @@ pub const STATEMENTS: &[&str] = &[
     "CREATE INDEX tx_open ON tx (chain, signer, state, nonce)",
     "CREATE INDEX tx_unfinished ON tx (chain, state) WHERE state <> 'finalized'",
     "CREATE INDEX tx_intent ON tx (intent_kind, intent_id)",
+    // Finalized ones whose costs are not booked; the number stands for never.
+    "CREATE INDEX tx_unposted ON tx (chain, id) WHERE state = 'finalized' AND next_at < 9223372036854775807",
     // One signed hash of a transaction; all are watched.
     "CREATE TABLE attempt (
   id {pk},

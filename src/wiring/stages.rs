@@ -33,6 +33,9 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
+/// How long a lane's quote stands for the next messages of the lane: a few blocks, well within the buffer adapters add to it.
+const QUOTE_MS: i64 = 5_000;
+
 pub(super) struct Wiring<'a> {
     pub config: &'a Config,
     pub store: Store,
@@ -131,6 +134,7 @@ impl Wiring<'_> {
             retry_min_ms: seconds_ms(config.settlement.retry_delay),
             retry_max_ms: seconds_ms(config.settlement.timeout),
             recheck_ms: seconds_ms(config.settlement.timeout),
+            quote_ms: ms(config.dispatcher.quote_age_ms_max).min(QUOTE_MS),
         };
         Router::new(self.store.clone(), adapters, self.chains.clone(), params)
     }
@@ -168,6 +172,7 @@ impl Wiring<'_> {
             },
             poll_min_ms: ms(config.tracker.poll_ms),
             poll_max_ms: ms(config.tracker.poll_ms_max),
+            ask_early: false,
         };
         let (store, chains) = (self.store.clone(), self.chains.clone());
         self.task(
@@ -183,8 +188,9 @@ impl Wiring<'_> {
             signers: self.signer_accounts(),
             next_balances: AtomicI64::new(0),
             censuses: Censuses::default(),
+            next_figures: AtomicI64::new(0),
         };
-        self.task(sampler, 5_000);
+        self.task(sampler, 1_000);
     }
 }
 

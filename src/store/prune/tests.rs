@@ -253,7 +253,7 @@ async fn put_paid(db: &TestStore, block: u64) {
     };
     let mut txn = db.begin(1).await.unwrap();
     txn.put_logs(&[log]).await.unwrap();
-    txn.finalize_logs(TARGET, block).await.unwrap();
+    txn.finalize_logs(TARGET, None, block).await.unwrap();
     txn.commit().await.unwrap();
     let found = db
         .find_logs(TARGET, "settlement_paid", B256::repeat_byte(9), None, false)
