@@ -82,7 +82,7 @@ impl Store {
                 .select_only()
                 .columns([tx::Column::Id, tx::Column::IntentKind, tx::Column::IntentId])
                 .filter(tx::Column::Id.gt(after))
-                .filter(Expr::cust(at_rest.as_str()))
+                .filter(Expr::cust(at_rest.clone()))
                 .order_by_asc(tx::Column::Id)
                 .limit(BATCH)
                 .into_tuple()
@@ -208,13 +208,13 @@ impl Txn {
             .filter(execution::Column::MessageId.is_in(ids()))
             .all(&self.tx)
             .await?;
-        if let Some(archive) = archive.as_deref_mut() {
+        if let Some(archive) = archive {
             let leaves = message_settlement::Entity::find()
                 .filter(message_settlement::Column::MessageId.is_in(ids()))
                 .order_by_asc(message_settlement::Column::Leaf)
                 .all(&self.tx)
                 .await?;
-            archive::messages(archive, &messages, &leaves, &dispatches, &executions)?;
+            archive::messages(&mut **archive, &messages, &leaves, &dispatches, &executions)?;
         }
         let names = messages
             .iter()
@@ -263,13 +263,13 @@ impl Txn {
     }
 
     async fn drop_txs(&mut self, rows: &[i64], archive: &mut Option<&mut dyn Archive>) -> Result<Pruned, StoreError> {
-        if let Some(archive) = archive.as_deref_mut() {
+        if let Some(archive) = archive {
             let txs = tx::Entity::find()
                 .filter(tx::Column::Id.is_in(rows.iter().copied()))
                 .order_by_asc(tx::Column::Id)
                 .all(&self.tx)
                 .await?;
-            archive::txs(archive, &txs)?;
+            archive::txs(&mut **archive, &txs)?;
         }
         let events = self
             .drop_events(events_of("tx", rows.iter().map(i64::to_string).collect()))

@@ -83,7 +83,7 @@ impl Store {
             after = *last;
             let ids: Vec<i64> = batch.iter().map(|(_, id)| *id).collect();
             let mut txn = self.begin(rule.now_ms).await?;
-            let gone = txn.archive_settlements(&ids, rule, archive.as_deref_mut()).await?;
+            let gone = txn.archive_settlements(&ids, rule, &mut archive).await?;
             txn.commit().await?;
             done.add(&gone);
             progress(&done);
@@ -164,7 +164,7 @@ impl Txn {
         &mut self,
         rows: &[i64],
         rule: &PruneRule,
-        archive: Option<&mut dyn Archive>,
+        archive: &mut Option<&mut dyn Archive>,
     ) -> Result<Pruned, StoreError> {
         let found = settlement::Entity::find()
             .filter(settlement::Column::Id.is_in(rows.iter().copied()))
@@ -189,7 +189,7 @@ impl Txn {
                 .order_by_asc(settlement_receipt::Column::Id)
                 .all(&self.tx)
                 .await?;
-            archive::settlements(archive, &found, &receipts, &events)?;
+            archive::settlements(&mut **archive, &found, &receipts, &events)?;
         }
         settlement::Entity::update_many()
             .col_expr(settlement::Column::ArchivedAt, Expr::val(self.now_ms))

@@ -346,7 +346,7 @@ async fn a_run_that_was_cut_off_goes_on_where_it_stopped() {
     let due = db.due_settlements(&rule(NOW), (i64::MIN, 0)).await.unwrap();
     let ids: Vec<i64> = due.iter().map(|(_, id)| *id).take(13).collect();
     let mut txn = db.begin(NOW).await.unwrap();
-    txn.archive_settlements(&ids, &rule(NOW), None).await.unwrap();
+    txn.archive_settlements(&ids, &rule(NOW), &mut None).await.unwrap();
     txn.commit().await.unwrap();
     let rest = prune(&db, NOW).await;
     assert_eq!((rest.settlements, rest.messages, rest.events), (7, 3, 35));
