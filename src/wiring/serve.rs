@@ -2,7 +2,7 @@
 
 use super::chains::check_chain_ids;
 use super::{WiringError, store, wire, wrong};
-use crate::api::{Api, Auth, Handlers, Listeners};
+use crate::api::{Api, Auth, Feed, FeedLimits, Handlers, Listeners};
 use crate::config::Config;
 use crate::liveness::Liveness;
 use crate::store::Store;
@@ -33,7 +33,15 @@ pub async fn serve(
     };
     let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
     let liveness = Liveness::default();
-    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone()).with_stop(stop.clone());
+    let limits = FeedLimits {
+        ring_events: config.api.watch_ring_events,
+        streams_max: config.api.watch_streams_max,
+        stall: Duration::from_millis(config.api.watch_stall_ms),
+    };
+    let feed = Feed::start(wired.store.clone(), wired.clock.clone(), limits, stop.clone());
+    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone())
+        .with_stop(stop.clone())
+        .with_feed(feed);
     let api = Api {
         handlers: Arc::new(handlers),
         metrics,

@@ -1,0 +1,3 @@
+//! Measurements on a whole world.
+
+pub mod throughput;
