@@ -411,9 +411,16 @@ mod tests {
         let good = Address::repeat_byte(8).to_string();
         let read = group("a", of(vec![item(&good), item(&good)])).unwrap();
         assert_eq!((read.items.len(), read.auth.as_ref()), (2, &[1u8][..]));
-        assert!(read.items.iter().all(|item| item.coordinator_id == "a" && item.trace_id == "trace"));
+        assert!(
+            read.items
+                .iter()
+                .all(|item| item.coordinator_id == "a" && item.trace_id == "trace")
+        );
         let error = group("a", of(vec![item(&good), item("0x12")])).unwrap_err();
-        assert_eq!((error.metadata["field"].as_str(), error.metadata["item"].as_str()), ("payee", "1"));
+        assert_eq!(
+            (error.metadata["field"].as_str(), error.metadata["item"].as_str()),
+            ("payee", "1")
+        );
     }
 
     #[test]

@@ -166,8 +166,11 @@ async fn a_group_is_never_spread_over_messages_unless_it_is_larger_than_one() {
     // 3 to a message: one alone, two of a group, one alone. The group does not fit beside the first two.
     let mut rows = waiting(&[0; 5]).await;
     group(&mut rows, &[2, 3], 7);
-    let ids = |batches: &[plan::Batch]| -> Vec<Vec<SettlementId>> { batches.iter().map(|batch| batch.ids.clone()).collect() };
-    let of = |places: &[usize], rows: &[Settlement]| -> BTreeSet<SettlementId> { places.iter().map(|at| rows[*at].id).collect() };
+    let ids =
+        |batches: &[plan::Batch]| -> Vec<Vec<SettlementId>> { batches.iter().map(|batch| batch.ids.clone()).collect() };
+    let of = |places: &[usize], rows: &[Settlement]| -> BTreeSet<SettlementId> {
+        places.iter().map(|at| rows[*at].id).collect()
+    };
     let sets = |batches: &[plan::Batch]| -> Vec<BTreeSet<SettlementId>> {
         ids(batches).into_iter().map(|ids| ids.into_iter().collect()).collect()
     };
@@ -176,11 +179,17 @@ async fn a_group_is_never_spread_over_messages_unless_it_is_larger_than_one() {
     // Members that others lie between come together at the place of the oldest.
     let mut rows = waiting(&[0; 5]).await;
     group(&mut rows, &[0, 4], 7);
-    assert_eq!(sets(&plan(1_000, &rows, RULE)), [of(&[0, 4, 1], &rows), of(&[2, 3], &rows)]);
+    assert_eq!(
+        sets(&plan(1_000, &rows, RULE)),
+        [of(&[0, 4, 1], &rows), of(&[2, 3], &rows)]
+    );
     // Five members, three to a message: cut once, in the order they were signed.
     let mut rows = waiting(&[0; 5]).await;
     group(&mut rows, &[4, 3, 2, 1, 0], 7);
-    assert_eq!(sets(&plan(1_000, &rows, RULE)), [of(&[4, 3, 2], &rows), of(&[1, 0], &rows)]);
+    assert_eq!(
+        sets(&plan(1_000, &rows, RULE)),
+        [of(&[4, 3, 2], &rows), of(&[1, 0], &rows)]
+    );
     // A young group waits for its linger time like everything else.
     let mut rows = waiting(&[950, 950]).await;
     group(&mut rows, &[0, 1], 7);
@@ -195,5 +204,9 @@ async fn a_list_that_was_cut_inside_a_group_leaves_that_group_for_later() {
     assert_eq!(ids(&whole_groups(rows.clone(), 5)), ids(&rows), "not cut");
     assert_eq!(ids(&whole_groups(rows.clone(), 4)), [rows[0].id, rows[2].id]);
     rows.pop();
-    assert_eq!(ids(&whole_groups(rows.clone(), 3)), ids(&rows), "cut behind a single settlement");
+    assert_eq!(
+        ids(&whole_groups(rows.clone(), 3)),
+        ids(&rows),
+        "cut behind a single settlement"
+    );
 }

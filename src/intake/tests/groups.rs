@@ -50,7 +50,9 @@ fn digest_of(items: &[SubmitRequest]) -> B256 {
 
 fn signed_as(digest: B256, key: &PrivateKeySigner, items: Vec<SubmitRequest>) -> SubmitGroup {
     SubmitGroup {
-        coordinator_id: items.first().map_or(COORDINATOR.into(), |item| item.coordinator_id.clone()),
+        coordinator_id: items
+            .first()
+            .map_or(COORDINATOR.into(), |item| item.coordinator_id.clone()),
         auth: key.sign_hash_sync(&digest).unwrap().as_bytes().to_vec().into(),
         items,
     }
@@ -109,10 +111,7 @@ async fn each_item_gets_its_own_answer_under_one_signature_over_all() {
     let ids: Vec<SettlementId> = all.iter().map(id_of).collect();
     assert_eq!(answer.root, tree::root(&crate::settlement::terms::words(&ids)).unwrap());
     assert_eq!(stored(&world).await, 2);
-    assert_eq!(
-        testing::reserved(&world.test, payer().address()).await,
-        2 * 4_200_007
-    );
+    assert_eq!(testing::reserved(&world.test, payer().address()).await, 2 * 4_200_007);
     let last = row(&world, &all[8]).await;
     let place = last.group.unwrap();
     assert_eq!((place.root, place.index), (answer.root, 8));
@@ -133,8 +132,16 @@ async fn the_same_group_again_is_the_same_answer_and_takes_what_can_be_taken_now
     let again = submit(&world, group(all.clone())).await;
     assert_eq!(codes(&again), ["existing", "existing", "036", "existing"]);
     assert_eq!(again.root, first.root);
-    for (one, other) in first.results.iter().zip(&again.results).filter_map(|(a, b)| a.as_ref().ok().zip(b.as_ref().ok())) {
-        assert_eq!((one.id, one.accepted_at, &one.trace_id), (other.id, other.accepted_at, &other.trace_id));
+    for (one, other) in first
+        .results
+        .iter()
+        .zip(&again.results)
+        .filter_map(|(a, b)| a.as_ref().ok().zip(b.as_ref().ok()))
+    {
+        assert_eq!(
+            (one.id, one.accepted_at, &one.trace_id),
+            (other.id, other.accepted_at, &other.trace_id)
+        );
     }
     testing::deposit(&world.test, payer().address(), 1_000_000_000, 200).await;
     let funded = submit(&world, group(all.clone())).await;
@@ -149,7 +156,10 @@ async fn alone_and_in_a_group_a_settlement_is_the_same() {
     let answer = submit(&world, group(items(1..=3))).await;
     assert_eq!(codes(&answer), ["accepted", "existing", "accepted"]);
     assert_eq!(answer.results[1].as_ref().unwrap().id, alone.id);
-    assert!(row(&world, &item(2)).await.group.is_none(), "it keeps its own signature");
+    assert!(
+        row(&world, &item(2)).await.group.is_none(),
+        "it keeps its own signature"
+    );
     let third = world.intake.submit(signed(request(3))).await.unwrap();
     assert!(third.existing);
     // In another group it is still the one that was accepted first.
@@ -194,7 +204,15 @@ async fn what_is_wrong_with_the_group_refuses_the_whole() {
     let good = group(nameless.clone());
     nameless[1].receipts[0] = b"no json".to_vec();
     nameless[1].terms.job_id = None;
-    refused_whole(&world, SubmitGroup { items: nameless, ..good }, "049").await;
+    refused_whole(
+        &world,
+        SubmitGroup {
+            items: nameless,
+            ..good
+        },
+        "049",
+    )
+    .await;
 }
 
 fn group_of_none() -> SubmitGroup {
@@ -239,7 +257,11 @@ async fn only_the_payer_s_word_over_this_very_group_counts() {
     auth[64] -= 27;
     low_v.auth = auth.into();
     assert_eq!(codes(&submit(&world, low_v).await), ["accepted"; 3]);
-    assert_eq!(row(&world, &item(1)).await.auth, group(all()).auth, "stored as normalized");
+    assert_eq!(
+        row(&world, &item(1)).await.auth,
+        group(all()).auth,
+        "stored as normalized"
+    );
 }
 
 #[tokio::test]
@@ -250,7 +272,10 @@ async fn a_bad_signature_takes_nothing_in_even_beside_what_was_taken_before() {
     refused_whole(&world, group_by(&stranger, items(1..=2)), "024").await;
     let mut all = items(3..=5);
     all[1].terms.fee = U256::from(990_000_000u64);
-    assert_eq!(codes(&submit(&world, group(all.clone())).await), ["accepted", "036", "accepted"]);
+    assert_eq!(
+        codes(&submit(&world, group(all.clone())).await),
+        ["accepted", "036", "accepted"]
+    );
     testing::deposit(&world.test, payer().address(), 1_000_000_000, 200).await;
     let answer = submit(&world, group_by(&stranger, all)).await;
     assert_eq!(codes(&answer), ["existing", "024", "existing"]);
@@ -265,10 +290,16 @@ async fn registered_signers_and_contracts_speak_for_groups_by_the_same_rules() {
     let (who, key) = (payer().address().into_word(), signer.address().into_word());
     let fact = |kind: &str, index| log(kind, index, who, key, U256::ZERO, json!({}));
     put(&world.test, &[fact("signer_added", 1)]).await;
-    assert_eq!(codes(&submit(&world, group_by(&signer, items(1..=2))).await), ["accepted"; 2]);
+    assert_eq!(
+        codes(&submit(&world, group_by(&signer, items(1..=2))).await),
+        ["accepted"; 2]
+    );
     put(&world.test, &[fact("signer_removal_announced", 2)]).await;
     refused_whole(&world, group_by(&signer, items(3..=4)), "025").await;
-    assert_eq!(codes(&submit(&world, group_by(&signer, items(1..=2))).await), ["existing"; 2]);
+    assert_eq!(
+        codes(&submit(&world, group_by(&signer, items(1..=2))).await),
+        ["existing"; 2]
+    );
 
     let of = |payer: Address, coordinator: &str, tags: std::ops::RangeInclusive<u64>| {
         let mut all = items(tags);
