@@ -45,9 +45,9 @@ mod chain_tests;
 #[cfg(test)]
 mod concurrent_tests;
 #[cfg(test)]
-mod postgres_tests;
-#[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
