@@ -4,6 +4,8 @@
 //! then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+#[doc(hidden)]
+pub mod ceiling;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
