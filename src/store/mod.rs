@@ -1,7 +1,7 @@
 //! The only user of sea-orm. One file per aggregate; every write goes through a [`Txn`], which appends the events of what it changed.
 //!
-//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
-//! then one file per aggregate. `entity/` are the rows.
+//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`changes`] wakes those that wait for
+//! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
 #[doc(hidden)]
@@ -9,6 +9,7 @@ pub mod ceiling;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
+mod changes;
 pub mod codec;
 pub mod dispatch;
 pub mod drift;
