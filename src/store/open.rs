@@ -71,7 +71,8 @@ impl Store {
         } else {
             options.max_connections(config.connections);
         }
-        let db = Database::connect(options).await?;
+        let mut db = Database::connect(options).await?;
+        db.set_metric_callback(|info| count_statement(&info.statement.sql));
         Ok(Self {
             db,
             clock: Arc::new(SystemLeaseClock),
@@ -169,4 +170,16 @@ impl Store {
     pub async fn lease_now_ms(&self) -> Result<i64, StoreError> {
         self.clock.now_ms(&self.db).await
     }
+}
+
+/// What a settlement costs the database shows here first: a stage that goes row by row sends as many statements as there are rows.
+fn count_statement(sql: &str) {
+    let word = match sql.trim_start().get(..6).map(str::to_ascii_lowercase).as_deref() {
+        Some("select") => "select",
+        Some("insert") => "insert",
+        Some("update") => "update",
+        Some("delete") => "delete",
+        _ => "other",
+    };
+    metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
 }
