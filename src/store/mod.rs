@@ -23,6 +23,8 @@ pub mod message;
 pub mod message_members;
 mod open;
 pub mod posting;
+#[doc(hidden)]
+pub mod seed;
 pub mod settlement;
 pub mod settlement_accept;
 pub mod settlement_apply;
