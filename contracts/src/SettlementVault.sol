@@ -106,7 +106,7 @@ contract SettlementVault is ISettlementVault, Ownable2Step {
     /// @param bits nonces of the word that are used up; none may be used before.
     /// @param debit sum of all amounts and fees.
     /// @param fee sum of the fees, sent in one transfer; 0 sends none.
-    /// @param runs payees and amounts, as packed by Runs; at most 256, since every settlement has its own bit of the word.
+    /// @param runs transfers, as packed by Runs; at most 256, since every settlement has its own bit of the word.
     /// @return credited bit i is set when run i became a credit.
     function settle(
         address token,

@@ -23,6 +23,7 @@ pub struct CoordinatorPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetPolicy {
     pub inbox: Address,
+    pub vault: Address,
     /// Seconds between an announcement and its effect, from the vault; never changes.
     pub exit_delay: u64,
 }
@@ -39,6 +40,8 @@ pub struct IntakePolicy {
     pub proof_bytes_max: usize,
     /// Requests under way, verified or waiting for the writer; one more is refused as busy.
     pub queue_max: usize,
+    /// Bytes of the requests that are not verified yet; beyond them requests are refused as busy.
+    pub queue_bytes_max: usize,
     /// Settlements in one commit.
     pub commit_rows_max: usize,
     /// Threads of the CPU pool; 0 = one per core.
@@ -59,6 +62,7 @@ impl Default for IntakePolicy {
             receipts_max: 64,
             proof_bytes_max: 65_536,
             queue_max: 8_192,
+            queue_bytes_max: 64 << 20,
             commit_rows_max: 512,
             verify_threads: 0,
             deadline_margin: 900,

@@ -166,6 +166,14 @@ impl Store {
         Ok(())
     }
 
+    /// Group commits that may be under way at once. SQLite has one writer; PostgreSQL works on the next while the last one is flushed.
+    pub fn commits_in_flight(&self) -> usize {
+        match self.db.get_database_backend() {
+            DbBackend::Postgres => 2,
+            _ => 1,
+        }
+    }
+
     /// Milliseconds by the clock leases are measured with.
     pub async fn lease_now_ms(&self) -> Result<i64, StoreError> {
         self.clock.now_ms(&self.db).await

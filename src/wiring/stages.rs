@@ -309,7 +309,12 @@ impl Wiring<'_> {
                     }
                 }
             };
-            targets.insert(id, TargetPolicy { inbox, exit_delay });
+            let target = TargetPolicy {
+                inbox,
+                vault,
+                exit_delay,
+            };
+            targets.insert(id, target);
         }
         Ok(targets)
     }
@@ -340,6 +345,7 @@ impl Wiring<'_> {
             receipts_max: config.intake.receipts_per_settlement_max,
             proof_bytes_max: config.intake.proof_bytes_max,
             queue_max: config.intake.queue_max,
+            queue_bytes_max: config.intake.queue_bytes_max,
             commit_rows_max: config.intake.commit_rows_max,
             verify_threads: config.intake.verify_threads,
             deadline_margin: config.intake.deadline_margin,
