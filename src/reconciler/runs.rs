@@ -75,7 +75,10 @@ pub fn runs(logs: &[ChainLog]) -> Result<Vec<Run>, ReconcilerError> {
                     runs.push(run(log, entry, &mut open)?);
                 }
                 if !open.is_empty() {
-                    return Err(broken(log, format!("{} settlements before it are in no run", open.len())));
+                    return Err(broken(
+                        log,
+                        format!("{} settlements before it are in no run", open.len()),
+                    ));
                 }
             }
             _ => {}

@@ -121,7 +121,7 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
     for backend in bench.backends() {
         let folder = tempfile::tempdir()?;
         let url = bench.database_url(backend, folder.path())?;
-        let store = Store::open(&StoreConfig { url }).await?;
+        let store = Store::open(&StoreConfig::new(url)).await?;
         store.migrate().await?;
         let rows = accept_one(&store).await?;
         let mut next = 1_000;

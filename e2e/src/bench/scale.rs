@@ -4,13 +4,18 @@ use super::load;
 use super::report::{Table, shown};
 use super::site::{Site, memory_mb};
 use super::{Backend, Bench};
+use crate::devnet::key;
 use crate::metrics::{scrape, total};
 use anyhow::{Context, Result, ensure};
+use relayer::adapter::ChainId;
+use relayer::store::seed::Seed;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 /// Settlements signed and submitted at a time, so that the load generator stays small.
 const SLICE: usize = 10_000;
+/// Open settlements beside the settled ones.
+const OPEN: u64 = 10_000;
 /// Settlements a message of the memory measurement takes.
 const BATCH: u32 = 1_024;
 
@@ -31,8 +36,8 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         "Start",
         &Backend::NAMES,
         &format!(
-            "`relayer migrate` and `relayer serve` until the health check answers, on a database with {} settled settlements (copies of one the \
-             relayer settled, with all its rows).",
+            "`relayer migrate` and `relayer serve` until the health check answers, on a database with {} settled settlements, all their rows and \
+             history, and {OPEN} open ones.",
             shown(Some(rows as f64))
         ),
     );
@@ -103,30 +108,14 @@ async fn full_start(bench: &Bench, backend: Backend, rows: u64, table: &mut Tabl
     let started = Instant::now();
     site.relayer().start().await?;
     let empty = started.elapsed().as_secs_f64();
-    bench.progress.say(&format!("{backend}: settling one"));
-    let signed = site.sign(1).await?;
-    site.world.submit(&signed[0]).await?;
-    site.world
-        .wait_states(&[signed[0].id], &["settled"], Duration::from_secs(60))
-        .await?;
     site.relayer().stop().await?;
     let store = site.store().await?;
-    let copied = store.read_accepted_rows(signed[0].id).await?;
-    let mut next = 1u64;
-    while next < rows {
-        bench.progress.say(&format!("{backend}: {next} of {rows} rows"));
-        for _ in 0..20 {
-            let size = 500.min(rows + 1 - next);
-            if size == 0 {
-                break;
-            }
-            let group = store.prepare_plain_group(&copied, next, size).await?;
-            store.write_plain_group(group).await?;
-            next += size;
-        }
-    }
+    let progress = |made: u64| bench.progress.say(&format!("{backend}: {made} of {rows} rows made"));
+    store.fill(&seed(&site, rows)?, progress).await?;
     let stored = store.count_all_settlements().await?;
-    ensure!(stored > rows, "only {stored} settlements were stored");
+    ensure!(stored == rows + OPEN, "{stored} settlements were stored");
+    store.checkpoint().await?;
+    let gigabytes = store.size_bytes().await? as f64 / 1e9;
     drop(store);
     bench.progress.say(&format!("{backend}: starting"));
     let started = Instant::now();
@@ -135,6 +124,7 @@ async fn full_start(bench: &Bench, backend: Backend, rows: u64, table: &mut Tabl
     let pid = site.world.relayer.pid().context("the relayer is not running")?;
     let column = backend.name();
     table.set(column, "seconds", "start, full", "s", Some(full));
+    table.set(column, "gigabytes", "size of the database", "GB", Some(gigabytes));
     table.set(column, "seconds_empty", "start, empty", "s", Some(empty));
     table.set(
         column,
@@ -144,4 +134,23 @@ async fn full_start(bench: &Bench, backend: Backend, rows: u64, table: &mut Tabl
         Some(memory_mb(pid, "VmRSS")?),
     );
     site.relayer().stop().await
+}
+
+/// So many settled settlements with all their rows, and some open ones that nothing may send.
+fn seed(site: &Site, settled: u64) -> Result<Seed> {
+    let (source, target) = (&site.world.devnet.source, &site.world.devnet.target);
+    Ok(Seed {
+        coordinator_id: site.world.coordinator.name.clone(),
+        source: ChainId(source.anvil.chain),
+        target: ChainId(target.anvil.chain),
+        outbox: source.outbox,
+        inbox: target.inbox,
+        token: target.token,
+        // Nobody on the chains: the books of real accounts stay what they are.
+        payer: key("seeded payer")?.address(),
+        payee: key("seeded payee")?.address(),
+        signer: key("seeded signer")?.address(),
+        batch_after: i64::MAX / 2,
+        ..Seed::new(settled, OPEN)
+    })
 }

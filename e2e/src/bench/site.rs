@@ -74,8 +74,7 @@ impl Site {
 
     /// The relayer's database, opened beside it.
     pub async fn store(&self) -> Result<Store> {
-        let url = self.url.clone();
-        Ok(Store::open(&StoreConfig { url }).await?)
+        Ok(Store::open(&StoreConfig::new(&self.url)).await?)
     }
 
     pub fn payees() -> Result<Vec<Address>> {
