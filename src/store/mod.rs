@@ -14,6 +14,7 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+mod exit_delay;
 pub mod figures;
 pub mod lease;
 pub mod message;
