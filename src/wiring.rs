@@ -116,7 +116,7 @@ fn seconds_ms(value: u64) -> i64 {
 /// Opens the database; refuses one that loses acknowledged commits or has another schema.
 pub async fn store(config: &Config) -> Result<Store, WiringError> {
     let url = config.store.url.resolve("store.url")?;
-    let store = Store::open(&StoreConfig { url }).await?;
+    let store = Store::open(&StoreConfig::new(url)).await?;
     store.assert_durable().await?;
     if config.store.migrate_on_start {
         store.migrate().await?;

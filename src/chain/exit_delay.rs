@@ -116,20 +116,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::chain::model::ModelChain;
-    use crate::store::StoreConfig;
+    use crate::store::testing;
     use alloy::primitives::Bytes;
     use alloy::sol_types::SolValue;
     use relayer_adapter_api::{ChainId, Class};
 
     const CHAIN: ChainId = ChainId(9);
     const VAULT: Address = Address::repeat_byte(0x0a);
-
-    async fn store() -> Store {
-        let url = "sqlite::memory:".into();
-        let store = Store::open(&StoreConfig { url }).await.unwrap();
-        store.migrate().await.unwrap();
-        store
-    }
 
     fn chain(seconds: u64) -> ModelChain {
         let answer: Bytes = U256::from(seconds).abi_encode().into();
@@ -138,9 +131,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_vault_is_asked_once_in_the_life_of_a_database() {
-        let store = store().await;
+        let store = testing::open().await;
         let first = chain(86_400);
-        let reader = ExitDelayReader::new(Arc::new(first.clone()), store.clone(), VAULT);
+        let reader = ExitDelayReader::new(Arc::new(first.clone()), store.store.clone(), VAULT);
         first.set_dark(true);
         assert!(matches!(reader.learn().await.unwrap_err().class(), Class::Retry { .. }));
         assert_eq!(reader.delay().get(), None);
@@ -151,12 +144,12 @@ mod tests {
 
         // The next start finds the chain dark and needs it not.
         first.set_dark(true);
-        let reader = ExitDelayReader::new(Arc::new(first), store.clone(), VAULT);
+        let reader = ExitDelayReader::new(Arc::new(first), store.store.clone(), VAULT);
         assert!(reader.learn().await.unwrap());
         assert_eq!(reader.delay().get(), Some(86_400));
 
         // Another vault is another question; the first answer of a vault stays.
-        let other = ExitDelayReader::new(Arc::new(chain(7)), store.clone(), Address::ZERO);
+        let other = ExitDelayReader::new(Arc::new(chain(7)), store.store.clone(), Address::ZERO);
         other.learn().await.unwrap();
         assert_eq!(other.delay().get(), Some(7));
         store.put_exit_delay(CHAIN, VAULT, 1).await.unwrap();
@@ -165,9 +158,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_vault_is_refused_and_not_remembered() {
-        let store = store().await;
+        let store = testing::open().await;
         let chain = ModelChain::with_contract(CHAIN, 0, 1_000, Arc::new(|_| Ok((Bytes::new(), Vec::new()))));
-        let reader = ExitDelayReader::new(Arc::new(chain), store.clone(), VAULT);
+        let reader = ExitDelayReader::new(Arc::new(chain), store.store.clone(), VAULT);
         assert_eq!(reader.learn().await.unwrap_err().class(), Class::Reject);
         assert_eq!(store.find_exit_delay(CHAIN, VAULT).await.unwrap(), None);
     }

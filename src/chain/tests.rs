@@ -6,7 +6,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::settlement::states::TxState;
 use crate::stage::Stage;
-use crate::store::{Intent, IntentKind, Store, StoreConfig, StoreError, TxChange, TxId, TxRow};
+use crate::store::testing::TestStore;
+use crate::store::{Intent, IntentKind, StoreError, TxChange, TxId, TxRow};
 use relayer_adapter_api::{GasRule, LogFilter};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,7 +24,7 @@ impl Clock for HandClock {
 
 struct World {
     chain: ModelChain,
-    store: Store,
+    store: TestStore,
     clock: Arc<HandClock>,
     sender: Arc<Sender>,
     engine: TxEngine,
@@ -32,9 +33,7 @@ struct World {
 
 impl World {
     async fn new(finality: u64) -> Self {
-        let url = "sqlite::memory:".into();
-        let store = Store::open(&StoreConfig { url }).await.unwrap();
-        store.migrate().await.unwrap();
+        let store = crate::store::testing::open().await;
         let chain = ModelChain::new(CHAIN, finality, 1_000);
         let clock = Arc::new(HandClock(AtomicI64::new(1_000_000)));
         let params = SenderParams {
@@ -253,7 +252,7 @@ fn second_sender(world: &World) -> Sender {
     };
     let signers = SignerPool::new(CHAIN, &[B256::repeat_byte(7)]).unwrap();
     let chain: Arc<dyn Chain> = Arc::new(world.chain.clone());
-    Sender::new(chain, world.store.clone(), signers, params, world.clock.clone())
+    Sender::new(chain, world.store.store.clone(), signers, params, world.clock.clone())
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ pub struct ApiConfig {
     pub body_bytes_max: usize,
     pub requests_max: usize,
     pub request_timeout_ms: u64,
+    pub stream_items_max: usize,
+    pub stream_stall_ms: u64,
     pub page_size_max: u32,
 }
 
@@ -43,6 +45,8 @@ impl Default for ApiConfig {
             body_bytes_max: 1 << 20,
             requests_max: 1_024,
             request_timeout_ms: 30_000,
+            stream_items_max: 2_048,
+            stream_stall_ms: 60_000,
             page_size_max: 500,
         }
     }

@@ -45,6 +45,7 @@ section! {
         receipts_per_settlement_max: usize = 64,
         proof_bytes_max: usize = 65_536,
         queue_max: usize = 8_192,
+        queue_bytes_max: usize = 64 << 20,
         commit_rows_max: usize = 512,
         verify_threads: usize = 0,
         deadline_margin: u64 = 900,

@@ -100,6 +100,8 @@ impl Config {
         check.within("api.body_bytes_max", self.api.body_bytes_max, 1_024, 64 << 20);
         check.within("api.requests_max", self.api.requests_max, 1, 100_000);
         check.within("api.request_timeout_ms", self.api.request_timeout_ms, 100, 600_000);
+        check.within("api.stream_items_max", self.api.stream_items_max, 1, 65_536);
+        check.within("api.stream_stall_ms", self.api.stream_stall_ms, 100, 3_600_000);
         check.within("api.page_size_max", self.api.page_size_max, 1, 10_000);
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         check.that(
@@ -137,6 +139,7 @@ impl Config {
         );
         check.within("intake.proof_bytes_max", self.intake.proof_bytes_max, 0, 16 << 20);
         check.within("intake.queue_max", self.intake.queue_max, 1, 1_000_000);
+        check.within("intake.queue_bytes_max", self.intake.queue_bytes_max, 1 << 20, 16 << 30);
         check.within("intake.commit_rows_max", self.intake.commit_rows_max, 1, 2_000);
         check.within("intake.verify_threads", self.intake.verify_threads, 0, 256);
         check.within("batcher.count_max", self.batcher.count_max, 1, 1_024);

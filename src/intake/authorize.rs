@@ -43,7 +43,7 @@ impl Authority {
 
 /// The answer when neither the database nor a chain is needed.
 pub fn fast(verified: &Verified) -> Option<Authority> {
-    (verified.signer == Classification::RecoveredTo(verified.terms.payer)).then_some(Authority::PAYER)
+    (verified.signed.signer == Classification::RecoveredTo(verified.terms.payer)).then_some(Authority::PAYER)
 }
 
 /// Everything else.
@@ -53,7 +53,7 @@ pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified)
         // Accepted before: the writer gives the original answer and asks nobody again.
         return Ok(Authority::PAYER);
     }
-    if let Classification::RecoveredTo(signer) = verified.signer {
+    if let Classification::RecoveredTo(signer) = verified.signed.signer {
         let query = FactsQuery {
             payers: BTreeSet::from([payer]),
             ..FactsQuery::default()
@@ -80,7 +80,7 @@ pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified)
     if code.is_empty() {
         return Err(IntakeError::WrongSigner {
             payer,
-            signer: verified.signer,
+            signer: verified.signed.signer,
         });
     }
     if !verified.allow_contract_payers {
@@ -88,8 +88,8 @@ pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified)
     }
     let head = chain.head().await.map_err(unreadable)?;
     let call = isValidSignatureCall {
-        hash: verified.id.0,
-        signature: verified.auth.clone(),
+        hash: verified.signed.digest,
+        signature: verified.signed.auth.clone(),
     };
     let view = chain.view(head);
     let answer = view

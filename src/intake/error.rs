@@ -55,6 +55,8 @@ pub enum IntakeError {
     WrongInbox { inbox: Address, expected: Address },
     #[error("no lane from chain {source_chain} to chain {target}")]
     Lane { source_chain: ChainId, target: ChainId },
+    #[error("payee {0} is a contract of the relayer, the token or nobody; it could never use the money")]
+    PayeeRefused(Address),
     #[error("payer {0} does not belong to the coordinator")]
     PayerNotAllowed(Address),
     #[error("terms carry a fee, and the coordinator has no fee recipient")]
@@ -187,6 +189,7 @@ impl IntakeError {
             Self::WrongChain(_) => WRONG_CHAIN,
             Self::WrongInbox { .. } => WRONG_INBOX,
             Self::Lane { .. } => LANE,
+            Self::PayeeRefused(_) => PAYEE_REFUSED,
             Self::PayerNotAllowed(_) => PAYER_NOT_ALLOWED,
             Self::FeeRefused => FEE_REFUSED,
             Self::Auth(auth::Refusal::HighS) => HIGH_S,
@@ -388,4 +391,7 @@ codes! {
     STORE = "RLY-INTAKE-044", "Database failed",
         "The settlement could not be stored.",
         "Send the same request again; check the database if this lasts.";
+    PAYEE_REFUSED = "RLY-INTAKE-045", "Payee cannot be paid",
+        "The payee is the vault, the inbox, the token itself or the zero address: money sent there is lost.",
+        "Name the provider's own address in the terms.";
 }

@@ -5,7 +5,7 @@ mod world;
 use super::*;
 use crate::error::Coded;
 use crate::settlement::ChainId;
-use crate::store::testing::{self, FEE_RECIPIENT, PAYEE, TOKEN};
+use crate::store::testing::{self, FEE_RECIPIENT, INBOX, PAYEE, TOKEN};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::signers::local::PrivateKeySigner;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ async fn wrong_terms_are_refused_by_their_own_code() {
             }),
             "014",
         ),
-        (tampered(|r| r.terms.payee = Address::ZERO), "015"),
+        (tampered(|r| r.terms.payer = Address::ZERO), "015"),
         (tampered(|r| r.terms.amount = U256::from(1) << 96), "015"),
         (tampered(|r| r.terms.nonce = U256::from(1) << 255), "015"),
         (tampered(|r| r.terms.amount = U256::ZERO), "016"),
@@ -123,6 +123,14 @@ async fn wrong_terms_are_refused_by_their_own_code() {
     let mut far = request(2);
     far.terms.deadline = HEAD + EXIT_DELAY - 600;
     world.intake.submit(signed(far)).await.unwrap();
+}
+
+#[tokio::test]
+async fn money_is_not_sent_where_nobody_can_use_it() {
+    let world = world().await;
+    for payee in [Address::ZERO, INBOX, VAULT, TOKEN] {
+        check_refused(&world, tampered(|r| r.terms.payee = payee), "045").await;
+    }
 }
 
 #[tokio::test]

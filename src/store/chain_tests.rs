@@ -1,6 +1,7 @@
 //! Transactions, leases, cursor and logs on SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::testing::{self, TestStore};
 use super::*;
 use crate::settlement::states::TxState;
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -22,15 +23,11 @@ impl LeaseClock for HandClock {
     }
 }
 
-async fn store() -> (Store, Arc<HandClock>) {
+async fn store() -> (TestStore, Arc<HandClock>) {
     let clock = Arc::new(HandClock(AtomicI64::new(1_000)));
-    let url = "sqlite::memory:".into();
-    let store = Store::open(&StoreConfig { url })
-        .await
-        .unwrap()
-        .with_clock(clock.clone());
-    store.migrate().await.unwrap();
-    (store, clock)
+    let mut test = testing::open().await;
+    test.store = test.store.clone().with_clock(clock.clone());
+    (test, clock)
 }
 
 fn token(epoch: i64, counter: i64) -> LeaseToken {

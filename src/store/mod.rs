@@ -1,12 +1,13 @@
 //! The only user of sea-orm. One file per aggregate; every write goes through a [`Txn`], which appends the events of what it changed.
 //!
-//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
-//! then one file per aggregate. `entity/` are the rows.
+//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`changes`] wakes those that wait for
+//! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
+mod changes;
 pub mod codec;
 pub mod dispatch;
 pub mod drift;
@@ -16,6 +17,7 @@ pub mod event;
 pub mod execution;
 mod exit_delay;
 pub mod figures;
+pub mod group;
 pub mod lease;
 pub mod message;
 pub mod message_members;
@@ -42,6 +44,7 @@ pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
+pub use group::NewGroup;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};

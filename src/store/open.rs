@@ -1,6 +1,7 @@
 //! Opening a database: connection settings, durability check, schema check.
 
 use super::StoreError;
+use super::changes::Changes;
 use super::lease::{LeaseClock, SystemLeaseClock};
 use relayer_migrations::{Migrator, SCHEMA_VERSION};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
@@ -13,6 +14,20 @@ use std::time::Duration;
 pub struct StoreConfig {
     /// `sqlite://path/to/file.db` or `postgres://…`; `sqlite::memory:` for tests.
     pub url: String,
+    /// PostgreSQL: connections at most, beside one that listens. SQLite has one, its only writer.
+    pub connections: u32,
+}
+
+impl StoreConfig {
+    /// What one process takes of the server's `max_connections`, 100 unless somebody raised it.
+    pub const CONNECTIONS: u32 = 16;
+
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections: Self::CONNECTIONS,
+        }
+    }
 }
 
 /// What the database says about keeping what it acknowledged.
@@ -30,6 +45,7 @@ pub struct Durability {
 pub struct Store {
     pub(super) db: DatabaseConnection,
     pub(super) clock: Arc<dyn LeaseClock>,
+    pub(super) changes: Arc<Changes>,
 }
 
 impl Store {
@@ -53,12 +69,13 @@ impl Store {
                     .busy_timeout(Duration::from_secs(10))
             });
         } else {
-            options.max_connections(16);
+            options.max_connections(config.connections);
         }
         let db = Database::connect(options).await?;
         Ok(Self {
             db,
             clock: Arc::new(SystemLeaseClock),
+            changes: Arc::new(Changes::new(&config.url)),
         })
     }
 
@@ -146,6 +163,14 @@ impl Store {
             self.db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Ok(())
+    }
+
+    /// Group commits that may be under way at once. SQLite has one writer; PostgreSQL works on the next while the last one is flushed.
+    pub fn commits_in_flight(&self) -> usize {
+        match self.db.get_database_backend() {
+            DbBackend::Postgres => 2,
+            _ => 1,
+        }
     }
 
     /// Milliseconds by the clock leases are measured with.

@@ -2,12 +2,14 @@
 //! so that commit order and `seq` order agree.
 
 use super::entity::event;
+use super::changes::{CHANNEL, Changes};
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, SqliteTransactionMode, Statement,
+    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait,
 };
+use std::sync::Arc;
 
 /// What happened, before it has a place in the order.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +37,7 @@ pub struct Txn {
     /// Scheduling clock of the caller, Unix ms; stamps rows and events.
     pub now_ms: i64,
     events: Vec<NewEvent>,
+    changes: Arc<Changes>,
 }
 
 impl Store {
@@ -49,6 +52,7 @@ impl Store {
             tx,
             now_ms,
             events: Vec::new(),
+            changes: self.changes.clone(),
         })
     }
 }
@@ -60,11 +64,19 @@ impl Txn {
     }
 
     /// Appends the events and commits. Returns the last `seq` written, if any.
+    ///
+    /// The counter's row stays locked from here to the end of the commit, so whoever gets the next `seq` commits later: a reader that has
+    /// seen n has seen everything up to n.
     pub async fn commit(self) -> Result<Option<i64>, StoreError> {
-        let Self { tx, now_ms, events } = self;
+        let Self {
+            tx,
+            now_ms,
+            events,
+            changes,
+        } = self;
         let mut last = None;
         if !events.is_empty() {
-            let first = reserve(&tx, "event_seq", events.len() as i64).await?;
+            let first = take_seqs(&tx, events.len() as i64).await?;
             let rows = events.into_iter().zip(first..).map(|(new, seq)| {
                 last = Some(seq);
                 event::ActiveModel {
@@ -91,6 +103,9 @@ impl Txn {
             }
         }
         tx.commit().await?;
+        if let Some(last) = last {
+            changes.publish(last);
+        }
         Ok(last)
     }
 
@@ -100,9 +115,28 @@ impl Txn {
     }
 }
 
+/// Name of the counter that orders all events.
+pub(super) const EVENT_SEQ: &str = "event_seq";
+
+const RESERVE: &str = "INSERT INTO counter (name, value) VALUES ($1, $2) \
+    ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
+
 async fn reserve(tx: &DatabaseTransaction, name: &str, n: i64) -> Result<i64, StoreError> {
-    let sql = "INSERT INTO counter (name, value) VALUES ($1, $2) \
-               ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
+    reserve_by(tx, RESERVE.into(), name, n).await
+}
+
+/// Takes places in the order of events. PostgreSQL tells the listeners of all processes in the same statement; they hear it when the
+/// commit is done.
+async fn take_seqs(tx: &DatabaseTransaction, n: i64) -> Result<i64, StoreError> {
+    let sql = if tx.get_database_backend() == DbBackend::Postgres {
+        format!("WITH taken AS ({RESERVE}) SELECT value, pg_notify('{CHANNEL}', CAST(value AS TEXT)) FROM taken")
+    } else {
+        RESERVE.into()
+    };
+    reserve_by(tx, sql, EVENT_SEQ, n).await
+}
+
+async fn reserve_by(tx: &DatabaseTransaction, sql: String, name: &str, n: i64) -> Result<i64, StoreError> {
     let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, [name.into(), n.into()]);
     let row = tx.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| StoreError::Missing {

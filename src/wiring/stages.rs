@@ -308,14 +308,14 @@ impl Wiring<'_> {
                 continue;
             };
             let reader = ExitDelayReader::new(rpc.clone(), self.store.clone(), vault);
-            readers.push((name, id, inbox, reader));
+            readers.push((name, id, inbox, vault, reader));
         }
         let asked = readers
             .iter()
             .map(|(.., reader)| tokio::time::timeout(FIRST_ANSWER, reader.learn()));
         let answers = futures::future::join_all(asked).await;
         let mut targets = BTreeMap::new();
-        for ((name, id, inbox, reader), answer) in readers.into_iter().zip(answers) {
+        for ((name, id, inbox, vault, reader), answer) in readers.into_iter().zip(answers) {
             match answer {
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) if error.class() == Class::Reject => {
@@ -328,7 +328,12 @@ impl Wiring<'_> {
             if exit_delay.get().is_none() {
                 self.task(reader, self.config.supervisor.idle_ms);
             }
-            targets.insert(id, TargetPolicy { inbox, exit_delay });
+            let target = TargetPolicy {
+                inbox,
+                vault,
+                exit_delay,
+            };
+            targets.insert(id, target);
         }
         Ok(targets)
     }
@@ -378,6 +383,7 @@ impl Wiring<'_> {
             receipts_max: config.intake.receipts_per_settlement_max,
             proof_bytes_max: config.intake.proof_bytes_max,
             queue_max: config.intake.queue_max,
+            queue_bytes_max: config.intake.queue_bytes_max,
             commit_rows_max: config.intake.commit_rows_max,
             verify_threads: config.intake.verify_threads,
             deadline_margin: config.intake.deadline_margin,
