@@ -3,6 +3,7 @@
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
 use super::*;
 use crate::config::{CoordinatorConfig, Secret};
+use crate::liveness::Liveness;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use relayer_adapter_api::SettlementId;
@@ -102,8 +103,10 @@ async fn bench() -> Bench {
     let (grpc, rest) = listeners.addresses().unwrap();
     let api = Api {
         handlers: Arc::new(Handlers::new(fake.clone(), auth, limits)),
-        metrics: None,
-        liveness: liveness.clone(),
+        health: Health {
+            metrics: None,
+            liveness: liveness.clone(),
+        },
     };
     let stop = CancellationToken::new();
     let task = tokio::spawn(listeners.serve(api, stop.clone()));

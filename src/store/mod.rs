@@ -17,6 +17,7 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod lease;
