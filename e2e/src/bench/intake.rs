@@ -2,7 +2,7 @@
 
 use super::load::{self, Client};
 use super::report::{Report, Table};
-use super::site::{Setting, Site};
+use super::site::Site;
 use super::stats::Outcome;
 use super::{Backend, Bench, ceilings, ceilings_store};
 use anyhow::{Result, ensure};
@@ -17,9 +17,6 @@ const GROUPS_IN_FLIGHT: usize = 8;
 const HALF_SECONDS: f64 = 5.0;
 /// What the intake commits at once under load.
 const COMMIT: usize = 512;
-
-/// Accepting alone: nothing is batched while it is measured, so that the figures are of the intake.
-pub const SETTINGS: [Setting<'static>; 0] = [];
 
 struct Measure<'a> {
     bench: &'a Bench,
@@ -166,8 +163,8 @@ pub async fn run(bench: &Bench, so_far: &Report) -> Result<Vec<Table>> {
          their time counts from when they were due. Only the API and the observer run: nothing is batched meanwhile.",
     );
     for backend in bench.backends() {
-        let mut site = Site::new(bench, backend, &SETTINGS, &|_, _| {}).await?;
-        site.relayer().start().await?;
+        let mut site = Site::new(bench, backend, &[], &|_, _| {}).await?;
+        site.start_accepting().await?;
         let clients = site.clients(4).await?;
         let mut measure = Measure {
             bench,

@@ -63,6 +63,15 @@ impl Site {
         Ok(())
     }
 
+    /// Starts a relayer that accepts and follows the chains, and does nothing else: figures of the intake are its own.
+    pub async fn start_accepting(&mut self) -> Result<()> {
+        // Once with everything, so that the payer's deposit is in the books.
+        self.world.relayer.start().await?;
+        self.world.relayer.stop().await?;
+        self.configure(&[("supervisor.roles", "api,observer".into())])?;
+        self.world.relayer.start().await
+    }
+
     /// The same database and ports with another configuration file: what the folder's relayer.toml says now.
     pub fn relayer(&mut self) -> &mut RelayerProcess {
         &mut self.world.relayer

@@ -107,8 +107,8 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
     );
     for backend in bench.backends() {
         bench.progress.say(&format!("{events} events on {backend}"));
-        let mut site = Site::new(bench, backend, &super::intake::SETTINGS, &|_, _| {}).await?;
-        site.relayer().start().await?;
+        let mut site = Site::new(bench, backend, &[], &|_, _| {}).await?;
+        site.start_accepting().await?;
         let requests = site.requests(events).await?;
         let mut clients = site.clients(CONNECTIONS).await?;
         let after = newest(&mut clients[0]).await?;
