@@ -4,6 +4,7 @@
 //! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+mod bulk;
 #[doc(hidden)]
 pub mod ceiling;
 pub mod chain_cursor;
