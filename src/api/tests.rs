@@ -42,6 +42,21 @@ impl Settlements for Fake {
         }
     }
 
+    async fn submit_group(
+        &self,
+        _: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let refused = ApiError::new(Kind::AlreadyExists, FIELD, "taken").with("conflict", ID);
+        let results = request.items.iter().map(|_| v1::GroupResult {
+            result: Some(v1::group_result::Result::Refused(super::convert::refusal(&refused))),
+        });
+        Ok(v1::SubmitGroupResponse {
+            group_root: ID.into(),
+            results: results.collect(),
+        })
+    }
+
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
         let settlement = v1::Settlement {
             settlement_id: ID.into(),

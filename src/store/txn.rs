@@ -6,7 +6,8 @@ use super::changes::{CHANNEL, Changes};
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
 };
 use std::sync::Arc;
 
