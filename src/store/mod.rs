@@ -41,6 +41,10 @@ pub mod vault_facts;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod concurrent_tests;
+#[cfg(test)]
+mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};

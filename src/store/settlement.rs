@@ -10,7 +10,7 @@ use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes};
 use sea_orm::sea_query::{Expr, Query, UnionType};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use std::fmt;
 use std::str::FromStr;
 
@@ -302,15 +302,8 @@ impl Store {
         payer: Address,
         nonce: alloy::primitives::U256,
     ) -> Result<Option<Settlement>, StoreError> {
-        use settlement::Column;
-        let row = settlement::Entity::find()
-            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
-            .filter(Column::Inbox.eq(inbox.to_vec()))
-            .filter(Column::Payer.eq(payer.to_vec()))
-            .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce)))
-            .one(&self.db)
-            .await?;
-        row.as_ref().map(decode).transpose()
+        let found = by_nonce(target, inbox, payer, nonce)?.one(&self.db).await?;
+        found.as_ref().map(decode).transpose()
     }
 
     /// Receipts a settlement covers, in the order of its tree.
@@ -401,17 +394,36 @@ impl Txn {
         payer: Address,
         nonce: alloy::primitives::U256,
     ) -> Result<Option<Settlement>, StoreError> {
-        use settlement::Column;
-        let row = settlement::Entity::find()
-            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
-            .filter(Column::Inbox.eq(inbox.to_vec()))
-            .filter(Column::Payer.eq(payer.to_vec()))
-            .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce)))
-            .lock_exclusive()
-            .one(&self.tx)
-            .await?;
-        row.as_ref().map(decode).transpose()
+        let query = by_nonce(target, inbox, payer, nonce)?.lock_exclusive();
+        query.one(&self.tx).await?.as_ref().map(decode).transpose()
     }
+
+    /// The settlement on this (payer, nonce) as it is now. Not locked: whoever accepts holds accounts, and whoever pays locks the
+    /// settlement first.
+    pub(super) async fn settlement_by_nonce(
+        &self,
+        target: ChainId,
+        inbox: Address,
+        payer: Address,
+        nonce: alloy::primitives::U256,
+    ) -> Result<Option<Settlement>, StoreError> {
+        let found = by_nonce(target, inbox, payer, nonce)?.one(&self.tx).await?;
+        found.as_ref().map(decode).transpose()
+    }
+}
+
+fn by_nonce(
+    target: ChainId,
+    inbox: Address,
+    payer: Address,
+    nonce: alloy::primitives::U256,
+) -> Result<Select<settlement::Entity>, StoreError> {
+    use settlement::Column;
+    Ok(settlement::Entity::find()
+        .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
+        .filter(Column::Inbox.eq(inbox.to_vec()))
+        .filter(Column::Payer.eq(payer.to_vec()))
+        .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce))))
 }
 
 pub(super) fn missing(id: SettlementId) -> StoreError {

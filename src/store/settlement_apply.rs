@@ -302,7 +302,8 @@ impl Txn {
             .col_expr(settlement_receipt::Column::Holds, Expr::val(holds))
             .filter(settlement_receipt::Column::SettlementId.eq(id.0.to_vec()))
             .exec(&self.tx)
-            .await?;
+            .await
+            .map_err(|error| StoreError::or_race(error, "the receipts of a settlement"))?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::changes::{CHANNEL, Changes};
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbBackend, SqliteTransactionMode, Statement, TransactionOptions,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
     TransactionTrait, Value,
 };
 use std::sync::Arc;
@@ -63,17 +63,20 @@ pub struct Txn {
 impl Store {
     /// Starts a write transaction (SQLite: immediate, so that it never fails half-way for want of the write lock).
     pub async fn begin(&self, now_ms: i64) -> Result<Txn, StoreError> {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..Default::default()
-        };
-        let tx = self.db.begin_with_options(options).await?;
         Ok(Txn {
-            tx,
+            tx: self.begin_write().await?,
             now_ms,
             events: Vec::new(),
             changes: self.changes.clone(),
         })
+    }
+
+    pub(super) async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        self.db.begin_with_options(options).await
     }
 }
 
