@@ -12,10 +12,10 @@ library Runs {
         return count << 208 | amount << 104 | fee;
     }
 
-    /// @dev Callers stay below `runs.length / SIZE`.
-    function read(bytes calldata runs, uint256 index) internal pure returns (address payee, uint256 amount) {
+    /// @param offset of the run, a multiple of SIZE below `runs.length`.
+    function read(bytes calldata runs, uint256 offset) internal pure returns (address payee, uint256 amount) {
         assembly ("memory-safe") {
-            let run := add(runs.offset, mul(index, 48))
+            let run := add(runs.offset, offset)
             payee := shr(96, calldataload(run))
             amount := and(shr(104, calldataload(add(run, 16))), 0xffffffffffffffffffffffffff)
         }

@@ -354,9 +354,11 @@ contract SettlementInbox is PortRegistry {
         unchecked {
             address payer = work.payer;
             uint256 due = work.due;
+            uint256 word = work.nonces;
+            uint256 count = work.runCount;
             bytes32 topic = SettlementPaid.selector;
-            for (uint256 i; i != work.runCount; ++i) {
-                uint256 nonces = work.nonces | (credited >> i) << 255;
+            for (uint256 i; i != count; ++i) {
+                uint256 nonces = word | (credited >> i) << 255;
                 uint256 end = due + (Runs.items(runs, i) << 5);
                 // `emit SettlementPaid(id, payer, nonces | nonce byte)` for each, in scratch space instead of fresh memory.
                 assembly ("memory-safe") {

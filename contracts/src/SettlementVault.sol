@@ -126,11 +126,12 @@ contract SettlementVault is ISettlementVault, Ownable2Step {
 
         uint256 sum = fee;
         unchecked {
-            uint256 count = runs.length / Runs.SIZE;
-            for (uint256 i; i != count; ++i) {
-                (address payee, uint256 amount) = Runs.read(runs, i);
+            uint256 bit = 1;
+            for (uint256 offset; offset < runs.length; offset += Runs.SIZE) {
+                (address payee, uint256 amount) = Runs.read(runs, offset);
                 sum += amount;
-                if (!_pay(token, payee, amount)) credited |= 1 << i;
+                if (!_pay(token, payee, amount)) credited |= bit;
+                bit <<= 1;
             }
         }
         if (fee != 0) _pay(token, feeRecipient, fee);
