@@ -14,6 +14,7 @@ use relayer_adapter_api::{BridgeId, ChainId, Class};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 /// A read failed; the gauges keep their last values.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +50,15 @@ pub struct Sampler {
     pub signers: Vec<(Arc<dyn Chain>, Vec<Address>)>,
     /// When balances are read next, Unix ms; they cost RPC calls, so not at every step.
     pub next_balances: AtomicI64,
+    /// When the figures are read next, Unix ms. The loop is woken by every step of every stage; counting each time would cost more than
+    /// the work that is counted.
+    pub next_figures: AtomicI64,
 }
 
+/// Least time between two looks at the figures…
+const FIGURES_MS: i64 = 1_000;
+/// …and how many times longer than the last look took.
+const FIGURES_SHARE: i64 = 50;
 /// Time between two looks at the signers' balances.
 const BALANCES_MS: i64 = 60_000;
 
@@ -69,7 +77,13 @@ impl Stage for Sampler {
     }
 
     async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
-        self.sample(now_ms).await.map_err(SamplerError)?;
+        if now_ms >= self.next_figures.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            self.sample(now_ms).await.map_err(SamplerError)?;
+            let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let pause = FIGURES_MS.max(took.saturating_mul(FIGURES_SHARE));
+            self.next_figures.store(now_ms.saturating_add(pause), Ordering::Relaxed);
+        }
         if now_ms >= self.next_balances.load(Ordering::Relaxed) {
             self.next_balances
                 .store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);

@@ -231,6 +231,8 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX tx_open ON tx (chain, signer, state, nonce)",
     "CREATE INDEX tx_intent ON tx (intent_kind, intent_id)",
+    // Finalized ones whose costs are not booked; the number stands for never.
+    "CREATE INDEX tx_unposted ON tx (chain, id) WHERE state = 'finalized' AND next_at < 9223372036854775807",
     // One signed hash of a transaction; all are watched.
     "CREATE TABLE attempt (
   id {pk},

@@ -142,11 +142,13 @@ pub struct LaneKey {
     pub bridge: BridgeId,
 }
 
-const MIRROR: &str = "SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id WHERE \
-    (d.source_state = 'prepared' AND t.state <> 'prepared') \
-    OR (d.source_state = 'submitted' AND t.state IN ('included', 'finalized', 'replaced', 'cancelled')) \
-    OR (d.source_state = 'included' AND t.state <> 'included') \
-    OR (d.source_state = 'finalized' AND d.target_state <> 'received' AND t.state <> 'finalized')";
+/// One branch per state, so that each goes by an index and none reads what has long arrived.
+const MIRROR: &str = "SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id WHERE d.source_state = 'prepared' AND t.state <> 'prepared' \
+    UNION ALL SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id \
+    WHERE d.source_state = 'submitted' AND t.state IN ('included', 'finalized', 'replaced', 'cancelled') \
+    UNION ALL SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id WHERE d.source_state = 'included' AND t.state <> 'included' \
+    UNION ALL SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id \
+    WHERE d.target_state IN ('pending', 'attested') AND d.source_state = 'finalized' AND t.state <> 'finalized'";
 
 impl DispatchQueue {
     fn condition(self, now_ms: i64) -> Condition {

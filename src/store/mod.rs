@@ -31,6 +31,7 @@ pub mod seed;
 pub mod settlement;
 pub mod settlement_accept;
 pub mod settlement_apply;
+pub mod settlement_pay;
 pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -62,7 +63,8 @@ pub use posting::PostingRow;
 pub use relayer_migrations::SCHEMA_VERSION;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
-pub use settlement_apply::{Ending, Payment};
+pub use settlement_apply::Ending;
+pub use settlement_pay::Payment;
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};

@@ -231,6 +231,8 @@ impl Store {
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
             .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
+            // The order of the index, so that a long backlog is not sorted for every batch.
+            .order_by_asc(Column::BatchAfter)
             .order_by_asc(Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -365,7 +367,7 @@ impl Txn {
     }
 
     /// Rows by id, locked until the end of the transaction, in row order.
-    pub(super) async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
+    pub async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(1_000) {
             let rows = settlement::Entity::find()
