@@ -155,14 +155,8 @@ impl Settlements for Service {
             }
         };
         let limit = u64::from(request.page_size);
-        // One more than asked tells whether there is another page.
-        let mut rows = self
-            .store
-            .list_settlements(&filter, before, limit.saturating_add(1))
-            .await?;
-        let more = rows.len() as u64 > limit;
-        rows.truncate(request.page_size as usize);
-        let next = rows.last().filter(|_| more).map(|last| format!("r{}", last.row));
+        let (rows, next) = self.store.page_settlements(&filter, before, limit).await?;
+        let next = next.map(|row| format!("r{row}"));
         Ok(v1::ListResponse {
             settlements: rows.iter().map(|row| convert::settlement(row, &[])).collect(),
             next_page_token: next.unwrap_or_default(),
@@ -225,6 +219,7 @@ fn filter(request: &v1::ListRequest) -> Result<SettlementFilter, ApiError> {
         payee: parse::optional_address("payee", &request.payee)?,
         target: (request.target_chain != 0).then_some(ChainId(request.target_chain)),
         job_id: text(&request.job_id),
+        row_min: None,
     })
 }
 

@@ -7,10 +7,11 @@
 use super::account::LockedAccount;
 use super::codec::int;
 use super::{Store, StoreError, Txn};
-use crate::ledger::{AccountKey, Asset};
+use crate::ledger::{AccountKey, Asset, Balance};
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, B256, U256};
 use sea_orm::{ConnectionTrait, DbBackend};
+use std::collections::BTreeMap;
 
 /// What to fill in. Call again with another `first` (and payer, if you like) to add more.
 #[derive(Debug, Clone)]
@@ -166,18 +167,15 @@ impl Txn {
         if settled {
             moves.extend([(reserved, payee, amounts), (reserved, income, fees)]);
         }
+        let mut totals: BTreeMap<AccountKey, Balance> =
+            locked.iter().map(|(key, account)| (*key, account.balance)).collect();
         for (debit, credit, amount) in moves {
-            let add = |side: &mut U256| *side = side.saturating_add(amount);
-            locked
-                .entry(debit)
-                .and_modify(|account| add(&mut account.balance.debits));
-            locked
-                .entry(credit)
-                .and_modify(|account| add(&mut account.balance.credits));
+            let debited = totals.entry(debit).or_default();
+            debited.debits = debited.debits.saturating_add(amount);
+            let credited = totals.entry(credit).or_default();
+            credited.credits = credited.credits.saturating_add(amount);
         }
-        for account in locked.values() {
-            self.write_account(account).await?;
-        }
+        self.write_accounts(&mut locked, totals).await?;
         let row = |key: &AccountKey| locked.get(key).map_or(0, |account: &LockedAccount| account.row);
         let deposit = format!(
             "INSERT INTO posting (debit_account, credit_account, amount, cause_kind, cause_ref, at_ms) \

@@ -417,7 +417,7 @@ async fn lists_filter_and_page_newest_first() {
         payer: Some(PAYER),
         payee: Some(PAYEE),
         target: Some(TARGET),
-        job_id: None,
+        ..SettlementFilter::default()
     };
     let page = store.list_settlements(&all, None, 3).await.unwrap();
     let ids: Vec<_> = page.iter().map(|settlement| settlement.id).collect();

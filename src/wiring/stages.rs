@@ -18,7 +18,7 @@ use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, Targe
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::router::{Patience, Policy, Router, RouterParams};
-use crate::sampler::Sampler;
+use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
 use crate::stage::Stage;
@@ -199,6 +199,7 @@ impl Wiring<'_> {
             bridges: self.adapters.keys().cloned().collect(),
             signers: self.signer_accounts(),
             next_balances: AtomicI64::new(0),
+            censuses: Censuses::default(),
             next_figures: AtomicI64::new(0),
         };
         self.task(sampler, 1_000);
