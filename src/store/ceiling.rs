@@ -6,14 +6,22 @@ use super::{Store, StoreError};
 use crate::settlement::SettlementId;
 use alloy::primitives::{U256, keccak256};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait,
-    IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder, QueryTrait, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    ActiveModelTrait, ActiveValue::NotSet, ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityName,
+    EntityTrait, IdenStatic, IntoActiveModel, Iterable, PaginatorTrait, QueryFilter, QueryOrder, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-/// Rows of one INSERT, as in the product: SQLite binds at most 32,766 values in a statement.
-const SETTLEMENTS_PER_INSERT: usize = 500;
-const OTHERS_PER_INSERT: usize = 2_000;
+/// Rows of one INSERT, as in the product.
+const ROWS_PER_INSERT: usize = 256;
+/// Columns the product writes as literals.
+const LITERALS: [&str; 6] = [
+    "state",
+    "batched_times",
+    "version",
+    "lease_until",
+    "lease_token",
+    "holds",
+];
 
 /// What an accepted settlement left in the database.
 #[derive(Debug, Clone)]
@@ -197,22 +205,57 @@ impl Copies {
                 Statement::from_sql_and_values(backend, sql, values)
             })
             .collect();
-        for chunk in self.settlements.chunks(SETTLEMENTS_PER_INSERT) {
-            statements.push(settlement::Entity::insert_many(chunk.to_vec()).build(backend));
-        }
-        for chunk in self.receipts.chunks(OTHERS_PER_INSERT) {
-            statements.push(settlement_receipt::Entity::insert_many(chunk.to_vec()).build(backend));
-        }
-        for chunk in self.postings.chunks(OTHERS_PER_INSERT) {
-            statements.push(posting::Entity::insert_many(chunk.to_vec()).build(backend));
-        }
+        statements.extend(inserts(backend, &self.settlements));
+        statements.extend(inserts(backend, &self.receipts));
+        statements.extend(inserts(backend, &self.postings));
         let sql = "UPDATE counter SET value = value + $1 WHERE name = 'event_seq'";
         statements.push(Statement::from_sql_and_values(backend, sql, [(events as i64).into()]));
-        for chunk in self.events.chunks(OTHERS_PER_INSERT) {
-            statements.push(event::Entity::insert_many(chunk.to_vec()).build(backend));
-        }
+        statements.extend(inserts(backend, &self.events));
         statements
     }
+}
+
+/// As few statements as the product needs, and as short: columns that are NULL are left out, the product's literals are literals.
+fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement> {
+    let all = || <A::Entity as EntityTrait>::Column::iter();
+    let Some(first) = rows.first() else {
+        return Vec::new();
+    };
+    let (mut columns, mut literals, mut bound) = (Vec::new(), String::new(), Vec::new());
+    for column in all() {
+        let value = first.get(column).into_value();
+        if let Some(value) = value.filter(|value| *value != value.as_null())
+            && !LITERALS.contains(&column.as_str())
+        {
+            columns.push(column.as_str());
+            bound.push(column);
+        }
+    }
+    for column in all().filter(|column| LITERALS.contains(&column.as_str())) {
+        let literal = match first.get(column).into_value() {
+            Some(Value::String(Some(text))) => format!("'{text}'"),
+            Some(Value::Bool(Some(flag))) => flag.to_string(),
+            Some(Value::Int(Some(number))) => number.to_string(),
+            Some(Value::BigInt(Some(number))) => number.to_string(),
+            _ => continue,
+        };
+        columns.push(column.as_str());
+        literals.push_str(&format!(", {literal}"));
+    }
+    let table = A::Entity::default();
+    let head = format!("INSERT INTO {} ({}) VALUES ", table.table_name(), columns.join(", "));
+    let statement = |rows: &[A]| {
+        let mut values = Vec::with_capacity(rows.len() * bound.len());
+        let mut tuples = Vec::with_capacity(rows.len());
+        for row in rows {
+            let from = values.len() + 1;
+            let places: Vec<String> = (from..from + bound.len()).map(|place| format!("${place}")).collect();
+            tuples.push(format!("({}{literals})", places.join(", ")));
+            values.extend(bound.iter().filter_map(|column| row.get(*column).into_value()));
+        }
+        Statement::from_sql_and_values(backend, head.clone() + &tuples.join(", "), values)
+    };
+    rows.chunks(ROWS_PER_INSERT).map(statement).collect()
 }
 
 #[cfg(test)]

@@ -6,11 +6,8 @@ use crate::devnet::config::RelayerOptions;
 use crate::devnet::{Options, key};
 use crate::harness::World;
 use crate::relayer_process::RelayerProcess;
-use alloy::primitives::{Address, Bytes};
-use alloy::signers::SignerSync;
+use alloy::primitives::Address;
 use anyhow::{Context, Result};
-use relayer::settlement::SettlementId;
-use relayer::settlement::terms::{Domain, Terms, group_root};
 use relayer::store::{Store, StoreConfig};
 use relayer_proto::v1;
 use std::path::{Path, PathBuf};
@@ -139,34 +136,13 @@ fn on_all_cores<T: Send>(count: usize, make: &(dyn Fn(usize) -> Result<T> + Sync
     Ok(all)
 }
 
-/// One group in the order the payer signs: nonce word, payee, nonce.
 fn group(coordinator: &Coordinator, size: usize, payees: &[Address], deadline: u64) -> Result<v1::SubmitGroupRequest> {
-    let mut members = Vec::with_capacity(size);
-    for n in 0..size {
+    let members = (0..size).map(|n| {
         let job = coordinator.job("provider", 1);
-        let fields = coordinator.terms(&job, payees[n % payees.len()], coordinator.amount(1), deadline);
-        members.push((Terms::new(fields)?, job));
-    }
-    members.sort_by_key(|(terms, _)| (terms.nonce_word(), terms.payee, terms.nonce));
-    let domain = Domain::new(coordinator.target, coordinator.inbox);
-    let ids: Vec<SettlementId> = members.iter().map(|(terms, _)| domain.settlement_id(terms)).collect();
-    let digest = domain.group_digest(group_root(&ids)?, u32::try_from(size)?);
-    let auth = Bytes::from(coordinator.payer.sign_hash_sync(&digest)?.as_bytes().to_vec());
-    let mut items = Vec::with_capacity(size);
-    for (terms, job) in &members {
-        let request = coordinator.request(&[job], terms, &Bytes::new());
-        items.push(v1::GroupItem {
-            terms: request.terms,
-            receipts: request.receipts,
-            proof: Vec::new(),
-        });
-    }
-    Ok(v1::SubmitGroupRequest {
-        coordinator: coordinator.name.clone(),
-        items,
-        auth: auth.to_string(),
-        trace_id: String::new(),
-    })
+        let terms = coordinator.terms(&job, payees[n % payees.len()], coordinator.amount(1), deadline);
+        (job, terms)
+    });
+    Ok(coordinator.group(members.collect())?.request)
 }
 
 /// A configuration file with some keys changed.
