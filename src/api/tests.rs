@@ -5,6 +5,7 @@ mod stream;
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
 use super::*;
 use crate::config::{CoordinatorConfig, Secret};
+use crate::liveness::Liveness;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use relayer_adapter_api::SettlementId;
@@ -161,8 +162,10 @@ async fn bench() -> Bench {
     );
     let api = Api {
         handlers: handlers.clone(),
-        metrics: None,
-        liveness: liveness.clone(),
+        health: Health {
+            metrics: None,
+            liveness: liveness.clone(),
+        },
     };
     let task = tokio::spawn(listeners.serve(api, stop.clone()));
     let channel = Channel::from_shared(format!("http://{grpc}"))

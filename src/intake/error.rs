@@ -108,7 +108,7 @@ pub enum IntakeError {
     GroupOrder,
     #[error("the id of item {index} cannot be told: {error}")]
     GroupItem { index: usize, error: Box<IntakeError> },
-    #[error("chain {0} has not been read yet")]
+    #[error("target not ready: chain {0} has not been read yet")]
     TargetNotReady(ChainId),
     #[error("reading chain {chain}: {source}")]
     View { chain: ChainId, source: ViewError },
@@ -396,7 +396,7 @@ codes! {
         "The job was submitted before with a different receipt.",
         "Look at the settlement named; submit the receipt it was submitted with.";
     TARGET_NOT_READY = "RLY-INTAKE-042", "Target chain not read yet",
-        "The relayer has not yet read the target chain's logs, so it knows no balances.",
+        "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline.",
         "Send the same request again shortly; check the chain with `relayer doctor` if this lasts.";
     TARGET_UNAVAILABLE = "RLY-INTAKE-043", "Target chain cannot be read",
         "The payer's contract could not be asked.",

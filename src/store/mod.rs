@@ -5,6 +5,8 @@
 
 pub mod account;
 mod bulk;
+#[doc(hidden)]
+pub mod ceiling;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
@@ -16,6 +18,7 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod lease;
