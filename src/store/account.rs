@@ -155,7 +155,9 @@ impl Txn {
                 .exec_without_returning(&self.tx)
                 .await?;
             if written != chunk.len() as u64 {
-                return Err(StoreError::Conflict { what: "accounts".into() });
+                return Err(StoreError::Conflict {
+                    what: "accounts".into(),
+                });
             }
         }
         Ok(())

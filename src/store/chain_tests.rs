@@ -333,7 +333,8 @@ async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
         vec![1, 2, 3]
     );
     assert_eq!(found[1].detail["amount"], "1");
-    let last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    let mut last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    last.sort_by_key(|log| log.block_number);
     assert_eq!(last.len(), 2);
     assert_eq!(store.count_final_logs(CHAIN, SIGNER, "deposited", 1).await.unwrap(), 1);
     let mut txn = store.begin(1).await.unwrap();

@@ -9,7 +9,8 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::ChainId;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -325,15 +326,22 @@ impl Store {
         rows.into_iter().map(tx_row).collect()
     }
 
-    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce.
+    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce; without their calldata, which is large and
+    /// rarely needed: [`Store::get_tx`] has it.
     pub async fn list_waiting_txs(
         &self,
         chain: ChainId,
         signer: Address,
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
-        let waiting = open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?;
-        rows(waiting.order_by_asc(tx::Column::Nonce).limit(limit).all(&self.db).await?)
+        let waiting = without_data(open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?);
+        rows(
+            waiting
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
     /// Transactions of a signer that are in a block that is not final yet, by nonce; without their calldata, which nobody needs any more.
@@ -344,7 +352,13 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
         let included = without_data(open_of(chain, signer, &[TxState::Included])?);
-        rows(included.order_by_asc(tx::Column::Nonce).limit(limit).all(&self.db).await?)
+        rows(
+            included
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
     /// Attempts of a transaction, oldest first.
