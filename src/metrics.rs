@@ -39,8 +39,11 @@ use MetricKind::{Counter, Gauge, Histogram};
 metrics_table! {
     API_REQUESTS_TOTAL = "relayer_api_requests_total", Counter, Unit::Count, "Requests answered, by method and code.";
     API_REQUEST_SECONDS = "relayer_api_request_seconds", Histogram(SECONDS), Unit::Seconds, "Time to answer a request, by method.";
+    API_STREAM_COUNT = "relayer_api_stream_count", Gauge, Unit::Count, "Streams that are open, by method.";
     INTAKE_REFUSED_TOTAL = "relayer_intake_refused_total", Counter, Unit::Count, "Submissions refused, by error code.";
     INTAKE_ACCEPTED_TOTAL = "relayer_intake_accepted_total", Counter, Unit::Count, "Submissions accepted, by whether they were duplicates.";
+    INTAKE_COMMIT_SECONDS = "relayer_intake_commit_seconds", Histogram(SECONDS), Unit::Seconds, "Time of one group commit of submissions.";
+    INTAKE_QUEUE_COUNT = "relayer_intake_queue_count", Gauge, Unit::Count, "Submissions under way: being verified, or waiting for their commit.";
     SETTLEMENT_STATE_COUNT = "relayer_settlement_state_count", Gauge, Unit::Count, "Settlements by state.";
     SETTLEMENT_OLDEST_AGE_SECONDS = "relayer_settlement_oldest_age_seconds", Gauge, Unit::Seconds, "Age of the oldest settlement, by state that has not ended.";
     LOOP_ALIVE_TIMESTAMP_SECONDS = "relayer_loop_alive_timestamp_seconds", Gauge, Unit::Seconds, "Unix time a loop last finished a step; a loop that stands still is stuck.";

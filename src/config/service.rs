@@ -31,7 +31,12 @@ pub struct ApiConfig {
     pub body_bytes_max: usize,
     pub requests_max: usize,
     pub request_timeout_ms: u64,
+    pub stream_items_max: usize,
+    pub stream_stall_ms: u64,
     pub page_size_max: u32,
+    pub watch_streams_max: usize,
+    pub watch_ring_events: usize,
+    pub watch_stall_ms: u64,
 }
 
 impl Default for ApiConfig {
@@ -43,7 +48,12 @@ impl Default for ApiConfig {
             body_bytes_max: 1 << 20,
             requests_max: 1_024,
             request_timeout_ms: 30_000,
+            stream_items_max: 2_048,
+            stream_stall_ms: 60_000,
             page_size_max: 500,
+            watch_streams_max: 1_024,
+            watch_ring_events: 20_000,
+            watch_stall_ms: 30_000,
         }
     }
 }

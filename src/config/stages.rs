@@ -1,5 +1,6 @@
 //! Limits and times of the stages. Every queue, batch, age and retry has one.
 
+use super::Roles;
 use serde::{Deserialize, Serialize};
 
 macro_rules! section {
@@ -30,6 +31,7 @@ section! {
 }
 section! {
     SupervisorConfig {
+        roles: Roles = Roles::default(),
         idle_ms: u64 = 1_000,
         step_rows_max: usize = 256,
         backoff_ms_max: u64 = 30_000,
@@ -43,6 +45,7 @@ section! {
         receipts_per_settlement_max: usize = 64,
         proof_bytes_max: usize = 65_536,
         queue_max: usize = 8_192,
+        queue_bytes_max: usize = 64 << 20,
         commit_rows_max: usize = 512,
         verify_threads: usize = 0,
         deadline_margin: u64 = 900,

@@ -1,5 +1,6 @@
 //! What the configuration says about who may submit what. Wiring builds it.
 
+use crate::chain::ExitDelay;
 use crate::settlement::ChainId;
 use crate::settlement::receipt::{AmountRule, PinnedKeys};
 use alloy::primitives::Address;
@@ -20,11 +21,12 @@ pub struct CoordinatorPolicy {
 }
 
 /// A chain payees are paid on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TargetPolicy {
     pub inbox: Address,
-    /// Seconds between an announcement and its effect, from the vault; never changes.
-    pub exit_delay: u64,
+    pub vault: Address,
+    /// From the vault; nothing is accepted for the target before it is known.
+    pub exit_delay: ExitDelay,
 }
 
 /// All of it.
@@ -39,6 +41,8 @@ pub struct IntakePolicy {
     pub proof_bytes_max: usize,
     /// Requests under way, verified or waiting for the writer; one more is refused as busy.
     pub queue_max: usize,
+    /// Bytes of the requests that are not verified yet; beyond them requests are refused as busy.
+    pub queue_bytes_max: usize,
     /// Settlements in one commit.
     pub commit_rows_max: usize,
     /// Threads of the CPU pool; 0 = one per core.
@@ -59,6 +63,7 @@ impl Default for IntakePolicy {
             receipts_max: 64,
             proof_bytes_max: 65_536,
             queue_max: 8_192,
+            queue_bytes_max: 64 << 20,
             commit_rows_max: 512,
             verify_threads: 0,
             deadline_margin: 900,

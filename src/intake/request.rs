@@ -41,6 +41,17 @@ pub struct SubmitRequest {
     pub proof: Option<Vec<u8>>,
 }
 
+impl SubmitRequest {
+    /// Bytes it holds in memory, near enough to bound them.
+    pub(super) fn bytes(&self) -> usize {
+        let receipts: usize = self.receipts.iter().map(Vec::len).sum();
+        receipts
+            .saturating_add(self.proof.as_ref().map_or(0, Vec::len))
+            .saturating_add(self.auth.len())
+            .saturating_add(size_of::<Self>())
+    }
+}
+
 impl std::fmt::Debug for SubmitRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SubmitRequest")

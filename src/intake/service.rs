@@ -1,21 +1,24 @@
-//! The front of the intake: bounds what is under way, verifies on the pool, hands over to the writer, waits for its word.
+//! The front of the intake: bounds what is under way by number and bytes, and hands it on.
 
-use super::authorize::{self, Authority};
+use super::authorize::Authority;
 use super::error::IntakeError;
 use super::policy::IntakePolicy;
+use super::pool::{Pending, Pool, VerifyPool};
 use super::request::{Accepted, SubmitRequest};
-use super::verify::{Verified, verify};
-use super::writer::{IntakeWriter, Job};
+use super::verify::Verified;
+use super::writer::{Answer, Candidate, Group, IntakeWriter, Job, Reply};
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::settlement::ChainId;
-use crate::store::Store;
+use crate::store::{NewGroup, Store};
 use futures::future::join_all;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
+
+/// What one permit of the byte bound stands for; semaphores count to 2^29 on small machines.
+const BYTES_PER_PERMIT: usize = 1_024;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -26,11 +29,95 @@ pub struct Intake {
 struct Inner {
     policy: Arc<IntakePolicy>,
     store: Store,
-    chains: BTreeMap<ChainId, Arc<dyn Chain>>,
-    pool: ThreadPool,
-    /// One permit per request under way; the queue has room for all of them, so handing over never waits.
-    permits: Semaphore,
-    queue: mpsc::Sender<Job>,
+    chains: Arc<BTreeMap<ChainId, Arc<dyn Chain>>>,
+    pool: Pool,
+    gate: Gate,
+    /// Never longer than the gate lets in.
+    pending: mpsc::UnboundedSender<Pending>,
+    /// Weak, so that the writer sees the end when verification has ended.
+    jobs: mpsc::WeakUnboundedSender<Job>,
+}
+
+/// Bounds what is under way. Closed when the intake stops.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    count: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    count_max: usize,
+    permits_max: u32,
+}
+
+/// The place of a request among those under way, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Room {
+    _count: OwnedSemaphorePermit,
+    bytes: Option<OwnedSemaphorePermit>,
+}
+
+impl Room {
+    /// The raw bytes are gone; the settlement itself still waits for its commit.
+    pub fn free_bytes(&mut self) {
+        self.bytes = None;
+    }
+}
+
+impl Gate {
+    fn new(policy: &IntakePolicy) -> Self {
+        let count_max = policy.queue_max.clamp(1, Semaphore::MAX_PERMITS);
+        let permits = (policy.queue_bytes_max / BYTES_PER_PERMIT).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            count: Arc::new(Semaphore::new(count_max)),
+            bytes: Arc::new(Semaphore::new(permits)),
+            count_max,
+            permits_max: u32::try_from(permits).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// A request larger than the whole bound takes all of it and so goes alone.
+    fn permits(&self, bytes: usize) -> u32 {
+        let wanted = u32::try_from(bytes.div_ceil(BYTES_PER_PERMIT)).unwrap_or(u32::MAX);
+        wanted.min(self.permits_max)
+    }
+
+    fn places(&self, requests: usize) -> u32 {
+        u32::try_from(requests.min(self.count_max)).unwrap_or(u32::MAX)
+    }
+
+    fn try_enter(&self, requests: usize, bytes: usize) -> Result<Room, IntakeError> {
+        let refused = |error| match error {
+            TryAcquireError::NoPermits => IntakeError::Busy {
+                queued: self.under_way(),
+            },
+            TryAcquireError::Closed => IntakeError::Stopping,
+        };
+        let count = self.count.clone().try_acquire_many_owned(self.places(requests));
+        let count = count.map_err(refused)?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(self.permits(bytes));
+        Ok(Room {
+            _count: count,
+            bytes: Some(bytes.map_err(refused)?),
+        })
+    }
+
+    async fn enter(&self, requests: usize, bytes: usize) -> Result<Room, IntakeError> {
+        let stopping = |_| IntakeError::Stopping;
+        let count = self.count.clone().acquire_many_owned(self.places(requests)).await;
+        let count = count.map_err(stopping)?;
+        let bytes = self.bytes.clone().acquire_many_owned(self.permits(bytes)).await;
+        Ok(Room {
+            _count: count,
+            bytes: Some(bytes.map_err(stopping)?),
+        })
+    }
+
+    pub fn under_way(&self) -> usize {
+        self.count_max.saturating_sub(self.count.available_permits())
+    }
+
+    pub fn close(&self) {
+        self.count.close();
+        self.bytes.close();
+    }
 }
 
 impl fmt::Debug for Intake {
@@ -50,38 +137,38 @@ impl Intake {
         accepted: Arc<Notify>,
     ) -> Result<(Self, IntakeWriter), rayon::ThreadPoolBuildError> {
         let policy = Arc::new(policy);
-        let pool = ThreadPoolBuilder::new()
-            .num_threads(policy.verify_threads)
-            .thread_name(|index| format!("verify-{index}"))
-            .build()?;
-        let (queue, jobs) = mpsc::channel(policy.queue_max.max(1));
-        let writer = IntakeWriter::new(policy.clone(), store.clone(), clock, jobs, accepted);
+        let chains = Arc::new(chains);
+        let pool = Pool::new(policy.verify_threads)?;
+        let gate = Gate::new(&policy);
+        let (pending, waiting) = mpsc::unbounded_channel();
+        let (jobs, verified) = mpsc::unbounded_channel();
         let inner = Inner {
-            permits: Semaphore::new(policy.queue_max.max(1)),
-            policy,
-            store,
-            chains,
-            pool,
-            queue,
+            policy: policy.clone(),
+            store: store.clone(),
+            chains: chains.clone(),
+            pool: pool.clone(),
+            gate: gate.clone(),
+            pending,
+            jobs: jobs.downgrade(),
         };
+        let verifier = VerifyPool::new(policy.clone(), store.clone(), chains, pool, gate.clone(), waiting, jobs);
+        let writer = IntakeWriter::new(policy, store, clock, gate, verifier, verified, accepted);
         Ok((Self { inner: Arc::new(inner) }, writer))
     }
 
-    /// Accepts one settlement. `Ok` means durable. Dropping the future does not undo what the writer already has.
+    /// Accepts one settlement, or refuses when the intake is full. `Ok` means durable. Dropping the future does not undo what the
+    /// writer already has.
     pub async fn submit(&self, request: SubmitRequest) -> Result<Accepted, IntakeError> {
-        let inner = &self.inner;
-        let _permit = inner.permits.try_acquire().map_err(|_| IntakeError::Busy {
-            queued: inner.policy.queue_max,
-        })?;
-        let verified = self.verify(request).await?;
-        let authority = self.authorize(&verified).await?;
+        let room = self.inner.gate.try_enter(1, request.bytes())?;
         let (answer, answered) = oneshot::channel();
-        let job = Job {
-            verified,
-            authority,
-            answer,
-        };
-        inner.queue.send(job).await.map_err(|_| IntakeError::Stopping)?;
+        self.hand_over(
+            request,
+            room,
+            Reply::new(move |word| {
+                // Nobody waits any more when the client has hung up.
+                let _ = answer.send(word);
+            }),
+        );
         answered.await.map_err(|_| IntakeError::Stopping)?
     }
 
@@ -90,23 +177,74 @@ impl Intake {
         join_all(requests.into_iter().map(|request| self.submit(request))).await
     }
 
-    async fn verify(&self, request: SubmitRequest) -> Result<Verified, IntakeError> {
-        let (done, verified) = oneshot::channel();
-        let policy = self.inner.policy.clone();
-        self.inner.pool.spawn(move || {
-            // Nobody waits any more when the client has hung up.
-            let _ = done.send(verify(&policy, &request));
-        });
-        verified.await.map_err(|_| IntakeError::Stopping)?
+    /// Hands over one settlement of many; a full intake lets the caller wait. Returns when the request is taken or refused; `reply` is
+    /// called exactly once, from any task, with what [`Intake::submit`] would have returned. Dropping the future before it returned
+    /// submits nothing and still calls `reply`.
+    pub async fn submit_with(&self, request: SubmitRequest, reply: impl FnOnce(Answer) + Send + Sync + 'static) {
+        let reply = Reply::new(reply);
+        match self.inner.gate.enter(1, request.bytes()).await {
+            Ok(room) => self.hand_over(request, room, reply),
+            Err(error) => reply.send(Err(error)),
+        }
     }
 
-    async fn authorize(&self, verified: &Verified) -> Result<Authority, IntakeError> {
-        match authorize::fast(verified) {
-            Some(authority) => Ok(authority),
-            None => {
-                let chain = self.inner.chains.get(&verified.target).map(AsRef::as_ref);
-                authorize::slow(&self.inner.store, chain, verified).await
-            }
-        }
+    fn hand_over(&self, request: SubmitRequest, room: Room, reply: Reply) {
+        // When the intake has stopped, the reply is dropped with the request, and says so.
+        let _ = self.inner.pending.send(Pending { request, room, reply });
+    }
+}
+
+/// What a group needs of the pipeline.
+impl Intake {
+    pub(super) fn policy(&self) -> &Arc<IntakePolicy> {
+        &self.inner.policy
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(super) fn chain(&self, id: ChainId) -> Option<&dyn Chain> {
+        self.inner.chains.get(&id).map(AsRef::as_ref)
+    }
+
+    /// Room for this many requests of together so many bytes, or a refusal.
+    pub(super) fn room(&self, requests: usize, bytes: usize) -> Result<Room, IntakeError> {
+        self.inner.gate.try_enter(requests, bytes)
+    }
+
+    /// Runs CPU work on the verification threads; rayon's parallel iterators inside it use all of them.
+    pub(super) async fn on_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, IntakeError> {
+        let (done, result) = oneshot::channel();
+        self.inner.pool.spawn(move || {
+            let _ = done.send(work());
+        });
+        result.await.map_err(|_| IntakeError::Stopping)
+    }
+
+    /// Has the writer store these items in one commit, and the group with them when at least one is accepted. Answers in order.
+    pub(super) async fn commit_group(
+        &self,
+        group: NewGroup,
+        items: Vec<(Verified, Authority)>,
+        room: Room,
+    ) -> Result<Vec<Answer>, IntakeError> {
+        let jobs = self.inner.jobs.upgrade().ok_or(IntakeError::Stopping)?;
+        let (done, answered) = oneshot::channel();
+        let candidates = items
+            .into_iter()
+            .map(|(verified, authority)| Candidate { verified, authority })
+            .collect();
+        let group = Group {
+            group,
+            candidates,
+            done,
+        };
+        jobs.send(Job::group(group, room)).map_err(|_| IntakeError::Stopping)?;
+        drop(jobs);
+        answered.await.map_err(|_| IntakeError::Stopping)
     }
 }

@@ -1,11 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod groups;
 mod world;
 
 use super::*;
 use crate::error::Coded;
 use crate::settlement::ChainId;
-use crate::store::testing::{self, FEE_RECIPIENT, PAYEE, TOKEN};
+use crate::store::testing::{self, FEE_RECIPIENT, INBOX, PAYEE, TOKEN};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::signers::local::PrivateKeySigner;
 use serde_json::{Value, json};
@@ -90,7 +91,7 @@ async fn wrong_terms_are_refused_by_their_own_code() {
             }),
             "014",
         ),
-        (tampered(|r| r.terms.payee = Address::ZERO), "015"),
+        (tampered(|r| r.terms.payer = Address::ZERO), "015"),
         (tampered(|r| r.terms.amount = U256::from(1) << 96), "015"),
         (tampered(|r| r.terms.nonce = U256::from(1) << 255), "015"),
         (tampered(|r| r.terms.amount = U256::ZERO), "016"),
@@ -98,7 +99,7 @@ async fn wrong_terms_are_refused_by_their_own_code() {
         (tampered(|r| r.terms.inbox = Some(PAYEE)), "018"),
         (tampered(|r| r.terms.source = ChainId(5)), "019"),
         (with(|r| r.coordinator_id = "lenient".into()), "021"),
-        (with(|r| r.terms.token = PAYEE), "028"),
+        (with(|r| r.terms.token = FEE_RECIPIENT), "028"),
         (with(|r| r.terms.amount = U256::from(4_200_001)), "030"),
         (with(|r| r.terms.amount = U256::from(4_199_999)), "030"),
         (with(|r| r.terms.deadline = HEAD + 899), "034"),
@@ -123,6 +124,14 @@ async fn wrong_terms_are_refused_by_their_own_code() {
     let mut far = request(2);
     far.terms.deadline = HEAD + EXIT_DELAY - 600;
     world.intake.submit(signed(far)).await.unwrap();
+}
+
+#[tokio::test]
+async fn money_is_not_sent_where_nobody_can_use_it() {
+    let world = world().await;
+    for payee in [Address::ZERO, INBOX, VAULT, TOKEN] {
+        check_refused(&world, tampered(|r| r.terms.payee = payee), "045").await;
+    }
 }
 
 #[tokio::test]
@@ -337,6 +346,116 @@ async fn a_full_intake_says_so_and_a_stopped_one_too() {
     assert_eq!(error.code().code, "RLY-INTAKE-002");
 }
 
+/// Hands all over as a stream does and returns the answers by their number.
+async fn streamed(world: &World, requests: Vec<SubmitRequest>) -> BTreeMap<usize, Result<Accepted, IntakeError>> {
+    let (send, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for (number, request) in requests.into_iter().enumerate() {
+        let send = send.clone();
+        let reply = move |answer| send.send((number, answer)).unwrap();
+        world.intake.submit_with(request, reply).await;
+    }
+    drop(send);
+    let mut all = BTreeMap::new();
+    while let Some((number, answer)) = answers.recv().await {
+        assert!(all.insert(number, answer).is_none(), "{number} was answered twice");
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_stream_waits_where_a_single_request_is_refused() {
+    let small = IntakePolicy {
+        queue_max: 2,
+        queue_bytes_max: 1,
+        ..policy()
+    };
+    let world = world_with(small, false).await;
+    let mut requests: Vec<SubmitRequest> = (1..=20).map(request).collect();
+    requests.push(request(3));
+    requests.push(tampered(|r| r.receipts[0] = b"{".to_vec()));
+    let answers = streamed(&world, requests).await;
+    assert_eq!(answers.len(), 22);
+    assert!((0..20).all(|number| !answers[&number].as_ref().unwrap().existing));
+    assert!(answers[&20].as_ref().unwrap().existing);
+    assert_eq!(answers[&21].as_ref().unwrap_err().code().code, "RLY-INTAKE-009");
+    assert_eq!(stored(&world).await, 20);
+}
+
+#[tokio::test]
+async fn too_many_bytes_at_once_are_refused_as_too_many_requests_are() {
+    let small = IntakePolicy {
+        queue_bytes_max: 4_096,
+        ..policy()
+    };
+    let world = world_with(small, false).await;
+    let answers = world.intake.submit_many((1..=50).map(request).collect()).await;
+    assert!(answers[0].is_ok());
+    assert!(answers.iter().flatten().count() < 50);
+    for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(refused.refusal(), Refusal::Busy);
+    }
+    // With the others out of the way there is room again, also for one that is larger than the bound.
+    let mut large = request(60);
+    large.proof = Some(vec![7; 60_000]);
+    world.intake.submit(signed(large)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_taken_before_a_stop_is_stored_and_answered() {
+    let world = world().await;
+    let (send, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for tag in 1..=30 {
+        let send = send.clone();
+        let reply = move |answer: Result<Accepted, IntakeError>| send.send(answer).unwrap();
+        world.intake.submit_with(request(tag), reply).await;
+    }
+    world.stop.cancel();
+    for _ in 1..=30 {
+        answers.recv().await.unwrap().unwrap();
+    }
+    let late = send.clone();
+    let reply = move |answer: Result<Accepted, IntakeError>| late.send(answer).unwrap();
+    world.intake.submit_with(request(31), reply).await;
+    let error = answers.recv().await.unwrap().unwrap_err();
+    assert_eq!(error.code().code, "RLY-INTAKE-002");
+    assert_eq!(stored(&world).await, 30);
+}
+
+#[tokio::test]
+async fn a_group_is_stored_with_its_accepted_items_and_not_without() {
+    let world = world().await;
+    let root = B256::repeat_byte(0x6a);
+    let part = |tag: u64, index: usize| {
+        let request = request(tag);
+        let checked = verify::check(&policy(), &request).unwrap();
+        let signed = verify::Signed::over(checked.id.0, &request.auth).unwrap();
+        let member = crate::store::GroupMember { root, index };
+        (checked.with(signed, Some(member)), authorize::Authority::PAYER)
+    };
+    let group = |ids: Vec<crate::settlement::SettlementId>| crate::store::NewGroup {
+        root,
+        coordinator_id: COORDINATOR.into(),
+        payer: payer().address(),
+        target: testing::TARGET,
+        inbox: INBOX,
+        ids,
+        auth: vec![1; 65].into(),
+    };
+    let items = vec![part(1, 0), part(2, 1), part(1, 2)];
+    let ids = items.iter().map(|(verified, _)| verified.id).collect();
+    let room = world.intake.room(3, 100).unwrap();
+    let answers = world.intake.commit_group(group(ids), items, room).await.unwrap();
+    assert_eq!(answers.len(), 3);
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(answers[2].as_ref().unwrap().existing);
+    let row = world
+        .test
+        .get_settlement(answers[1].as_ref().unwrap().id)
+        .await
+        .unwrap();
+    assert_eq!(row.group.map(|member| (member.root, member.index)), Some((root, 1)));
+}
+
 #[tokio::test]
 async fn nothing_is_accepted_before_the_target_chain_was_read() {
     let test = testing::open().await;
@@ -371,4 +490,19 @@ fn payers_of_other_coordinators_are_refused() {
     coordinator.payers = BTreeSet::from([PAYEE]);
     let error = verify::verify(&policy, &request(1)).unwrap_err();
     assert_eq!(error.code().code, "RLY-INTAKE-020");
+}
+
+#[tokio::test]
+async fn a_target_whose_exit_delay_is_not_known_is_not_ready_yet() {
+    let mut policy = policy();
+    let unknown = crate::chain::ExitDelay::default();
+    for target in policy.targets.values_mut() {
+        target.exit_delay = unknown.clone();
+    }
+    let world = world_with(policy, false).await;
+    let error = check_refused(&world, request(1), "042").await;
+    assert_eq!(error.refusal(), Refusal::Unavailable);
+    assert!(error.to_string().contains("target not ready"), "{error}");
+    unknown.set(EXIT_DELAY);
+    assert!(!world.intake.submit(request(1)).await.unwrap().existing);
 }

@@ -1,29 +1,25 @@
 //! What can be said about a request without the database and without a chain. CPU only; runs on the pool.
 
 use super::error::IntakeError;
-use super::policy::{CoordinatorPolicy, IntakePolicy};
+use super::policy::{CoordinatorPolicy, IntakePolicy, TargetPolicy};
 use super::request::{SubmitRequest, TRACE_BYTES_MAX};
 use crate::settlement::SettlementId;
 use crate::settlement::auth::{self, Classification};
 use crate::settlement::receipt::{self, AmountRule, Limits, Receipt, ReceiptError, SignatureError, VerifiedReceipt};
 use crate::settlement::terms::{Domain, Terms, TermsFields};
-use crate::store::CoveredReceipt;
+use crate::store::{CoveredReceipt, GroupMember};
 use alloy::primitives::{Address, B256, Bytes, keccak256};
 use relayer_adapter_api::ChainId;
 
-/// A request whose receipts, terms and signature are what they claim to be. Whether the payer's word counts, and whether the target chain
-/// would honour it, is still open.
+/// A request whose receipts and terms are what they claim to be. Who authorized it is still open.
 #[derive(Debug, Clone)]
-pub struct Verified {
+pub struct Checked {
     pub id: SettlementId,
     pub coordinator_id: String,
     pub trace_id: String,
     pub target: ChainId,
     pub inbox: Address,
     pub terms: Terms,
-    /// Normalized.
-    pub auth: Bytes,
-    pub signer: Classification,
     pub fee_recipient: Address,
     pub receipts: Vec<CoveredReceipt>,
     pub amount_rule: AmountRule,
@@ -32,14 +28,70 @@ pub struct Verified {
     pub families: u8,
 }
 
+/// An authorization: what was signed, the bytes, and whose they seem to be.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    pub digest: B256,
+    /// Normalized.
+    pub auth: Bytes,
+    pub signer: Classification,
+}
+
+/// A request with its authorization. Whether that word counts, and whether the target chain would honour it, is still open.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    checked: Checked,
+    pub signed: Signed,
+    /// Set when the payer signed a group.
+    pub group: Option<GroupMember>,
+}
+
+impl std::ops::Deref for Verified {
+    type Target = Checked;
+
+    fn deref(&self) -> &Checked {
+        &self.checked
+    }
+}
+
+impl Signed {
+    /// Reads an authorization; one nobody could accept is refused here.
+    pub fn over(digest: B256, auth: &[u8]) -> Result<Self, IntakeError> {
+        let auth = auth::normalize(auth);
+        match auth::classify(digest, &auth) {
+            Classification::Refused(refusal) => Err(IntakeError::Auth(refusal)),
+            signer => Ok(Self { digest, auth, signer }),
+        }
+    }
+}
+
+impl Checked {
+    pub fn with(self, signed: Signed, group: Option<GroupMember>) -> Verified {
+        Verified {
+            checked: self,
+            signed,
+            group,
+        }
+    }
+}
+
+/// A request that its payer signed by itself.
 pub fn verify(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Verified, IntakeError> {
+    let checked = check(policy, request)?;
+    let signed = Signed::over(checked.id.0, &request.auth)?;
+    Ok(checked.with(signed, None))
+}
+
+/// Everything but the authorization, whose bytes are not looked at.
+pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, IntakeError> {
     let coordinator = policy
         .coordinators
         .get(&request.coordinator_id)
         .ok_or_else(|| IntakeError::UnknownCoordinator(request.coordinator_id.clone()))?;
     check_sizes(policy, request)?;
-    let (inbox, families) = route(policy, request)?;
+    let (target, families) = route(policy, request)?;
     check_payer(coordinator, request)?;
+    check_payee(target, request)?;
     let (receipts, netted) = verify_receipts(policy, coordinator, &request.receipts)?;
     let wanted = &request.terms;
     agree("receiptHash", wanted.receipt_hash, netted.receipt_hash)?;
@@ -58,12 +110,7 @@ pub fn verify(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Verified
         deadline: wanted.deadline,
     })
     .map_err(IntakeError::Terms)?;
-    let id = Domain::new(wanted.target, inbox).settlement_id(&terms);
-    let auth = auth::normalize(&request.auth);
-    let signer = auth::classify(id.0, &auth);
-    if let Classification::Refused(refusal) = signer {
-        return Err(IntakeError::Auth(refusal));
-    }
+    let id = Domain::new(wanted.target, target.inbox).settlement_id(&terms);
     let fee_recipient = if terms.fee.is_zero() {
         Address::ZERO
     } else {
@@ -75,15 +122,13 @@ pub fn verify(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Verified
     } else {
         request.trace_id.clone()
     };
-    Ok(Verified {
+    Ok(Checked {
         id,
         coordinator_id: request.coordinator_id.clone(),
         trace_id,
         target: wanted.target,
-        inbox,
+        inbox: target.inbox,
         terms,
-        auth,
-        signer,
         fee_recipient,
         receipts: netted.order.iter().map(|index| covered(&receipts[*index])).collect(),
         amount_rule: coordinator.amount_rule,
@@ -92,7 +137,7 @@ pub fn verify(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Verified
     })
 }
 
-fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
+pub(super) fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
     if !request.codec.is_empty() && request.codec != receipt::CODEC {
         return Err(IntakeError::Codec(request.codec.clone()));
     }
@@ -124,7 +169,7 @@ fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(), Int
     }
 }
 
-fn route(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(Address, u8), IntakeError> {
+fn route<'a>(policy: &'a IntakePolicy, request: &SubmitRequest) -> Result<(&'a TargetPolicy, u8), IntakeError> {
     let wanted = &request.terms;
     let target = policy
         .targets
@@ -138,7 +183,7 @@ fn route(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(Address, u8)
     }
     let lane = (wanted.source, wanted.target);
     match policy.lanes.get(&lane) {
-        Some(families) if *families > 0 => Ok((target.inbox, *families)),
+        Some(families) if *families > 0 => Ok((target, *families)),
         _ => Err(IntakeError::Lane {
             source_chain: wanted.source,
             target: wanted.target,
@@ -146,12 +191,22 @@ fn route(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(Address, u8)
     }
 }
 
-fn check_payer(coordinator: &CoordinatorPolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
+pub(super) fn check_payer(coordinator: &CoordinatorPolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
     let payer = request.terms.payer;
     if coordinator.payers.is_empty() || coordinator.payers.contains(&payer) {
         Ok(())
     } else {
         Err(IntakeError::PayerNotAllowed(payer))
+    }
+}
+
+/// Money paid to one of these is lost; the vault itself would count it as nobody's.
+fn check_payee(target: &TargetPolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
+    let payee = request.terms.payee;
+    if [Address::ZERO, target.inbox, target.vault, request.terms.token].contains(&payee) {
+        Err(IntakeError::PayeeRefused(payee))
+    } else {
+        Ok(())
     }
 }
 
@@ -184,7 +239,7 @@ fn verify_receipts(
     Ok((receipts, netted))
 }
 
-fn receipt_error(index: usize, error: ReceiptError) -> IntakeError {
+pub(super) fn receipt_error(index: usize, error: ReceiptError) -> IntakeError {
     match error {
         ReceiptError::Unsigned | ReceiptError::Signature(SignatureError::UnknownKey(_)) => {
             IntakeError::ReceiptKey { index, error }
@@ -222,4 +277,9 @@ fn covered(receipt: &VerifiedReceipt) -> CoveredReceipt {
         provider: receipt.provider.clone(),
         price: receipt.price.clone(),
     }
+}
+
+/// Many requests at once, each judged alone, verdicts in the order given.
+pub fn verify_chunk(policy: &IntakePolicy, requests: &[SubmitRequest]) -> Vec<Result<Verified, IntakeError>> {
+    requests.iter().map(|request| verify(policy, request)).collect()
 }

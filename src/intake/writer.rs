@@ -1,36 +1,143 @@
-//! The one task that stores. It takes what queued up while it committed the last batch; no timer, so an idle intake answers at once.
+//! The one task that stores. It takes what was verified while it committed the last batch; no timer, so an idle intake answers at once.
 
 use super::authorize::Authority;
 use super::error::IntakeError;
 use super::judge::judge;
 use super::policy::IntakePolicy;
+use super::pool::VerifyPool;
 use super::request::Accepted;
+use super::service::{Gate, Room};
 use super::verify::Verified;
 use crate::clock::Clock;
+use crate::metrics as names;
 use crate::settlement::{ChainId, SettlementId};
-use crate::store::{Accept, FactsQuery, Settlement, Store, StoreError, Txn, VaultFacts};
+use crate::store::{Accept, FactsQuery, NewGroup, NewSettlement, Settlement, Store, StoreError, Txn, VaultFacts};
+use metrics::{gauge, histogram};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
-use tokio::sync::{Notify, mpsc, oneshot};
+use std::time::Instant;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// A verified request and who waits for the answer.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub verified: Verified,
-    pub authority: Authority,
-    pub answer: oneshot::Sender<Result<Accepted, IntakeError>>,
+/// Races one batch may lose. Each has a winner, so this many in a row say that something else is wrong.
+const ATTEMPTS_MAX: usize = 5;
+
+pub(super) type Answer = Result<Accepted, IntakeError>;
+
+/// Who gets the answer. Dropped without one, it answers that the intake is stopping, so that nobody waits for ever.
+pub(super) struct Reply(Option<Box<dyn FnOnce(Answer) + Send + Sync>>);
+
+impl Reply {
+    pub fn new(to: impl FnOnce(Answer) + Send + Sync + 'static) -> Self {
+        Self(Some(Box::new(to)))
+    }
+
+    pub fn send(mut self, answer: Answer) {
+        if let Some(to) = self.0.take() {
+            to(answer);
+        }
+    }
 }
 
-type Answer = Result<Accepted, IntakeError>;
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(to) = self.0.take() {
+            to(Err(IntakeError::Stopping));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// A settlement that waits for its commit.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub verified: Verified,
+    pub authority: Authority,
+}
+
+/// Items under one signature, stored in one commit.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub group: NewGroup,
+    pub candidates: Vec<Candidate>,
+    pub done: oneshot::Sender<Vec<Answer>>,
+}
+
+/// What is stored together or not at all, who waits for it, and its room.
+#[derive(Debug)]
+pub(super) struct Job {
+    work: Work,
+    /// Given back with the answer.
+    _room: Room,
+}
+
+#[derive(Debug)]
+enum Work {
+    One(Box<Candidate>, Reply),
+    Group(Box<Group>),
+}
+
+impl Job {
+    pub fn one(candidate: Candidate, room: Room, reply: Reply) -> Self {
+        Self {
+            work: Work::One(Box::new(candidate), reply),
+            _room: room,
+        }
+    }
+
+    pub fn group(group: Group, room: Room) -> Self {
+        Self {
+            work: Work::Group(Box::new(group)),
+            _room: room,
+        }
+    }
+
+    fn candidates(&self) -> &[Candidate] {
+        match &self.work {
+            Work::One(candidate, _) => std::slice::from_ref(candidate),
+            Work::Group(group) => &group.candidates,
+        }
+    }
+
+    fn group_row(&self) -> Option<&NewGroup> {
+        match &self.work {
+            Work::One(..) => None,
+            Work::Group(group) => Some(&group.group),
+        }
+    }
+
+    /// `answers` are those of its candidates, in order.
+    fn answer(self, mut answers: Vec<Answer>) {
+        match self.work {
+            Work::One(_, reply) => reply.send(answers.pop().unwrap_or(Err(IntakeError::Stopping))),
+            Work::Group(group) => {
+                // A client that hung up finds its settlements by submitting them again.
+                let _ = group.done.send(answers);
+            }
+        }
+    }
+}
 
 /// Run it in a task of its own.
 #[derive(Debug)]
 pub struct IntakeWriter {
+    verifier: VerifyPool,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    committer: Committer,
+}
+
+#[derive(Debug, Clone)]
+struct Committer {
     policy: Arc<IntakePolicy>,
     store: Store,
     clock: Arc<dyn Clock>,
-    jobs: mpsc::Receiver<Job>,
+    gate: Gate,
     accepted: Arc<Notify>,
 }
 
@@ -46,77 +153,113 @@ impl IntakeWriter {
         policy: Arc<IntakePolicy>,
         store: Store,
         clock: Arc<dyn Clock>,
-        jobs: mpsc::Receiver<Job>,
+        gate: Gate,
+        verifier: VerifyPool,
+        jobs: mpsc::UnboundedReceiver<Job>,
         accepted: Arc<Notify>,
     ) -> Self {
-        Self {
+        let committer = Committer {
             policy,
             store,
             clock,
-            jobs,
+            gate,
             accepted,
+        };
+        Self {
+            verifier,
+            jobs,
+            committer,
         }
     }
 
-    /// Until `stop`, or until the intake is gone. What was handed over before is still answered.
+    /// Until the intake is gone, or until `stop`; then nothing new is taken, and what was taken is still stored and answered.
     pub async fn run(mut self, stop: CancellationToken) {
-        let max = self.policy.commit_rows_max.max(1);
-        let mut batch = Vec::with_capacity(max);
-        loop {
-            tokio::select! {
-                biased;
-                count = self.jobs.recv_many(&mut batch, max) => {
-                    if count == 0 {
-                        return;
-                    }
-                    self.write(std::mem::take(&mut batch)).await;
-                }
-                () = stop.cancelled() => return,
+        let verifier = tokio::spawn(self.verifier.run(stop));
+        let rows_max = self.committer.policy.commit_rows_max.max(1);
+        let commits = self.committer.store.commits_in_flight();
+        let slots = Arc::new(Semaphore::new(commits));
+        // The slot first: while every commit is under way the next batch grows.
+        while let Ok(slot) = slots.clone().acquire_owned().await {
+            let Some(first) = self.jobs.recv().await else { break };
+            let mut rows = first.candidates().len();
+            let mut batch = vec![first];
+            while rows < rows_max {
+                let Ok(job) = self.jobs.try_recv() else { break };
+                rows = rows.saturating_add(job.candidates().len());
+                batch.push(job);
             }
+            let committer = self.committer.clone();
+            tokio::spawn(async move {
+                let answers = committer.write(&batch).await;
+                // The next commit need not wait for the answers.
+                drop(slot);
+                for (job, answers) in batch.into_iter().zip(answers) {
+                    job.answer(answers);
+                }
+            });
         }
+        // Commits under way hold their slots until they are done.
+        let _ = slots.acquire_many(u32::try_from(commits).unwrap_or(1)).await;
+        let _ = verifier.await;
     }
+}
 
-    /// Commits a batch and answers. When the batch as a whole cannot be stored, each is tried alone, so that a poisoned one fails alone.
-    async fn write(&self, jobs: Vec<Job>) {
-        let parts: Vec<(&Verified, &Authority)> = jobs.iter().map(|job| (&job.verified, &job.authority)).collect();
-        let answers = match self.commit(&parts).await {
+impl Committer {
+    /// Commits a batch. When the batch as a whole cannot be stored, each job is tried alone, so that a poisoned one fails alone.
+    async fn write(&self, jobs: &[Job]) -> Vec<Vec<Answer>> {
+        let started = Instant::now();
+        let answers = match self.commit(jobs).await {
             Ok(answers) => answers,
-            Err(error) if parts.len() > 1 => {
-                tracing::warn!(%error, settlements = parts.len(), "intake batch failed, storing one by one");
-                let mut answers = Vec::with_capacity(parts.len());
-                for part in &parts {
-                    let answer = self.commit(std::slice::from_ref(part)).await;
-                    answers.push(answer.map_or_else(|error| Err(error.into()), only));
+            Err(error) if jobs.len() > 1 => {
+                tracing::warn!(%error, requests = jobs.len(), "intake batch failed, storing one by one");
+                let mut answers = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    answers.push(match self.commit(std::slice::from_ref(job)).await {
+                        Ok(mut only) => only.pop().unwrap_or_default(),
+                        Err(error) => failed(job, error),
+                    });
                 }
                 answers
             }
-            Err(error) => vec![Err(error.into())],
+            Err(error) => jobs.first().map(|job| failed(job, error)).into_iter().collect(),
         };
-        if answers.iter().any(Result::is_ok) {
+        if answers.iter().flatten().any(Result::is_ok) {
             self.accepted.notify_one();
         }
-        for (job, answer) in jobs.into_iter().zip(answers) {
-            // A client that hung up finds its settlement by submitting it again.
-            let _ = job.answer.send(answer);
+        histogram!(names::INTAKE_COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        gauge!(names::INTAKE_QUEUE_COUNT).set(self.gate.under_way() as f64);
+        answers
+    }
+
+    /// Again from the start when another process was faster: nothing is left of an attempt that lost.
+    async fn commit(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(jobs).await {
+                Err(error) if attempts < ATTEMPTS_MAX && error.is_race() => attempts += 1,
+                done => return done,
+            }
         }
     }
 
     /// One transaction. An answer exists only after its commit.
-    async fn commit(&self, parts: &[(&Verified, &Authority)]) -> Result<Vec<Answer>, StoreError> {
+    async fn attempt(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
+        let parts: Vec<&Candidate> = jobs.iter().flat_map(Job::candidates).collect();
         // Before the transaction: one writer on SQLite has one connection.
         let mut heads = BTreeMap::new();
-        for (verified, _) in parts {
+        for Candidate { verified, .. } in &parts {
             if let std::collections::btree_map::Entry::Vacant(entry) = heads.entry(verified.target) {
                 let cursor = self.store.get_cursor(verified.target).await?;
                 entry.insert(cursor.map(|cursor| cursor.seen.timestamp));
             }
         }
         let mut txn = self.store.begin(self.clock.now_ms()).await?;
-        let known = known(&txn, parts).await?;
-        let targets = targets(&txn, parts, &heads).await?;
+        let known = known(&txn, &parts).await?;
+        let targets = targets(&txn, &parts, &heads).await?;
         let mut answers: Vec<Option<Answer>> = vec![None; parts.len()];
         let mut candidates = Vec::new();
-        for (index, (verified, authority)) in parts.iter().enumerate() {
+        for (index, Candidate { verified, authority }) in parts.iter().enumerate() {
             if let Some(existing) = known.get(&verified.id) {
                 answers[index] = Some(again(existing, &verified.coordinator_id));
                 continue;
@@ -130,15 +273,30 @@ impl IntakeWriter {
         if !news.is_empty() {
             let decided = txn.accept_settlements(&news).await?;
             for (index, accept) in indices.into_iter().zip(decided) {
-                answers[index] = Some(answer(accept, &parts[index].0.coordinator_id));
+                answers[index] = Some(answer(accept, &parts[index].verified.coordinator_id));
             }
-            txn.commit().await?;
         }
         // Every index was answered above; a missing answer would leave its client without one, so it is reported as such.
-        Ok(answers
+        let mut answers = answers
             .into_iter()
-            .map(|answer| answer.unwrap_or(Err(IntakeError::Stopping)))
-            .collect())
+            .map(|answer| answer.unwrap_or(Err(IntakeError::Stopping)));
+        let answers: Vec<Vec<Answer>> = jobs
+            .iter()
+            .map(|job| answers.by_ref().take(job.candidates().len()).collect())
+            .collect();
+        for (job, answers) in jobs.iter().zip(&answers) {
+            if let Some(group) = job.group_row()
+                && answers
+                    .iter()
+                    .any(|answer| matches!(answer, Ok(accepted) if !accepted.existing))
+            {
+                txn.put_group(group).await?;
+            }
+        }
+        if !news.is_empty() {
+            txn.commit().await?;
+        }
+        Ok(answers)
     }
 
     fn judge(
@@ -146,7 +304,7 @@ impl IntakeWriter {
         verified: &Verified,
         authority: &Authority,
         targets: &BTreeMap<ChainId, Target>,
-    ) -> Result<crate::store::NewSettlement, IntakeError> {
+    ) -> Result<NewSettlement, IntakeError> {
         let target = targets
             .get(&verified.target)
             .ok_or(IntakeError::TargetNotReady(verified.target))?;
@@ -155,9 +313,15 @@ impl IntakeWriter {
     }
 }
 
+/// The answer to every candidate of a job that could not be stored.
+fn failed(job: &Job, error: StoreError) -> Vec<Answer> {
+    let error = IntakeError::from(error);
+    job.candidates().iter().map(|_| Err(error.clone())).collect()
+}
+
 /// Settlements of the batch that were accepted before: they get their original answer, whatever the world looks like now.
-async fn known(txn: &Txn, parts: &[(&Verified, &Authority)]) -> Result<HashMap<SettlementId, Settlement>, StoreError> {
-    let ids: Vec<SettlementId> = parts.iter().map(|(verified, _)| verified.id).collect();
+async fn known(txn: &Txn, parts: &[&Candidate]) -> Result<HashMap<SettlementId, Settlement>, StoreError> {
+    let ids: Vec<SettlementId> = parts.iter().map(|part| part.verified.id).collect();
     let found = txn.find_settlements(&ids).await?;
     Ok(found
         .into_iter()
@@ -167,11 +331,11 @@ async fn known(txn: &Txn, parts: &[(&Verified, &Authority)]) -> Result<HashMap<S
 
 async fn targets(
     txn: &Txn,
-    parts: &[(&Verified, &Authority)],
+    parts: &[&Candidate],
     heads: &BTreeMap<ChainId, Option<u64>>,
 ) -> Result<BTreeMap<ChainId, Target>, StoreError> {
     let mut queries: BTreeMap<ChainId, FactsQuery> = BTreeMap::new();
-    for (verified, _) in parts {
+    for Candidate { verified, .. } in parts {
         let query = queries.entry(verified.target).or_default();
         query.tokens.insert(verified.terms.token);
         query.payers.insert(verified.terms.payer);
@@ -206,9 +370,4 @@ fn answer(accept: Accept, coordinator_id: &str) -> Answer {
         Accept::JobHeld { job_id, by } => Err(IntakeError::JobHeld { job_id, by }),
         Accept::Insufficient { available, needed } => Err(IntakeError::Insufficient { available, needed }),
     }
-}
-
-/// The answer to a batch of one.
-fn only(answers: Vec<Answer>) -> Answer {
-    answers.into_iter().next().unwrap_or(Err(IntakeError::Stopping))
 }

@@ -146,7 +146,7 @@ impl Reconciler {
                 fee,
             };
             let ours = paid.fee_recipient(run).is_some();
-            txn.post(&obligation.paid_by_stranger(run.payout, ours, run.event))
+            txn.post(&obligation.paid_by_stranger(run.payout, ours, first.event))
                 .await?;
         } else if !amount.is_zero() || !fee.is_zero() {
             let sums = (run.amount, run.fee);

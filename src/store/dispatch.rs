@@ -153,7 +153,8 @@ const MIRROR: &str = "SELECT d.id FROM dispatch d JOIN tx t ON t.id = d.tx_id WH
 impl DispatchQueue {
     fn condition(self, now_ms: i64) -> Condition {
         let all = Condition::all();
-        let on_source = Column::SourceState.is_in(["included", "finalized"]);
+        // No plain comparison: the index over source states would lead to everything that ever arrived.
+        let on_source = Expr::cust("source_state || '' IN ('included', 'finalized')");
         let not_arrived = Column::TargetState.is_in(["pending", "attested"]);
         match self {
             Self::Send => all
@@ -236,8 +237,8 @@ impl Store {
     /// Lanes that hold something up: a dispatch stalled on them and nothing has arrived over them since.
     pub async fn list_stalled_lanes(&self) -> Result<Vec<LaneKey>, StoreError> {
         let stalled = Entity::find()
-            .filter(Column::StalledAt.is_not_null())
-            .filter(Column::TargetState.ne(DispatchTarget::Received.as_str()))
+            // Literals, so that the partial index serves.
+            .filter(Expr::cust("stalled_at IS NOT NULL AND target_state <> 'received'"))
             .filter(Column::SourceState.ne(DispatchSource::Dropped.as_str()))
             .order_by_asc(Column::Id)
             .all(&self.db)
@@ -275,7 +276,7 @@ impl Store {
             .filter(Column::TargetState.eq(DispatchTarget::Received.as_str()))
             .filter(Column::ReceivedAt.is_not_null())
             .filter(Column::IncludedAt.is_not_null())
-            .order_by_desc(Column::Id)
+            .order_by_desc(Column::ReceivedAt)
             .limit(limit)
             .all(&self.db)
             .await?;

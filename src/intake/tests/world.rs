@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) const HEAD: u64 = 1_000_000;
 pub(super) const EXIT_DELAY: u64 = 100_000;
+pub(super) const VAULT: Address = Address::repeat_byte(0x7a);
 pub(super) const COORDINATOR: &str = "alpha";
 /// Contract payers of the model chain: one agrees with everything, one with nothing.
 pub(super) const AGREEABLE: Address = Address::repeat_byte(0xc1);
@@ -185,7 +186,8 @@ pub(super) fn policy() -> IntakePolicy {
     };
     let target = TargetPolicy {
         inbox: INBOX,
-        exit_delay: EXIT_DELAY,
+        vault: VAULT,
+        exit_delay: EXIT_DELAY.into(),
     };
     IntakePolicy {
         coordinators: BTreeMap::from([(COORDINATOR.to_owned(), coordinator), ("lenient".to_owned(), lenient)]),

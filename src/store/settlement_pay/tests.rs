@@ -153,13 +153,14 @@ async fn an_account_that_changed_since_it_was_read_is_not_overwritten() {
     let other = AccountKey::reserved(ASSET, PAYER);
     let before = store.get_balance(key).await.unwrap();
     let txn = store.begin(40).await.unwrap();
-    let locked = txn.lock_accounts(&BTreeSet::from([key, other])).await.unwrap();
-    let mut changed: Vec<_> = locked.into_values().collect();
-    for account in &mut changed {
-        account.balance.credits = alloy::primitives::U256::from(1);
+    let mut locked = txn.lock_accounts(&BTreeSet::from([key, other])).await.unwrap();
+    let mut totals: std::collections::BTreeMap<_, _> =
+        locked.iter().map(|(key, account)| (*key, account.balance)).collect();
+    for balance in totals.values_mut() {
+        balance.credits = alloy::primitives::U256::from(1);
     }
-    changed[0].version -= 1;
-    let error = txn.write_accounts(&changed).await.unwrap_err();
+    locked.values_mut().next().unwrap().version -= 1;
+    let error = txn.write_accounts(&mut locked, totals).await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict { .. }), "{error:?}");
     drop(txn);
     assert_eq!(store.get_balance(key).await.unwrap(), before);
