@@ -139,7 +139,11 @@ async fn bench() -> Bench {
     };
     let clock = Arc::new(crate::clock::SystemClock);
     let feed = Feed::start(db.store.clone(), clock, feed_limits, stop.clone());
-    let handlers = Arc::new(Handlers::new(fake.clone(), auth, limits).with_stop(stop.clone()).with_feed(feed));
+    let handlers = Arc::new(
+        Handlers::new(fake.clone(), auth, limits)
+            .with_stop(stop.clone())
+            .with_feed(feed),
+    );
     let api = Api {
         handlers: handlers.clone(),
         metrics: None,
