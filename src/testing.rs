@@ -380,7 +380,14 @@ impl Flow {
     /// Accepts and seals `n` settlements with nonces from 0 on.
     pub async fn seal(&self, n: u64) -> MessageId {
         fixtures::deposit(self.store(), fixtures::PAYER, 1_000_000, 1).await;
-        let base: u64 = self.store().count_settlements().await.unwrap().iter().map(|(_, n)| n).sum();
+        let base: u64 = self
+            .store()
+            .count_settlements()
+            .await
+            .unwrap()
+            .iter()
+            .map(|(_, n)| n)
+            .sum();
         let news: Vec<_> = (base..base + n)
             .map(|nonce| fixtures::new_settlement(fixtures::PAYER, nonce, 100, 0, nonce + 1))
             .collect();

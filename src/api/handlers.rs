@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// A group may be as large as this many single requests; a thousand receipts are larger than the largest one.
+const GROUP_BODIES: usize = 4;
+
 /// What lies behind the handlers: the store, the intake and the lanes.
 #[async_trait]
 pub trait Settlements: Send + Sync {
@@ -25,6 +28,12 @@ pub trait Settlements: Send + Sync {
     /// Takes one of many submissions and returns; waits while there is no room for it. `reply` gets what [`Settlements::submit`] would
     /// have returned.
     async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply);
+
+    async fn submit_group(
+        &self,
+        coordinator: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError>;
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError>;
 
@@ -93,7 +102,7 @@ impl Handlers {
     /// One item of a stream: what holds for a submission by itself holds for it.
     pub(super) async fn submit_item(&self, caller: &Caller, request: v1::SubmitRequest, reply: SubmitReply) {
         let admitted = self.auth.act_as(caller, &request.coordinator);
-        match admitted.and_then(|coordinator| self.fits(&request).map(|()| coordinator)) {
+        match admitted.and_then(|coordinator| self.fits(request.encoded_len(), 1).map(|()| coordinator)) {
             Ok(coordinator) => self.inner.submit_with(&coordinator, request, reply).await,
             Err(error) => reply(Err(error)),
         }
@@ -110,11 +119,29 @@ impl Handlers {
     ) -> Result<v1::SubmitResponse, ApiError> {
         let work = async {
             let coordinator = self.auth.act_as(&self.auth.caller(token)?, &request.coordinator)?;
-            self.fits(&request)?;
+            self.fits(request.encoded_len(), 1)?;
             self.inner.submit(&coordinator, request).await
         };
         let answer = self.admit("Submit", work).await;
         count(&answer);
+        answer
+    }
+
+    pub async fn submit_group(
+        &self,
+        token: Option<&str>,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let work = async {
+            let coordinator = self.auth.act_as(&self.auth.caller(token)?, &request.coordinator)?;
+            self.fits(request.encoded_len(), GROUP_BODIES)?;
+            self.inner.submit_group(&coordinator, request).await
+        };
+        let answer = self.admit("SubmitGroup", work).await;
+        match &answer {
+            Ok(answer) => answer.results.iter().for_each(count_result),
+            Err(error) => counter!(names::INTAKE_REFUSED_TOTAL, "code" => error.code.code).increment(1),
+        }
         answer
     }
 
@@ -215,12 +242,11 @@ impl Handlers {
             .ok_or_else(|| ApiError::not_found(id))
     }
 
-    fn fits(&self, request: &v1::SubmitRequest) -> Result<(), ApiError> {
-        let bytes = request.encoded_len();
-        if bytes <= self.limits.body_bytes_max {
+    fn fits(&self, bytes: usize, bodies: usize) -> Result<(), ApiError> {
+        let limit = self.limits.body_bytes_max.saturating_mul(bodies);
+        if bytes <= limit {
             return Ok(());
         }
-        let limit = self.limits.body_bytes_max;
         let message = format!("request of {bytes} bytes is larger than {limit}");
         Err(ApiError::new(Kind::InvalidArgument, TOO_LARGE, message))
     }
@@ -254,5 +280,18 @@ impl Handlers {
         counter!(names::API_REQUESTS_TOTAL, "method" => method, "code" => code).increment(1);
         histogram!(names::API_REQUEST_SECONDS, "method" => method).record(started.elapsed().as_secs_f64());
         answer
+    }
+}
+
+fn count_result(result: &v1::GroupResult) {
+    use v1::group_result::Result;
+    match &result.result {
+        Some(Result::Accepted(accepted)) => {
+            counter!(names::INTAKE_ACCEPTED_TOTAL, "duplicate" => accepted.duplicate.to_string()).increment(1);
+        }
+        Some(Result::Refused(refused)) => {
+            counter!(names::INTAKE_REFUSED_TOTAL, "code" => refused.code.clone()).increment(1);
+        }
+        None => {}
     }
 }

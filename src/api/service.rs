@@ -105,6 +105,15 @@ impl Settlements for Service {
         self.intake.submit_with(request, answer).await;
     }
 
+    async fn submit_group(
+        &self,
+        coordinator: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let group = convert::group(coordinator, request)?;
+        Ok(convert::group_answer(self.intake.submit_group(group).await?))
+    }
+
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
         let Some(row) = self.store.find_settlement(id).await? else {
             return Ok(None);

@@ -5,6 +5,7 @@ mod stream;
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
 use super::*;
 use crate::config::{CoordinatorConfig, Secret};
+use crate::liveness::Liveness;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use relayer_adapter_api::SettlementId;
@@ -64,6 +65,21 @@ impl Settlements for Fake {
         } else {
             reply(self.submit(coordinator, request).await);
         }
+    }
+
+    async fn submit_group(
+        &self,
+        _: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let refused = ApiError::new(Kind::AlreadyExists, FIELD, "taken").with("conflict", ID);
+        let results = request.items.iter().map(|_| v1::GroupResult {
+            result: Some(v1::group_result::Result::Refused(super::convert::refusal(&refused))),
+        });
+        Ok(v1::SubmitGroupResponse {
+            group_root: ID.into(),
+            results: results.collect(),
+        })
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
@@ -146,8 +162,10 @@ async fn bench() -> Bench {
     );
     let api = Api {
         handlers: handlers.clone(),
-        metrics: None,
-        liveness: liveness.clone(),
+        health: Health {
+            metrics: None,
+            liveness: liveness.clone(),
+        },
     };
     let task = tokio::spawn(listeners.serve(api, stop.clone()));
     let channel = Channel::from_shared(format!("http://{grpc}"))

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::settlement::states::TxState;
 use crate::stage::Stage;
 use crate::store::testing::TestStore;
-use crate::store::{Intent, IntentKind, TxChange, TxId, TxRow};
+use crate::store::{Intent, IntentKind, StoreError, TxChange, TxId, TxRow};
 use relayer_adapter_api::{GasRule, LogFilter};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -241,4 +241,35 @@ async fn the_model_forgets_what_a_reorg_takes() {
     assert_ne!(now.hash, head.hash);
     let gone = chain.view(head).logs(&LogFilter::default()).await;
     assert!(matches!(gone, Err(ViewError::UnknownBlock { .. })));
+}
+
+/// Another worker's sender on the same database and key.
+fn second_sender(world: &World) -> Sender {
+    let params = SenderParams {
+        owner: "second worker".into(),
+        lease_ms: 60_000,
+        fees: FeePolicy::default(),
+    };
+    let signers = SignerPool::new(CHAIN, &[B256::repeat_byte(7)]).unwrap();
+    let chain: Arc<dyn Chain> = Arc::new(world.chain.clone());
+    Sender::new(chain, world.store.store.clone(), signers, params, world.clock.clone())
+}
+
+#[tokio::test]
+async fn a_lease_given_back_serves_the_next_worker_at_once_and_the_first_no_more() {
+    let world = World::new(0).await;
+    let second = second_sender(&world);
+    let planned = world.sender.plan(&call()).await.unwrap();
+    assert!(matches!(second.plan(&call()).await, Err(ChainError::NoLease { .. })));
+
+    world.sender.release_leases().await.unwrap();
+    assert!(second.plan(&call()).await.is_ok());
+    // A step that was cut off while its process stopped, and comes to its write only now.
+    let mut txn = world.store.begin(world.now()).await.unwrap();
+    let intent = Intent::new(IntentKind::Execution, "late");
+    let late = world.sender.prepare(&mut txn, &planned, intent).await;
+    assert!(
+        matches!(late, Err(ChainError::Store(StoreError::Conflict { .. }))),
+        "{late:?}"
+    );
 }

@@ -6,6 +6,7 @@
 mod bridge;
 mod chain;
 mod coordinator;
+mod roles;
 mod service;
 mod stages;
 mod validate;
@@ -14,6 +15,7 @@ mod values;
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
 pub use coordinator::CoordinatorConfig;
+pub use roles::{Role, Roles};
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
 pub use stages::{
     BatcherConfig, DispatcherConfig, IntakeConfig, PayoutConfig, ReconcilerConfig, RouterConfig, SettlementConfig,

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod groups;
 mod world;
 
 use super::*;
@@ -489,4 +490,19 @@ fn payers_of_other_coordinators_are_refused() {
     coordinator.payers = BTreeSet::from([PAYEE]);
     let error = verify::verify(&policy, &request(1)).unwrap_err();
     assert_eq!(error.code().code, "RLY-INTAKE-020");
+}
+
+#[tokio::test]
+async fn a_target_whose_exit_delay_is_not_known_is_not_ready_yet() {
+    let mut policy = policy();
+    let unknown = crate::chain::ExitDelay::default();
+    for target in policy.targets.values_mut() {
+        target.exit_delay = unknown.clone();
+    }
+    let world = world_with(policy, false).await;
+    let error = check_refused(&world, request(1), "042").await;
+    assert_eq!(error.refusal(), Refusal::Unavailable);
+    assert!(error.to_string().contains("target not ready"), "{error}");
+    unknown.set(EXIT_DELAY);
+    assert!(!world.intake.submit(request(1)).await.unwrap().existing);
 }

@@ -216,7 +216,11 @@ impl Payout {
         let message = board.message;
         let target = message.header.target;
         let tokens = board.tokens(range);
-        if board.reverted.iter().any(|before| before.start < range.end && range.start < before.end) {
+        if board
+            .reverted
+            .iter()
+            .any(|before| before.start < range.end && range.start < before.end)
+        {
             self.trusted.forget(target, &tokens);
         }
         let model_gas = self.model_gas(board, range);
@@ -262,7 +266,12 @@ impl Payout {
 
     /// What the model gives a range that has been cut to the limits already; 0 when it does not fit after all.
     fn model_gas(&self, board: &Board<'_>, range: &Range<usize>) -> u64 {
-        let chunks = plan_chunks(range.start, &board.packable(range), &self.params.limits, &self.params.gas);
+        let chunks = plan_chunks(
+            range.start,
+            &board.packable(range),
+            &self.params.limits,
+            &self.params.gas,
+        );
         match chunks.as_deref() {
             Ok([chunk]) => chunk.gas,
             _ => 0,

@@ -4,8 +4,8 @@ use super::error::ReconcilerError;
 use super::runs::{self, FeeCredit, Run, event_of};
 use super::service::Reconciler;
 use crate::ledger::{AccountKey, Asset, Cause, EventRef, Obligation, Posting, Reason, postings};
-use crate::settlement::{MessageId, SettlementId};
 use crate::settlement::states::SettlementEvent;
+use crate::settlement::{MessageId, SettlementId};
 use crate::store::{ChainLog, Drift, DriftClass, Ending, Evidence, Payment, Settlement, Txn};
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -76,7 +76,12 @@ impl Reconciler {
             recipients,
         };
         let mut txn = self.store.begin(now_ms).await?;
-        let ids: Vec<SettlementId> = paid.runs.iter().flat_map(|run| &run.items).map(|item| item.id).collect();
+        let ids: Vec<SettlementId> = paid
+            .runs
+            .iter()
+            .flat_map(|run| &run.items)
+            .map(|item| item.id)
+            .collect();
         let known: HashMap<SettlementId, Settlement> = txn
             .lock_settlements(&ids)
             .await?
@@ -86,7 +91,8 @@ impl Reconciler {
             .collect();
         let mut payments = Vec::with_capacity(known.len());
         for run in &paid.runs {
-            self.apply_run(&mut txn, &logs, &paid, run, &known, &mut payments).await?;
+            self.apply_run(&mut txn, &logs, &paid, run, &known, &mut payments)
+                .await?;
         }
         txn.settlements_pay(&payments).await?;
         for credit in &paid.fee_credits {
@@ -140,7 +146,7 @@ impl Reconciler {
                 fee,
             };
             let ours = paid.fee_recipient(run).is_some();
-            txn.post(&obligation.paid_by_stranger(run.payout, ours, run.event))
+            txn.post(&obligation.paid_by_stranger(run.payout, ours, first.event))
                 .await?;
         } else if !amount.is_zero() || !fee.is_zero() {
             let sums = (run.amount, run.fee);

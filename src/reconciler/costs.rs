@@ -28,7 +28,9 @@ impl Reconciler {
             };
             let gas = gas_cost(tx);
             let sends = tx.intent.kind == IntentKind::Dispatch && tx.succeeded == Some(true);
-            let others = in_block.get(&(tx.signer, included.block_number)).is_some_and(|n| *n > 1);
+            let others = in_block
+                .get(&(tx.signer, included.block_number))
+                .is_some_and(|n| *n > 1);
             let bridge = match (sends, others) {
                 (false, _) => U256::ZERO,
                 (true, true) => tx.value,

@@ -5,6 +5,8 @@
 
 pub mod account;
 mod bulk;
+#[doc(hidden)]
+pub mod ceiling;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
@@ -16,6 +18,7 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod lease;
@@ -45,9 +48,9 @@ mod chain_tests;
 #[cfg(test)]
 mod concurrent_tests;
 #[cfg(test)]
-mod postgres_tests;
-#[cfg(test)]
 mod plan_tests;
+#[cfg(test)]
+mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};

@@ -219,6 +219,18 @@ impl Store {
     }
 }
 
+/// What a settlement costs the database shows here first: a stage that goes row by row sends as many statements as there are rows.
+fn count_statement(sql: &str) {
+    let word = match sql.trim_start().get(..6).map(str::to_ascii_lowercase).as_deref() {
+        Some("select") => "select",
+        Some("insert") => "insert",
+        Some("update") => "update",
+        Some("delete") => "delete",
+        _ => "other",
+    };
+    metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
+}
+
 fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {
     let mut options = ConnectOptions::new(config.url.clone());
     options.sqlx_logging(false).test_before_acquire(false);
@@ -278,16 +290,4 @@ fn weakness(name: &str, value: &str) -> Option<String> {
         _ => value == "on",
     };
     (!fine).then(|| format!("{name} is {value}"))
-}
-
-/// What a settlement costs the database shows here first: a stage that goes row by row sends as many statements as there are rows.
-fn count_statement(sql: &str) {
-    let word = match sql.trim_start().get(..6).map(str::to_ascii_lowercase).as_deref() {
-        Some("select") => "select",
-        Some("insert") => "insert",
-        Some("update") => "update",
-        Some("delete") => "delete",
-        _ => "other",
-    };
-    metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
 }

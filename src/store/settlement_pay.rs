@@ -202,7 +202,10 @@ impl Txn {
                 .all(&self.tx)
                 .await?;
             for id in &rows {
-                found.insert(SettlementId(super::codec::b256("settlement_receipt.settlement_id", id)?));
+                found.insert(SettlementId(super::codec::b256(
+                    "settlement_receipt.settlement_id",
+                    id,
+                )?));
             }
         }
         Ok(found)

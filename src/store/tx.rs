@@ -9,7 +9,8 @@ use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::ChainId;
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -333,7 +334,13 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
         let waiting = open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?;
-        rows(waiting.order_by_asc(tx::Column::Nonce).limit(limit).all(&self.db).await?)
+        rows(
+            waiting
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
     /// Transactions of a signer that are in a block that is not final yet, by nonce; without their calldata, which nobody needs any more.
@@ -344,7 +351,13 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
         let included = without_data(open_of(chain, signer, &[TxState::Included])?);
-        rows(included.order_by_asc(tx::Column::Nonce).limit(limit).all(&self.db).await?)
+        rows(
+            included
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
     /// Attempts of a transaction, oldest first.

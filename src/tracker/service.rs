@@ -162,7 +162,11 @@ impl Tracker {
                 (decoded.clone(), Some(decoded))
             }
         };
-        if let Some(until) = self.normal_until(dispatch, &lane).await?.filter(|until| now_ms < *until) {
+        if let Some(until) = self
+            .normal_until(dispatch, &lane)
+            .await?
+            .filter(|until| now_ms < *until)
+        {
             return Ok(on_its_way(learned, until));
         }
         let target = self.view(dispatch.target).await?;

@@ -131,7 +131,9 @@ async fn wait_settled(world: &World, wanted: u64) -> Result<f64> {
             return Ok(rss);
         }
         let states = ["accepted", "batched", "dispatched", "delivered", "settled"];
-        let counts = states.map(|state| format!("{state} {}", state_count(&text, state))).join(", ");
+        let counts = states
+            .map(|state| format!("{state} {}", state_count(&text, state)))
+            .join(", ");
         if counts != last.0 {
             tracing::info!("{counts}");
             last = (counts, Instant::now());
@@ -148,7 +150,13 @@ pub fn resident_mb(world: &World) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let kilobytes = status
         .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<f64>().ok())
+        .find_map(|line| {
+            line.strip_prefix("VmRSS:")?
+                .trim()
+                .strip_suffix(" kB")?
+                .parse::<f64>()
+                .ok()
+        })
         .context("no VmRSS")?;
     Ok(kilobytes / 1_024.0)
 }

@@ -24,7 +24,11 @@ async fn main() -> Result<()> {
     let mut world = start(cli.batch, &|_, _| {}).await?;
     let figures = settle_many(&world, cli.settlements, cli.in_flight).await;
     let log = std::fs::read_to_string(world.relayer.log_path()).unwrap_or_default();
-    for line in log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR")).take(20) {
+    for line in log
+        .lines()
+        .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+        .take(20)
+    {
         eprintln!("{line}");
     }
     println!("{}", serde_json::to_string(&figures?)?);

@@ -68,9 +68,9 @@ impl SettlementService for Service {
 
     async fn submit_group(
         &self,
-        _request: Request<v1::SubmitGroupRequest>,
+        request: Request<v1::SubmitGroupRequest>,
     ) -> Result<Response<v1::SubmitGroupResponse>, Status> {
-        Err(Status::unimplemented("SubmitGroup"))
+        method!(self, request, submit_group)
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

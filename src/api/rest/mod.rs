@@ -4,7 +4,7 @@ pub(super) mod body;
 mod lists;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
-use super::{Api, ServeError};
+use super::{Api, ServeError, health};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -110,30 +110,6 @@ async fn status(
     })))
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// Ready while every loop finished its last step without an error.
-async fn readyz(State(api): State<Api>) -> Response {
-    let loops = api.liveness.snapshot();
-    let ready = !loops.is_empty() && loops.values().all(|state| state.error.is_none());
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(json!({ "ready": ready, "loops": loops }))).into_response()
-}
-
-async fn metrics(State(api): State<Api>) -> String {
-    let Some(handle) = &api.metrics else {
-        return String::new();
-    };
-    handle.run_upkeep();
-    handle.render()
-}
-
 async fn no_route() -> ApiError {
     ApiError::new(Kind::NotFound, super::error::ROUTE, "no such route")
 }
@@ -144,11 +120,9 @@ pub(super) fn router(api: Api) -> Router {
         .route("/v1/settlement/{message_id}/status", get(status))
         .route("/v1/settlements", get(lists::list))
         .route("/v1/events", get(lists::events))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
         .fallback(no_route)
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(health::routes(api.health))
 }
 
 pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {
