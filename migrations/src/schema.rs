@@ -184,7 +184,7 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX dispatch_source_due ON dispatch (source_state, next_at, id)",
     "CREATE INDEX dispatch_lane ON dispatch (source_chain, target_chain, bridge, received_at) WHERE received_at IS NOT NULL",
-    "CREATE INDEX dispatch_stalled ON dispatch (bridge, id) WHERE stalled_at IS NOT NULL AND target_state <> 'received'",
+    "CREATE INDEX dispatch_stalled ON dispatch (stalled_at) WHERE stalled_at IS NOT NULL AND target_state <> 'received'",
     "CREATE INDEX dispatch_target_due ON dispatch (target_state, next_at, id)",
     // A target transaction that pays a range of leaves.
     "CREATE TABLE execution (

@@ -317,7 +317,7 @@ fn log(number: u64, index: u64) -> NewChainLog {
 async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
     let (store, _) = store().await;
     let mut txn = store.begin(1).await.unwrap();
-    txn.put_logs(&[log(2, 1), log(1, 0), log(3, 0)]).await.unwrap();
+    txn.put_logs(&[log(1, 0), log(2, 1), log(3, 0)]).await.unwrap();
     txn.put_logs(&[log(2, 1)]).await.unwrap();
     assert_eq!(txn.finalize_logs(CHAIN, None, 2).await.unwrap(), 2);
     txn.commit().await.unwrap();

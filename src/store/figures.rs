@@ -140,7 +140,7 @@ impl Store {
             .column(dispatch::Column::Bridge)
             .column_as(dispatch::Column::Id.count(), "n")
             // Literals, so that the partial index serves.
-            .filter(Expr::cust("stalled_at IS NOT NULL AND target_state <> 'received'"))
+            .filter(Expr::cust(super::dispatch::STALLED))
             .group_by(dispatch::Column::Bridge)
             .into_tuple()
             .all(&self.db)

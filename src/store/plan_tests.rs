@@ -39,8 +39,10 @@ async fn plans() -> Plans {
         ..Seed::new(2_000, 60)
     };
     db.fill(&seed, |_| {}).await.unwrap();
-    let statement = Statement::from_string(db.store.db.get_database_backend(), "ANALYZE");
-    db.store.db.execute_raw(statement).await.unwrap();
+    // SQLite plans without statistics unless somebody has it gather them, and the relayer does not.
+    if db.store.db.get_database_backend() == DbBackend::Postgres {
+        db.store.db.execute_unprepared("ANALYZE").await.unwrap();
+    }
     let heard = Arc::new(Mutex::new(Vec::new()));
     let mut store = db.store.clone();
     let note = heard.clone();
@@ -60,10 +62,11 @@ impl Plans {
     async fn judge(&mut self, what: &str) {
         let heard = std::mem::take(&mut *self.heard.lock().unwrap());
         let sql = |statement: &Statement| statement.sql.trim_start().to_uppercase();
+        // A list that is empty becomes a condition that is never true, and nothing is read.
+        let never = |sql: &str| sql.contains("WHERE ? = ?") || sql.contains("WHERE $1 = $2");
         let judged = heard.into_iter().filter(|statement| {
-            ["SELECT", "UPDATE", "DELETE"]
-                .iter()
-                .any(|verb| sql(statement).starts_with(verb))
+            let verbs = ["SELECT", "UPDATE", "DELETE", "WITH"];
+            !never(&statement.sql) && verbs.iter().any(|verb| sql(statement).starts_with(verb))
         });
         let mut count = 0;
         for statement in judged {
@@ -110,7 +113,10 @@ fn is_full_scan(step: &str) -> bool {
     let mut words = on.split_whitespace();
     let table = words.next().unwrap_or_default();
     let index = words.last().unwrap_or_default();
-    !(SMALL.contains(&table) || ["CONSTANT", "first", "(subquery"].contains(&table) || OF_OPEN.contains(&index))
+    !(SMALL.contains(&table)
+        || ["first", "v", "(subquery"].contains(&table)
+        || on.contains("CONSTANT ROW")
+        || OF_OPEN.contains(&index))
 }
 
 macro_rules! judged {
