@@ -29,6 +29,7 @@ pub mod settlement_apply;
 pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trouble;
 pub mod tx;
 mod tx_write;
 mod txn;

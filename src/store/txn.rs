@@ -1,8 +1,8 @@
 //! A write transaction. Events of what it changed are collected and appended, with consecutive `seq`, as the last statements before commit,
 //! so that commit order and `seq` order agree.
 
-use super::entity::event;
 use super::changes::{CHANNEL, Changes};
+use super::entity::event;
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{

@@ -117,7 +117,15 @@ pub fn test(only: &[Part]) -> Result<()> {
         step("Rust tests", || nextest("not (package(relayer-e2e) & kind(test))"))?;
     }
     if wanted(Part::E2e) {
-        step("end-to-end tests", || nextest("package(relayer-e2e) & kind(test)"))?;
+        step("end-to-end tests", || {
+            let mut tests = nextest_command("package(relayer-e2e) & kind(test)");
+            // On SQLite, whatever the environment says.
+            tests
+                .env_remove("RELAYER_TEST_POSTGRES")
+                .env_remove("RELAYER_E2E_STORE");
+            run(tests)
+        })?;
+        e2e_on_postgres()?;
     }
     if wanted(Part::Demo) {
         step("demo", demo)?;
@@ -127,7 +135,11 @@ pub fn test(only: &[Part]) -> Result<()> {
 }
 
 fn nextest(filter: &str) -> Result<()> {
-    cargo(&[
+    run(nextest_command(filter))
+}
+
+fn nextest_command(filter: &str) -> Command {
+    let args = [
         "nextest",
         "run",
         "--workspace",
@@ -135,7 +147,25 @@ fn nextest(filter: &str) -> Result<()> {
         "--no-fail-fast",
         "-E",
         filter,
-    ])
+    ];
+    command("cargo", &args, &root())
+}
+
+/// The end-to-end tests again with the relayer's data on PostgreSQL: on the server the environment names, else on private ones. Left out
+/// are those without a relayer's database (contracts, layerzero), `chain`, which copies its SQLite file to play a restored backup, and
+/// those that bring their own servers and ran already (workers, database).
+fn e2e_on_postgres() -> Result<()> {
+    let named = std::env::var_os("RELAYER_TEST_POSTGRES").is_some();
+    if !named && relayer_e2e_postgres::Binaries::find().is_none() {
+        eprintln!("     PostgreSQL is not installed: the end-to-end tests on PostgreSQL are skipped");
+        return Ok(());
+    }
+    let filter = "package(relayer-e2e) & kind(test) & not (binary(chain) | binary(contracts) | binary(layerzero) | binary(workers) | binary(database))";
+    step("end-to-end tests on PostgreSQL", || {
+        let mut tests = nextest_command(filter);
+        tests.env("RELAYER_E2E_STORE", "postgres");
+        run(tests)
+    })
 }
 
 /// The property test against CPython needs an interpreter; its absence must be seen, not guessed.
