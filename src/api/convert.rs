@@ -54,6 +54,22 @@ pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<Submi
     })
 }
 
+/// A refusal where one call has many answers.
+pub fn refusal(error: &ApiError) -> v1::Refusal {
+    let after = error.retry_after.map_or(0, |after| after.as_millis());
+    v1::Refusal {
+        code: error.code.code.to_owned(),
+        status: error.kind.grpc().into(),
+        message: error.message.clone(),
+        metadata: error
+            .metadata
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), value.clone()))
+            .collect(),
+        retry_after_ms: u64::try_from(after).unwrap_or(u64::MAX),
+    }
+}
+
 pub fn accepted(accepted: &Accepted) -> v1::SubmitResponse {
     v1::SubmitResponse {
         settlement_id: accepted.id.to_string(),

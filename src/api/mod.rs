@@ -1,7 +1,7 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
 //! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
-//! [`health`] what every process answers; [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
+//! [`health`] what every process answers; [`stream`] many submissions over one call; [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
@@ -13,6 +13,7 @@ mod health;
 pub(crate) mod parse;
 mod rest;
 mod service;
+mod stream;
 
 pub use auth::Auth;
 pub use client::Client;
@@ -23,6 +24,7 @@ pub use health::Health;
 pub use relayer_proto::v1;
 pub(crate) use rest::body::submission;
 pub use service::{Ends, Service};
+pub use stream::{SubmitAnswers, SubmitReply};
 
 use crate::config::ApiConfig;
 use std::net::SocketAddr;

@@ -4,8 +4,9 @@ use super::convert;
 use super::error::{ApiError, DATABASE, Kind, LANE};
 use super::handlers::Settlements;
 use super::parse;
+use super::stream::SubmitReply;
 use crate::clock::Clock;
-use crate::intake::{Intake, IntakeError, Refusal};
+use crate::intake::{Accepted, Intake, IntakeError, Refusal};
 use crate::payout::{PayoutError, bundle_for};
 use crate::router::{Hypothetical, Router};
 use crate::settlement::states::SettlementState;
@@ -88,6 +89,20 @@ impl Settlements for Service {
     async fn submit(&self, coordinator: &str, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError> {
         let accepted = self.intake.submit(convert::submission(coordinator, request)?).await?;
         Ok(convert::accepted(&accepted))
+    }
+
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
+        let request = match convert::submission(coordinator, request) {
+            Ok(request) => request,
+            Err(error) => return reply(Err(error)),
+        };
+        let answer = move |word: Result<Accepted, IntakeError>| {
+            reply(
+                word.map(|accepted| convert::accepted(&accepted))
+                    .map_err(ApiError::from),
+            );
+        };
+        self.intake.submit_with(request, answer).await;
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {

@@ -98,7 +98,7 @@ async fn wrong_terms_are_refused_by_their_own_code() {
         (tampered(|r| r.terms.inbox = Some(PAYEE)), "018"),
         (tampered(|r| r.terms.source = ChainId(5)), "019"),
         (with(|r| r.coordinator_id = "lenient".into()), "021"),
-        (with(|r| r.terms.token = PAYEE), "028"),
+        (with(|r| r.terms.token = FEE_RECIPIENT), "028"),
         (with(|r| r.terms.amount = U256::from(4_200_001)), "030"),
         (with(|r| r.terms.amount = U256::from(4_199_999)), "030"),
         (with(|r| r.terms.deadline = HEAD + 899), "034"),

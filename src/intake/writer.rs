@@ -20,6 +20,9 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+/// Races one batch may lose. Each has a winner, so this many in a row say that something else is wrong.
+const ATTEMPTS_MAX: usize = 5;
+
 pub(super) type Answer = Result<Accepted, IntakeError>;
 
 /// Who gets the answer. Dropped without one, it answers that the intake is stopping, so that nobody waits for ever.
@@ -237,8 +240,19 @@ impl Committer {
         answers
     }
 
-    /// One transaction. An answer exists only after its commit.
+    /// Again from the start when another process was faster: nothing is left of an attempt that lost.
     async fn commit(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(jobs).await {
+                Err(error) if attempts < ATTEMPTS_MAX && error.is_race() => attempts += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// One transaction. An answer exists only after its commit.
+    async fn attempt(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
         let parts: Vec<&Candidate> = jobs.iter().flat_map(Job::candidates).collect();
         // Before the transaction: one writer on SQLite has one connection.
         let mut heads = BTreeMap::new();

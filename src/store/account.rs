@@ -1,5 +1,6 @@
 //! Ledger accounts. A balance is credits minus debits; both totals only grow, in the transaction that inserts the posting.
 
+use super::bulk::{Update, padded};
 use super::codec::{address, int, name, u256, u256_bytes, uint};
 use super::entity::account;
 use super::{Store, StoreError, Txn};
@@ -7,8 +8,18 @@ use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, U256};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
+};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// New totals, each where the version is still the one that was read.
+const TOTALS: Update = Update {
+    columns: "id, version, debits, credits",
+    width: 4,
+    update: "UPDATE account SET debits = v.debits, credits = v.credits, version = v.version + 1 FROM v \
+             WHERE account.id = v.id AND account.version = v.version",
+};
 
 /// An account row held for the rest of the transaction.
 #[derive(Debug, Clone)]
@@ -50,14 +61,45 @@ impl Store {
 }
 
 impl Txn {
-    /// Locks accounts in row order, making those that do not exist: concurrent writers then queue instead of deadlocking.
+    /// Locks accounts in row order. Those that do not exist are made first, in key order, while nothing is locked: concurrent writers
+    /// then queue instead of deadlocking.
     pub(super) async fn lock_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
-        let mut locked = self.select_accounts(keys).await?;
-        if locked.len() == keys.len() {
-            return Ok(locked);
+        let mut found = self.select_accounts(keys).await?;
+        if found.len() < keys.len() {
+            self.make_accounts(keys.iter().filter(|key| !found.contains_key(key)))
+                .await?;
+            found = self.select_accounts(keys).await?;
         }
+        if let Some(key) = keys.iter().find(|key| !found.contains_key(key)) {
+            return Err(StoreError::Missing {
+                what: format!("account {key}"),
+            });
+        }
+        // A write transaction of SQLite is alone.
+        if self.tx.get_database_backend() == DbBackend::Sqlite {
+            return Ok(found);
+        }
+        let mut rows: Vec<i64> = found.values().map(|account| account.row).collect();
+        rows.sort_unstable();
+        let mut locked = LockedAccounts::new();
+        for chunk in rows.chunks(1_000) {
+            let models = account::Entity::find()
+                .filter(account::Column::Id.is_in(chunk.iter().copied()))
+                .order_by_asc(account::Column::Id)
+                .lock_exclusive()
+                .all(&self.tx)
+                .await?;
+            for row in &models {
+                let account = decode(row)?;
+                locked.insert(account.key, account);
+            }
+        }
+        Ok(locked)
+    }
+
+    async fn make_accounts(&self, keys: impl Iterator<Item = &AccountKey>) -> Result<(), StoreError> {
         let mut missing = Vec::new();
-        for key in keys.iter().filter(|key| !locked.contains_key(key)) {
+        for key in keys {
             missing.push(account::ActiveModel {
                 kind: Set(key.kind().as_str().to_owned()),
                 chain: Set(int("account.chain", key.asset().chain.0)?),
@@ -76,17 +118,12 @@ impl Txn {
                 .exec_without_returning(&self.tx)
                 .await?;
         }
-        locked = self.select_accounts(keys).await?;
-        match keys.iter().find(|key| !locked.contains_key(key)) {
-            None => Ok(locked),
-            Some(key) => Err(StoreError::Missing {
-                what: format!("account {key}"),
-            }),
-        }
+        Ok(())
     }
 
+    /// As they are now, not locked.
     async fn select_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
-        let mut locked = LockedAccounts::new();
+        let mut found = LockedAccounts::new();
         let keys_in_order: Vec<&AccountKey> = keys.iter().collect();
         for chunk in keys_in_order.chunks(500) {
             let chains: BTreeSet<i64> = chunk
@@ -101,35 +138,44 @@ impl Txn {
                 .filter(account::Column::Kind.is_in(kinds))
                 .filter(account::Column::Chain.is_in(chains))
                 .filter(account::Column::Token.is_in(tokens))
-                .filter(account::Column::Holder.is_in(holders))
-                .order_by_asc(account::Column::Id)
-                .lock_exclusive()
+                .filter(account::Column::Holder.is_in(padded(holders.into_iter().collect())))
                 .all(&self.tx)
                 .await?;
             for row in &rows {
                 let account = decode(row)?;
                 if keys.contains(&account.key) {
-                    locked.insert(account.key, account);
+                    found.insert(account.key, account);
                 }
             }
         }
-        Ok(locked)
+        Ok(found)
     }
 
-    /// Writes the new totals of one locked account.
-    pub(super) async fn write_account(&self, locked: &LockedAccount) -> Result<(), StoreError> {
-        let written = account::Entity::update_many()
-            .set(account::ActiveModel {
-                debits: Set(u256_bytes(locked.balance.debits)),
-                credits: Set(u256_bytes(locked.balance.credits)),
-                version: Set(locked.version.saturating_add(1)),
-                ..Default::default()
-            })
-            .filter(account::Column::Id.eq(locked.row))
-            .filter(account::Column::Version.eq(locked.version))
-            .exec(&self.tx)
-            .await?;
-        super::txn::expect_one(written.rows_affected, "account")
+    /// Writes the new totals of locked accounts.
+    pub(super) async fn write_accounts(
+        &self,
+        accounts: &mut LockedAccounts,
+        totals: BTreeMap<AccountKey, Balance>,
+    ) -> Result<(), StoreError> {
+        let mut rows: Vec<Vec<Value>> = Vec::with_capacity(totals.len());
+        for (key, balance) in totals {
+            let Some(locked) = accounts.get_mut(&key) else { continue };
+            rows.push(vec![
+                locked.row.into(),
+                locked.version.into(),
+                u256_bytes(balance.debits).into(),
+                u256_bytes(balance.credits).into(),
+            ]);
+            locked.balance = balance;
+            locked.version = locked.version.saturating_add(1);
+        }
+        let expected = rows.len() as u64;
+        let written = TOTALS.run(&self.tx, rows).await?;
+        if written == expected {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict { what: "account".into() })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Decoded logs of our contracts with their standing: seen, final, orphaned; and who has applied them.
 
 use super::entity::chain_log;
+use super::txn::expect_one;
 use super::{Store, StoreError, Txn, codec};
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::ChainId;
@@ -278,8 +279,8 @@ impl Txn {
         Ok(result.rows_affected)
     }
 
-    /// The stages have taken note of these logs. `Conflict` when a reorg changed the standing of one since it was listed:
-    /// then nothing of the caller's transaction may stand.
+    /// The stages have taken note of these logs. `Conflict` when a reorg changed the standing of one since it was listed, or another
+    /// worker was faster: then nothing of the caller's transaction may stand.
     pub async fn mark_applied_seen(&mut self, logs: &[ChainLog]) -> Result<(), StoreError> {
         let (orphaned, alive): (Vec<&ChainLog>, Vec<&ChainLog>) =
             logs.iter().partition(|log| log.status == LogStatus::Orphaned);
@@ -293,6 +294,7 @@ impl Txn {
                 let result = chain_log::Entity::update_many()
                     .col_expr(chain_log::Column::AppliedSeen, Expr::value(true))
                     .filter(chain_log::Column::Id.is_in(chunk.iter().map(|log| log.id)))
+                    .filter(chain_log::Column::AppliedSeen.eq(false))
                     .filter(standing)
                     .exec(&self.tx)
                     .await?;
@@ -306,7 +308,8 @@ impl Txn {
         Ok(())
     }
 
-    /// The ledger has posted these logs. A log a reorg took in between is left alone, and the caller's transaction fails.
+    /// The ledger has posted these logs. A log a reorg took in between, or that another worker has posted, is left alone, and the
+    /// caller's transaction fails.
     pub async fn mark_applied_final(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         for chunk in ids.chunks(10_000) {
             let result = chain_log::Entity::update_many()
@@ -314,7 +317,8 @@ impl Txn {
                 .filter(
                     Condition::all()
                         .add(chain_log::Column::Id.is_in(chunk.to_vec()))
-                        .add(chain_log::Column::Status.eq(LogStatus::Final.as_str())),
+                        .add(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
+                        .add(chain_log::Column::AppliedFinal.eq(false)),
                 )
                 .exec(&self.tx)
                 .await?;
@@ -325,6 +329,17 @@ impl Txn {
             }
         }
         Ok(())
+    }
+
+    /// Fails unless a log is orphaned and what it caused is still on the books; nobody else reverses it until the end of the transaction.
+    pub async fn expect_orphaned_applied(&mut self, log: &ChainLog) -> Result<(), StoreError> {
+        let held = chain_log::Entity::find_by_id(log.id)
+            .filter(chain_log::Column::Status.eq(LogStatus::Orphaned.as_str()))
+            .filter(chain_log::Column::AppliedFinal.eq(true))
+            .lock_exclusive()
+            .one(&self.tx)
+            .await?;
+        expect_one(u64::from(held.is_some()), format!("log {}", log.reference()))
     }
 
     /// The ledger has reversed what these orphaned logs had caused.

@@ -4,6 +4,7 @@
 //! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+mod bulk;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
@@ -37,6 +38,10 @@ pub mod vault_facts;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod concurrent_tests;
+#[cfg(test)]
+mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};

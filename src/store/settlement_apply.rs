@@ -302,7 +302,8 @@ impl Txn {
             .col_expr(settlement_receipt::Column::Holds, Expr::val(holds))
             .filter(settlement_receipt::Column::SettlementId.eq(id.0.to_vec()))
             .exec(&self.tx)
-            .await?;
+            .await
+            .map_err(|error| StoreError::or_race(error, "the receipts of a settlement"))?;
         Ok(())
     }
 
@@ -322,7 +323,8 @@ impl Txn {
             .add(Column::ReceiptHash.is_in(own.iter().map(|row| row.receipt_hash.clone())));
         let other = settlement_receipt::Entity::find()
             .filter(Column::CoordinatorId.eq(first.coordinator_id.clone()))
-            .filter(Column::Holds.eq(true))
+            // A literal, so that the partial indexes serve.
+            .filter(Expr::cust("holds"))
             .filter(Column::SettlementId.ne(id.0.to_vec()))
             .filter(either)
             .one(&self.tx)

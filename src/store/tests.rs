@@ -30,7 +30,9 @@ async fn an_accepted_settlement_is_stored_and_reserved() {
     let got = accepted(&answers[0]).clone();
     assert_eq!(got.id, new.id);
     assert_eq!(got.terms, new.terms);
-    assert_eq!(store.get_settlement(new.id).await.unwrap(), got);
+    let row = store.get_settlement(new.id).await.unwrap();
+    assert!(row.row > 0);
+    assert_eq!(Settlement { row: 0, ..row }, got);
     assert_eq!(store.list_covered_receipts(new.id).await.unwrap(), new.receipts);
     assert_eq!(available(&store, PAYER).await, 895);
     assert_eq!(reserved(&store, PAYER).await, 105);
@@ -43,7 +45,8 @@ async fn the_same_settlement_again_answers_as_the_first_time_and_reserves_once()
     deposit(&store, PAYER, 1_000, 100).await;
     let new = new_settlement(PAYER, 1, 100, 0, 1);
     let first = accept(&store, &[new.clone(), new.clone()]).await;
-    let original = accepted(&first[0]).clone();
+    assert_eq!(accepted(&first[0]).id, new.id);
+    let original = store.get_settlement(new.id).await.unwrap();
     assert_eq!(first[1], Accept::Existing(original.clone()));
     assert_eq!(accept(&store, &[new]).await, vec![Accept::Existing(original)]);
     assert_eq!(reserved(&store, PAYER).await, 100);

@@ -1,18 +1,15 @@
 //! What is wrong with the database as a whole, when that is what an error says.
 
 use super::StoreError;
-use sea_orm::{DbErr, RuntimeErr, sqlx};
+use super::error::{code_of, sqlx_error};
+use sea_orm::{DbErr, sqlx};
 
 impl StoreError {
     /// No room for what was to be written. The transaction is undone; nothing of it is stored.
     pub fn is_full(&self) -> bool {
         let Self::Database(error) = self else { return false };
-        let answer = sqlx_error(error).and_then(|error| error.as_database_error());
-        let Some(code) = answer.and_then(|answer| answer.code()) else {
-            return false;
-        };
         // SQLSTATE disk_full; SQLITE_FULL.
-        matches!(&*code, "53100" | "13")
+        code_of(error).is_some_and(|code| matches!(&*code, "53100" | "13"))
     }
 
     /// The database is gone or full: whatever else is tried now fails alike.
@@ -36,14 +33,5 @@ impl StoreError {
             ),
             None => false,
         }
-    }
-}
-
-fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(error))
-        | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
-        _ => None,
     }
 }

@@ -115,7 +115,7 @@ impl Listening {
         match (self, face) {
             (Self::Api { listeners, auth }, Some(face)) => {
                 let writer = tokio::spawn(face.writer.run(stop.clone()));
-                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone());
+                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone()).with_stop(stop.clone());
                 let api = Api {
                     handlers: Arc::new(handlers),
                     health,

@@ -2,6 +2,7 @@
 //!
 //! `test` checks everything, `demo` settles on two local chains, `devnet` serves them, `contracts` builds, deploys and wires.
 
+mod postgres;
 mod steps;
 mod tools;
 

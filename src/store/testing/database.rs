@@ -25,7 +25,7 @@ enum Kept {
 }
 
 /// The server tests run on: `RELAYER_TEST_POSTGRES`, or `DATABASE_URL` with `RELAYER_TEST_STORE=postgres`.
-fn server() -> Option<String> {
+pub(super) fn server() -> Option<String> {
     let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     var("RELAYER_TEST_POSTGRES").or_else(|| match var("RELAYER_TEST_STORE").as_deref() {
         Some("postgres") => Some(var("DATABASE_URL").expect("RELAYER_TEST_STORE=postgres needs DATABASE_URL")),
