@@ -17,6 +17,9 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Least time between two steps of a loop that was woken: what many others did meanwhile is looked at once.
+const STEP_SPACING: Duration = Duration::from_millis(25);
+
 /// Pause after the first failure of a loop; doubles up to the configured bound.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 
@@ -104,6 +107,7 @@ impl Supervisor {
         let mut failures = 0u32;
         let mut last_error: Option<Failure> = None;
         while !stop.is_cancelled() {
+            let started = tokio::time::Instant::now();
             let pause = match self.step(name, &*task.stage).await {
                 Ok(outcome) => {
                     if last_error.take().is_some() {
@@ -142,7 +146,7 @@ impl Supervisor {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
                 // A failing loop is not hurried: its pause protects whatever is failing.
-                () = bell.notified(), if failures == 0 => {}
+                () = bell.notified(), if failures == 0 => tokio::time::sleep_until(started + STEP_SPACING.min(pause)).await,
             }
         }
     }

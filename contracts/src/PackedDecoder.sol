@@ -60,11 +60,9 @@ library PackedDecoder {
     }
 
     /// @notice Walks the sections in calldata [at, end), reverts with BadLayout unless they hold exactly `count` items and end at `end`, and writes
-    /// each item's id to `ids` and its leaf hash to `nodes`, both allocated by the caller for `count` words.
-    function hashItems(uint256 cursor, uint256 end, uint256 count, uint256 sourceChain, bytes32 domain, uint256 ids, uint256 nodes)
-        internal
-        pure
-    {
+    /// what it found to `ids`, allocated by the caller for 3 * `count` words: each item's id, from `count` words on its leaf hash, and from
+    /// 2 * `count` words on, for each section, the address after its last id.
+    function hashItems(uint256 cursor, uint256 end, uint256 count, uint256 sourceChain, bytes32 domain, uint256 ids) internal pure {
         bytes32 typehash = SETTLEMENT_TYPEHASH;
         bytes4 badLayout = ISettlementInbox.BadLayout.selector;
         assembly ("memory-safe") {
@@ -82,7 +80,9 @@ library PackedDecoder {
             mstore(add(terms, 386), domain)
             // The first byte of the scratch space stays 0, the prefix of a leaf.
             mstore(0, 0)
-            let last := add(ids, shl(5, count))
+            let gap := shl(5, count)
+            let last := add(ids, gap)
+            let ends := add(last, gap)
             // Items are bounded by `last`, so the walk ends even where the bytes do not; whoever leaves the range is refused at the end, since the
             // cursor only grows.
 
@@ -121,8 +121,7 @@ library PackedDecoder {
                         let id := keccak256(add(terms, 384), 66)
                         mstore(ids, id)
                         mstore(1, id)
-                        mstore(nodes, keccak256(0, 33))
-                        nodes := add(nodes, 32)
+                        mstore(add(ids, gap), keccak256(0, 33))
                         cursor := add(cursor, 126)
                         if iszero(mode) {
                             let length := shr(240, calldataload(cursor))
@@ -131,6 +130,9 @@ library PackedDecoder {
                         }
                     }
                 }
+                // No section is empty, so there are at most `count`.
+                mstore(ends, ids)
+                ends := add(ends, 32)
             }
             if or(xor(cursor, end), xor(ids, last)) { refuse(badLayout) }
         }

@@ -57,9 +57,10 @@ contract SettlementInbox is PortRegistry {
         uint256 fees;
         bytes runs;
         uint256 runCount;
-        uint256 sums; // Per run: fee << 16 | number of items.
         uint256 due; // Per item: address of its id << 8 | nonce byte.
         uint256 nodes; // What the first walk needs no more; groups are hashed there.
+        uint256 leafGap; // From an id's address to that of its leaf hash.
+        uint256 ends; // Address of the open section's last id + 32, as the first walk noted it.
         uint256 paid;
     }
 
@@ -93,9 +94,12 @@ contract SettlementInbox is PortRegistry {
         if (count == 0 || count > Message.MAX_COUNT) revert BadLayout();
 
         uint256 nodes = SettlementTree.allocate(count);
-        uint256 ids = SettlementTree.allocate(count);
+        uint256 ids = SettlementTree.allocate(3 * count);
         uint256 sections = cursor + (siblings << 5);
-        PackedDecoder.hashItems(sections, end, count, header.sourceChain, DOMAIN_SEPARATOR(), ids, nodes);
+        PackedDecoder.hashItems(sections, end, count, header.sourceChain, DOMAIN_SEPARATOR(), ids);
+        work.leafGap = count << 5;
+        work.ends = ids + (count << 6);
+        SettlementTree.copy(nodes, ids + work.leafGap, count);
         (bool holds, bytes32 root) = SettlementTree.rangeRoot(nodes, count, head >> 224, header.count, cursor, siblings);
         if (!holds || root != header.root) revert WrongRoot();
 
@@ -137,7 +141,7 @@ contract SettlementInbox is PortRegistry {
         uint256 idAt = SettlementTree.allocate(1);
         PackedDecoder.store(idAt, uint256(id));
         PackedDecoder.store(work.due, idAt << 8 | settlement.nonce & 0xff);
-        _closeRun(work, settlement.payee, settlement.amount, settlement.fee, 1);
+        _closeRun(work, settlement.payee, Runs.sums(1, settlement.amount, settlement.fee));
         _settle(work, 1 << (settlement.nonce & 0xff), settlement.amount + settlement.fee);
         ++_paid;
     }
@@ -193,6 +197,7 @@ contract SettlementInbox is PortRegistry {
         unchecked {
             cursor += PackedDecoder.SECTION_HEAD;
             if (!perItem) cursor = _openGroup(work, cursor, ids);
+            work.ends += 32;
             uint256 bitmap = work.bitmap;
             uint256 balance = work.balance;
             uint256 cleared = work.cleared;
@@ -204,7 +209,7 @@ contract SettlementInbox is PortRegistry {
                 address payee = address(uint160(head >> 96));
                 uint256 lastId = ids + ((head >> 80 & 0xffff) << 5);
                 cursor += PackedDecoder.RUN_HEAD;
-                // Amount << 128 | fee << 16 | items: sums of at most 256 values of 96 bits each.
+                // As Runs adds them up.
                 uint256 sums;
                 for (; ids != lastId; ids += 32) {
                     head = PackedDecoder.word(cursor);
@@ -217,24 +222,28 @@ contract SettlementInbox is PortRegistry {
                     uint256 amount = uint96(head >> 152);
                     uint256 fee = uint96(head >> 56);
                     Skip skip;
-                    if (PackedDecoder.doubtful(head, bitmap, cleared, payee)) skip = _refusal(work, head, payee, bitmap);
-                    if (skip == Skip.None) {
-                        if (perItem ? !_signed(work, bytes32(PackedDecoder.load(ids)), cursor, length) : !_groupSigned(work)) {
+                    if (!PackedDecoder.doubtful(head, bitmap, cleared, payee) || (skip = _refusal(work, head, payee, bitmap)) == Skip.None)
+                    {
+                        if (perItem
+                                ? !_signed(work, bytes32(PackedDecoder.load(ids)), cursor, length)
+                                : work.groupAuth != GroupAuth.Good && !_groupSigned(work)) {
                             skip = Skip.SignatureRefused;
                         } else if (amount + fee > balance) {
                             skip = Skip.PayerShort;
                         } else {
                             balance -= amount + fee;
                             bitmap |= 1 << (head >> 248);
-                            sums += amount << 128 | fee << 16 | 1;
+                            sums += Runs.sums(1, amount, fee);
                             PackedDecoder.store(dueEnd, ids << 8 | head >> 248);
                             dueEnd += 32;
+                            cursor += length;
+                            continue;
                         }
                     }
-                    if (skip != Skip.None) emit SettlementSkipped(bytes32(PackedDecoder.load(ids)), uint8(skip));
+                    emit SettlementSkipped(bytes32(PackedDecoder.load(ids)), uint8(skip));
                     cursor += length;
                 }
-                if (sums != 0) _closeRun(work, payee, sums >> 128, uint128(sums) >> 16, sums & 0xffff);
+                if (sums != 0) _closeRun(work, payee, sums);
             }
             work.paid += (dueEnd - work.due) >> 5;
             if (work.runCount != 0) _settle(work, bitmap ^ work.bitmap, work.balance - balance);
@@ -289,7 +298,6 @@ contract SettlementInbox is PortRegistry {
     function _allocate(Work memory work, uint256 count) private pure {
         if (count > MAX_PAID) count = MAX_PAID;
         work.runs = new bytes(count * Runs.SIZE);
-        work.sums = SettlementTree.allocate(count);
         work.due = SettlementTree.allocate(count);
     }
 
@@ -317,10 +325,8 @@ contract SettlementInbox is PortRegistry {
             cursor += 2 + work.authLength;
 
             uint256 nodes = work.nodes;
-            uint256 items = _countItems(cursor);
-            for (uint256 i; i < items; ++i) {
-                PackedDecoder.store(nodes + (i << 5), uint256(SettlementTree.leaf(bytes32(PackedDecoder.load(ids + (i << 5))))));
-            }
+            uint256 items = (PackedDecoder.load(work.ends) - ids) >> 5;
+            SettlementTree.copy(nodes, ids + work.leafGap, items);
             (bool holds, bytes32 root) = SettlementTree.rangeRoot(nodes, items, head >> 192 & 0xffffffff, groupCount, proof, siblings);
             work.groupAuth = holds ? GroupAuth.Unseen : GroupAuth.Bad;
             work.groupDigest = groupDigest(root, groupCount);
@@ -328,26 +334,13 @@ contract SettlementInbox is PortRegistry {
         }
     }
 
-    /// @dev Items of a mode 1 section whose runs begin at `cursor`.
-    function _countItems(uint256 cursor) private pure returns (uint256 total) {
-        unchecked {
-            uint256 runs = PackedDecoder.word(cursor) >> 240;
-            cursor += 2;
-            for (; runs != 0; --runs) {
-                uint256 items = PackedDecoder.word(cursor) >> 80 & 0xffff;
-                total += items;
-                cursor += PackedDecoder.RUN_HEAD + items * PackedDecoder.ITEM;
-            }
-        }
-    }
-
-    /// @dev Notes a payment for the `count` items that were noted last.
-    function _closeRun(Work memory work, address payee, uint256 amount, uint256 fee, uint256 count) private pure {
+    /// @dev Notes a payment for the items that were noted last.
+    /// @param sums as Runs adds them up.
+    function _closeRun(Work memory work, address payee, uint256 sums) private pure {
         unchecked {
             uint256 index = work.runCount;
-            Runs.put(work.runs, index, payee, amount);
-            PackedDecoder.store(work.sums + (index << 5), fee << 16 | count);
-            work.fees += fee;
+            Runs.put(work.runs, index, payee, sums);
+            work.fees += uint104(sums);
             work.runCount = index + 1;
         }
     }
@@ -360,23 +353,23 @@ contract SettlementInbox is PortRegistry {
         uint256 credited = _vault.settle(work.token, work.payer, work.nonces >> 8, bits, debit, work.feeRecipient, work.fees, runs);
         unchecked {
             address payer = work.payer;
-            address token = work.token;
-            bytes32 messageId = work.messageId;
-            uint256 word = work.nonces;
             uint256 due = work.due;
-            uint256 sumsAt = work.sums;
-            uint256 runCount = work.runCount;
-            for (uint256 i; i != runCount; ++i) {
-                uint256 sums = PackedDecoder.load(sumsAt + (i << 5));
+            uint256 word = work.nonces;
+            uint256 count = work.runCount;
+            bytes32 topic = SettlementPaid.selector;
+            for (uint256 i; i != count; ++i) {
                 uint256 nonces = word | (credited >> i) << 255;
-                uint256 end = due + ((sums & 0xffff) << 5);
-                for (; due != end; due += 32) {
-                    uint256 entry = PackedDecoder.load(due);
-                    emit SettlementPaid(bytes32(PackedDecoder.load(entry >> 8)), payer, nonces | entry & 0xff);
+                uint256 end = due + (Runs.items(runs, i) << 5);
+                // `emit SettlementPaid(id, payer, nonces | nonce byte)` for each, in scratch space instead of fresh memory.
+                assembly ("memory-safe") {
+                    for {} lt(due, end) { due := add(due, 32) } {
+                        let entry := mload(due)
+                        mstore(0, or(nonces, and(entry, 0xff)))
+                        log3(0, 32, topic, mload(shr(8, entry)), payer)
+                    }
                 }
-                (address payee, uint256 amount) = Runs.atMemory(runs, i);
-                emit RunPaid(messageId, token, payer, payee, amount, sums >> 16, sums & 0xffff);
             }
+            emit RunsPaid(work.messageId, work.token, payer, runs);
         }
     }
 

@@ -40,6 +40,13 @@ library SettlementTree {
         }
     }
 
+    /// @notice Copies `words` words of memory, between allocations of the caller.
+    function copy(uint256 to, uint256 from, uint256 words) internal pure {
+        assembly ("memory-safe") {
+            mcopy(to, from, shl(5, words))
+        }
+    }
+
     function store(uint256 cursor, bytes32 word) private pure {
         assembly ("memory-safe") {
             // `cursor` lies inside an allocation of `allocate`.

@@ -106,7 +106,7 @@ contract SettlementVault is ISettlementVault, Ownable2Step {
     /// @param bits nonces of the word that are used up; none may be used before.
     /// @param debit sum of all amounts and fees.
     /// @param fee sum of the fees, sent in one transfer; 0 sends none.
-    /// @param runs payees and amounts, as packed by Runs; at most 256, since every settlement has its own bit of the word.
+    /// @param runs transfers, as packed by Runs; at most 256, since every settlement has its own bit of the word.
     /// @return credited bit i is set when run i became a credit.
     function settle(
         address token,
@@ -126,11 +126,12 @@ contract SettlementVault is ISettlementVault, Ownable2Step {
 
         uint256 sum = fee;
         unchecked {
-            uint256 count = runs.length / Runs.SIZE;
-            for (uint256 i; i != count; ++i) {
-                (address payee, uint256 amount) = Runs.read(runs, i);
+            uint256 bit = 1;
+            for (uint256 offset; offset < runs.length; offset += Runs.SIZE) {
+                (address payee, uint256 amount) = Runs.read(runs, offset);
                 sum += amount;
-                if (!_pay(token, payee, amount)) credited |= 1 << i;
+                if (!_pay(token, payee, amount)) credited |= bit;
+                bit <<= 1;
             }
         }
         if (fee != 0) _pay(token, feeRecipient, fee);

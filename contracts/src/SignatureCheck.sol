@@ -13,19 +13,21 @@ library SignatureCheck {
     uint256 internal constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
     /// @notice Signer of a 65-byte signature with low s and v 27 or 28; 0 for everything else.
-    function recover(bytes32 digest, uint256 auth, uint256 length) internal pure returns (address) {
-        bool formed;
-        bytes32 r;
-        bytes32 s;
-        uint256 v;
+    /// @dev What `ecrecover(digest, v, r, s)` does, without taking the calldata apart and together again.
+    function recover(bytes32 digest, uint256 auth, uint256 length) internal view returns (address signer) {
         assembly ("memory-safe") {
-            r := calldataload(auth)
-            s := calldataload(add(auth, 32))
-            v := byte(0, calldataload(add(auth, 64)))
-            formed := and(eq(length, 65), and(iszero(gt(s, HALF_ORDER)), lt(sub(v, 27), 2)))
+            let v := byte(0, calldataload(add(auth, 64)))
+            if and(eq(length, 65), and(iszero(gt(calldataload(add(auth, 32)), HALF_ORDER)), lt(sub(v, 27), 2))) {
+                let input := mload(0x40)
+                mstore(input, digest)
+                mstore(add(input, 32), v)
+                calldatacopy(add(input, 64), auth, 64)
+                // The precompile writes nothing when there is no signer, and fails only for want of gas, which must not look like a bad signature.
+                mstore(0, 0)
+                if iszero(staticcall(gas(), 1, input, 128, 0, 32)) { revert(0, 0) }
+                signer := mload(0)
+            }
         }
-        if (!formed) return address(0);
-        return ecrecover(digest, uint8(v), r, s);
     }
 
     /// @notice Whether a contract payer accepts; at most one word of its answer is read. Reverts when the stipend cannot be covered, so that who

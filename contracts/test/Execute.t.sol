@@ -104,30 +104,33 @@ contract ExecuteTest is Fixture {
     }
 
     function test_events_name_every_settlement_and_every_run() public {
-        bytes32 messageId = keccak256(messageOf(ids));
         for (uint256 i; i < 5; ++i) {
             vm.expectEmit(address(inbox));
             emit ISettlementInbox.SettlementPaid(ids[i], payer, all[i].nonce);
-            if (i == 4 || all[i].payee != all[i + 1].payee) {
-                (uint256 amount, uint256 fee, uint256 count) = (0, 0, 0);
-                for (uint256 k; k < 5; ++k) {
-                    if (all[k].payee != all[i].payee) continue;
-                    amount += all[k].amount;
-                    fee += all[k].fee;
-                    ++count;
-                }
-                vm.expectEmit(address(inbox));
-                emit ISettlementInbox.RunPaid(messageId, address(token), payer, all[i].payee, amount, fee, count);
-            }
         }
+        vm.expectEmit(address(inbox));
+        emit ISettlementInbox.RunsPaid(keccak256(messageOf(ids)), address(token), payer, Packer.transfers(all));
         inbox.execute(packed());
+    }
+
+    function test_events_name_only_what_was_paid() public {
+        assertEq(uint8(one(1)), 0);
+        ISettlementInbox.Settlement[] memory rest = new ISettlementInbox.Settlement[](4);
+        for (uint256 i; i < 4; ++i) {
+            rest[i] = all[i == 0 ? 0 : i + 1];
+        }
+        vm.expectEmit(address(inbox));
+        emit ISettlementInbox.SettlementSkipped(ids[1], uint8(ISettlementInbox.Skip.NonceUsed));
+        vm.expectEmit(address(inbox));
+        emit ISettlementInbox.RunsPaid(keccak256(messageOf(ids)), address(token), payer, Packer.transfers(rest));
+        assertEq(inbox.execute(packed()), 4);
     }
 
     function test_one_settlement_executes_in_plain_abi() public {
         vm.expectEmit(address(inbox));
         emit ISettlementInbox.SettlementPaid(ids[3], payer, all[3].nonce);
         vm.expectEmit(address(inbox));
-        emit ISettlementInbox.RunPaid(keccak256(messageOf(ids)), address(token), payer, all[3].payee, all[3].amount, all[3].fee, 1);
+        emit ISettlementInbox.RunsPaid(keccak256(messageOf(ids)), address(token), payer, Packer.transfers(slice(all, 3, 4)));
         assertEq(uint8(one(3)), 0);
         assertEq(token.balanceOf(all[3].payee), all[3].amount);
         assertEq(token.balanceOf(feeRecipient), all[3].fee);
@@ -557,98 +560,6 @@ contract ExecuteTest is Fixture {
         assertEq(token.balanceOf(list[0].payee), type(uint96).max);
         assertEq(token.balanceOf(feeRecipient), 2 * uint256(type(uint96).max));
         assertTrue(used(list[0]) && used(list[1]));
-    }
-
-    // ---------------------------------------------------------------------------------------------- groups
-
-    struct Part {
-        uint256 lo;
-        uint256 hi;
-    }
-
-    /// @dev Signs all of `all` as one group and packs a message that holds only `part` of it.
-    function packGroup(Part memory part, uint256 key) internal returns (bytes memory) {
-        ISettlementInbox.Settlement[] memory some = slice(all, part.lo, part.hi);
-        bytes32[] memory someIds = slice(ids, part.lo, part.hi);
-        bring(portA, messageOf(someIds));
-        Packer.Buffer memory buffer = Packer.make(40_000);
-        buffer.put(messageOf(someIds));
-        buffer.put(abi.encodePacked(uint32(0), uint16(some.length), uint8(0)));
-        buffer.sections(some, new bytes[](0), 0, some.length, groupOf(ids, part.lo, part.hi, key));
-        return buffer.done();
-    }
-
-    function testFuzz_a_group_pays_its_present_members_whichever_are_absent(uint256 count, uint256 lo, uint256 hi) public {
-        count = bound(count, 1, 60);
-        lo = bound(lo, 0, count - 1);
-        hi = bound(hi, lo + 1, count);
-        commit(many(count, 1 + count / 4));
-        assertEq(inbox.execute(packGroup(Part(lo, hi), PAYER_KEY)), hi - lo);
-        for (uint256 i; i < count; ++i) {
-            assertEq(used(all[i]), i >= lo && i < hi);
-        }
-    }
-
-    function test_a_group_signed_by_another_skips_all_its_members_and_pays_other_sections() public {
-        assertEq(inbox.execute(packGroup(Part(0, 5), 0xBAD)), 0);
-        assertEq(inbox.execute(packGroup(Part(0, 5), PAYER_KEY)), 5);
-    }
-
-    function test_a_group_with_a_hole_is_two_sections() public {
-        commit(many(9, 3));
-        ISettlementInbox.Settlement[] memory some = new ISettlementInbox.Settlement[](7);
-        bytes32[] memory someIds = new bytes32[](7);
-        for (uint256 i; i < 7; ++i) {
-            some[i] = all[i < 3 ? i : i + 2];
-            someIds[i] = ids[i < 3 ? i : i + 2];
-        }
-        bring(portA, messageOf(someIds));
-        Packer.Buffer memory buffer = Packer.make(20_000);
-        buffer.put(messageOf(someIds));
-        buffer.put(abi.encodePacked(uint32(0), uint16(7), uint8(0)));
-        buffer.sections(some, new bytes[](0), 0, 3, groupOf(ids, 0, 3, PAYER_KEY));
-        buffer.sections(some, new bytes[](0), 3, 7, groupOf(ids, 5, 9, PAYER_KEY));
-        assertEq(inbox.execute(buffer.done()), 7);
-    }
-
-    function test_a_group_whose_claim_does_not_fit_skips_its_members_only() public {
-        bring(portA, messageOf(ids));
-        bytes[] memory auths = signAll(ids);
-        // A wrong place, a wrong count, a wrong proof; each with a good section beside it.
-        bytes[4] memory claims = [
-            groupOf(ids, 0, 3, PAYER_KEY),
-            abi.encodePacked(uint32(4), uint32(0), uint8(0), uint16(65), sign(PAYER_KEY, bytes32(0))),
-            abi.encodePacked(uint32(type(uint32).max), uint32(type(uint32).max), uint8(1), bytes32(0), uint16(0)),
-            abi.encodePacked(uint32(0), uint32(0), uint8(0), uint16(0))
-        ];
-        uint256 snapshot = vm.snapshotState();
-        for (uint256 i; i < claims.length; ++i) {
-            Packer.Buffer memory buffer = Packer.make(20_000);
-            buffer.put(messageOf(ids));
-            buffer.put(abi.encodePacked(uint32(0), uint16(5), uint8(0)));
-            buffer.sections(all, new bytes[](0), 0, 4, claims[i]);
-            buffer.sections(all, auths, 4, 5, "");
-            assertEq(inbox.execute(buffer.done()), 1);
-            assertTrue(used(all[4]));
-            vm.revertToState(snapshot);
-        }
-    }
-
-    function test_a_contract_payer_may_sign_a_group() public {
-        Wallet wallet = new Wallet();
-        fund(address(wallet), 1000e6);
-        ISettlementInbox.Settlement[] memory list = many(6, 2);
-        for (uint256 i; i < 6; ++i) {
-            list[i].payer = address(wallet);
-        }
-        commit(list);
-        bytes memory auth = abi.encode(keccak256(abi.encode("ok", inbox.groupDigest(PlainTree.root(ids), 6))));
-        Packer.Buffer memory buffer = Packer.make(20_000);
-        buffer.put(messageOf(ids));
-        buffer.put(abi.encodePacked(uint32(0), uint16(6), uint8(0)));
-        buffer.sections(all, new bytes[](0), 0, 6, abi.encodePacked(uint32(6), uint32(0), uint8(0), uint16(auth.length), auth));
-        vm.expectCall(address(wallet), abi.encodeWithSelector(Wallet.isValidSignature.selector), 1);
-        assertEq(inbox.execute(buffer.done()), 6);
     }
 
     function at(bytes memory data, uint256 offset) internal pure returns (bytes32 word) {

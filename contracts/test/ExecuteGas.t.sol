@@ -116,10 +116,9 @@ contract ExecuteGasTest is Fixture {
         uint256 distinct = row("holding  ", Payees.Holding, 0);
         uint256 eighth = row("n/8      ", Payees.Eighth, 0);
         uint256 one = row("one      ", Payees.One, 0);
-        // Two events of a distinct payee's run (4,417), its transfer (7,690), its signature (3,100) and its calldata (3,190) alone are 18,400.
-        assertLe(distinct, 22_700, "n distinct payees");
-        assertLe(eighth, 12_100, "n/8 payees");
-        assertLe(one, 10_700, "one payee");
+        assertLe(distinct, 20_060, "n distinct payees");
+        assertLe(eighth, 11_600, "n/8 payees");
+        assertLe(one, 10_450, "one payee");
     }
 
     function test_gas_of_groups_stays_within_the_published_limits() public {
@@ -128,9 +127,9 @@ contract ExecuteGasTest is Fixture {
         uint256 distinct = row("holding  ", Payees.Holding, 1);
         uint256 eighth = row("n/8      ", Payees.Eighth, 1);
         uint256 one = row("one      ", Payees.One, 1);
-        assertLe(distinct, 18_700, "n distinct payees");
-        assertLe(eighth, 7_900, "n/8 payees");
-        assertLe(one, 6_500, "one payee");
+        assertLe(distinct, 15_750, "n distinct payees");
+        assertLe(eighth, 7_250, "n/8 payees");
+        assertLe(one, 6_100, "one payee");
     }
 
     function test_recording_a_message_stays_within_the_published_limits() public {

@@ -60,7 +60,7 @@ contract ExecuteHostileTest is Fixture {
         vm.expectEmit(address(inbox));
         emit ISettlementInbox.SettlementPaid(ids[3], payer, all[3].nonce | 1 << 255);
         vm.expectEmit(address(inbox));
-        emit ISettlementInbox.RunPaid(keccak256(messageOf(ids)), address(hostile), payer, payee, owed, all[2].fee + all[3].fee, 2);
+        emit ISettlementInbox.RunsPaid(keccak256(messageOf(ids)), address(hostile), payer, Packer.transfers(all));
         assertEq(inbox.execute(packed), 6);
         assertEq(hostile.balanceOf(payee), 0);
         assertEq(vault.creditOf(payee, address(hostile)), owed);

@@ -12,19 +12,24 @@ contract DecoderHarness {
     function hashItems(bytes calldata sections, uint256 count, uint256 sourceChain, bytes32 domain)
         external
         pure
-        returns (bytes32[] memory ids, bytes32[] memory leaves)
+        returns (bytes32[] memory ids, bytes32[] memory leaves, uint256[] memory ends)
     {
         ids = new bytes32[](count);
         leaves = new bytes32[](count);
+        ends = new uint256[](count);
+        uint256[] memory found = new uint256[](3 * count);
         uint256 cursor;
         uint256 idsAt;
-        uint256 leavesAt;
         assembly ("memory-safe") {
             cursor := sections.offset
-            idsAt := add(ids, 32)
-            leavesAt := add(leaves, 32)
+            idsAt := add(found, 32)
         }
-        PackedDecoder.hashItems(cursor, cursor + sections.length, count, sourceChain, domain, idsAt, leavesAt);
+        PackedDecoder.hashItems(cursor, cursor + sections.length, count, sourceChain, domain, idsAt);
+        for (uint256 i; i < count; ++i) {
+            ids[i] = bytes32(found[i]);
+            leaves[i] = bytes32(found[count + i]);
+            if (found[2 * count + i] != 0) ends[i] = (found[2 * count + i] - idsAt) / 32;
+        }
     }
 
     function doubtful(uint256 head, uint256 bitmap, uint256 cleared, address payee) external view returns (bool) {
@@ -40,6 +45,8 @@ contract PlainDecoder {
         uint256 offset;
         bytes32[] ids;
         uint256 found;
+        uint256[] ends;
+        uint256 sections;
     }
 
     struct Section {
@@ -49,9 +56,14 @@ contract PlainDecoder {
         uint256 word;
     }
 
-    function hashItems(bytes calldata data, uint256 count, uint256 sourceChain, bytes32 domain) external pure returns (bytes32[] memory) {
+    function hashItems(bytes calldata data, uint256 count, uint256 sourceChain, bytes32 domain)
+        external
+        pure
+        returns (bytes32[] memory, uint256[] memory)
+    {
         Cursor memory c;
         c.ids = new bytes32[](count);
+        c.ends = new uint256[](count);
         while (c.offset < data.length) {
             Section memory s;
             s.mode = uint8(number(data, c, 1));
@@ -76,9 +88,10 @@ contract PlainDecoder {
                     if (s.mode == 0) auth(data, c);
                 }
             }
+            c.ends[c.sections++] = c.found;
         }
         if (c.found != count) revert BadLayout();
-        return c.ids;
+        return (c.ids, c.ends);
     }
 
     function item(bytes calldata data, Cursor memory c, Section memory s, address payee, uint256 sourceChain, bytes32 domain)
@@ -132,15 +145,20 @@ contract PackedDecoderTest is Test {
 
     function agree(bytes memory sections, uint256 count, uint256 sourceChain, bytes32 domain) internal view returns (bool decoded) {
         bytes32[] memory expected;
-        try plain.hashItems(sections, count, sourceChain, domain) returns (bytes32[] memory ids) {
+        uint256[] memory expectedEnds;
+        try plain.hashItems(sections, count, sourceChain, domain) returns (bytes32[] memory ids, uint256[] memory ends) {
             expected = ids;
+            expectedEnds = ends;
             decoded = true;
         } catch (bytes memory reason) {
             assertEq(bytes4(reason), ISettlementInbox.BadLayout.selector);
         }
-        try fast.hashItems(sections, count, sourceChain, domain) returns (bytes32[] memory ids, bytes32[] memory leaves) {
+        try fast.hashItems(sections, count, sourceChain, domain) returns (
+            bytes32[] memory ids, bytes32[] memory leaves, uint256[] memory ends
+        ) {
             assertTrue(decoded, "only the plain twin refuses");
             assertEq(abi.encode(ids), abi.encode(expected), "ids");
+            assertEq(abi.encode(ends), abi.encode(expectedEnds), "ends of sections");
             for (uint256 i; i < count; ++i) {
                 assertEq(leaves[i], keccak256(abi.encodePacked(uint8(0), ids[i])), "leaf");
             }
@@ -263,7 +281,7 @@ contract PackedDecoderTest is Test {
 
     function test_the_leaf_hash_is_the_tree_s() public view {
         (bytes memory sections, uint256 count) = build(5);
-        (bytes32[] memory ids, bytes32[] memory leaves) = fast.hashItems(sections, count, 1, 0);
+        (bytes32[] memory ids, bytes32[] memory leaves,) = fast.hashItems(sections, count, 1, 0);
         assertEq(leaves[0], SettlementTree.leaf(ids[0]));
     }
 }

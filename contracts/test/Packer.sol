@@ -78,6 +78,19 @@ library Packer {
         }
     }
 
+    /// @dev What RunsPaid says of one section when all of `paid` were paid.
+    function transfers(ISettlementInbox.Settlement[] memory paid) internal pure returns (bytes memory packed) {
+        for (uint256 lo; lo < paid.length;) {
+            (uint256 end, uint256 amount, uint256 fee) = (lo, 0, 0);
+            for (; end < paid.length && paid[end].payee == paid[lo].payee; ++end) {
+                amount += paid[end].amount;
+                fee += paid[end].fee;
+            }
+            packed = bytes.concat(packed, abi.encodePacked(paid[lo].payee, uint16(end - lo), uint104(amount), uint104(fee)));
+            lo = end;
+        }
+    }
+
     function item(ISettlementInbox.Settlement memory s) internal pure returns (bytes memory) {
         return abi.encodePacked(uint8(s.nonce), uint96(s.amount), uint96(s.fee), uint40(s.deadline), s.jobId, s.receiptHash, s.proofHash);
     }

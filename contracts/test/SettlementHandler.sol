@@ -198,9 +198,10 @@ contract SettlementHandler is CommonBase, StdUtils {
         buffer.put(abi.encodePacked(uint32(lo), uint16(hi - lo)));
         buffer.put(Packer.proofBytes(PlainTree.rangeProof(ids, lo, hi)));
         if (grouped && _uniform[message]) {
-            buffer.sections(all, new bytes[](0), lo, hi, groupOf(all[0].payer, ids, lo, hi));
-            // A group signature stands for every member.
-            for (uint256 i = lo; i < hi; ++i) {
+            // One group in four is signed by somebody else; a good signature stands for every member.
+            bool good = uint256(keccak256(abi.encode(ids, lo, hi, block.timestamp))) % 4 != 0;
+            buffer.sections(all, new bytes[](0), lo, hi, groupOf(good ? keyOf(all[0].payer) : 0xBAD, ids, lo, hi));
+            for (uint256 i = lo; good && i < hi; ++i) {
                 _signed[ids[i]] = true;
             }
         } else {
@@ -346,8 +347,8 @@ contract SettlementHandler is CommonBase, StdUtils {
         return sign(_signed[id] ? keyOf(payer) : 0xBAD, id);
     }
 
-    function groupOf(address payer, bytes32[] memory ids, uint256 lo, uint256 hi) private view returns (bytes memory) {
-        bytes memory auth = sign(keyOf(payer), INBOX.groupDigest(PlainTree.root(ids), ids.length));
+    function groupOf(uint256 key, bytes32[] memory ids, uint256 lo, uint256 hi) private view returns (bytes memory) {
+        bytes memory auth = sign(key, INBOX.groupDigest(PlainTree.root(ids), ids.length));
         bytes memory proof = Packer.proofBytes(PlainTree.rangeProof(ids, lo, hi));
         return abi.encodePacked(uint32(ids.length), uint32(lo), proof, uint16(auth.length), auth);
     }

@@ -492,13 +492,15 @@ contract VaultTest is Fixture {
 
     function test_the_inbox_itself_cannot_reuse_a_nonce_overdraw_or_miscount() public {
         vm.startPrank(address(inbox));
-        vault.settle(address(token), payer, 0, 1, 5, alice, 0, abi.encode(alice, 5));
+        vault.settle(address(token), payer, 0, 1, 5, alice, 0, abi.encodePacked(alice, uint16(1), uint104(5), uint104(0)));
         vm.expectRevert(abi.encodeWithSelector(ISettlementVault.NonceAlreadyUsed.selector, 0));
-        vault.settle(address(token), payer, 0, 1, 5, alice, 0, abi.encode(alice, 5));
+        vault.settle(address(token), payer, 0, 1, 5, alice, 0, abi.encodePacked(alice, uint16(1), uint104(5), uint104(0)));
         vm.expectRevert();
-        vault.settle(address(token), payer, 0, 2, 2_000_000e6, alice, 0, abi.encode(alice, 2_000_000e6));
+        vault.settle(
+            address(token), payer, 0, 2, 2_000_000e6, alice, 0, abi.encodePacked(alice, uint16(1), uint104(2_000_000e6), uint104(0))
+        );
         vm.expectRevert();
-        vault.settle(address(token), payer, 0, 2, 5, alice, 0, abi.encode(alice, 6));
+        vault.settle(address(token), payer, 0, 2, 5, alice, 0, abi.encodePacked(alice, uint16(1), uint104(6), uint104(0)));
     }
 
     function test_nothing_to_claim_is_refused() public {

@@ -8,7 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use relayer::adapter::{ChainId, SettlementId};
-use relayer::settlement::terms::{Domain, Terms, TermsFields};
+use relayer::settlement::packed::leaf_order;
+use relayer::settlement::terms::{Domain, Terms, TermsFields, group_root};
 use relayer_proto::v1;
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,21 @@ pub struct Signed {
     pub auth: Bytes,
     pub id: SettlementId,
     pub request: v1::SubmitRequest,
+}
+
+/// Settlements under one signature.
+#[derive(Debug, Clone)]
+pub struct SignedGroup {
+    /// In the order they were signed. Each also carries a signature of its own, for submitting it alone.
+    pub members: Vec<Signed>,
+    pub root: B256,
+    pub request: v1::SubmitGroupRequest,
+}
+
+impl SignedGroup {
+    pub fn ids(&self) -> Vec<SettlementId> {
+        self.members.iter().map(|member| member.id).collect()
+    }
 }
 
 /// Issues receipts with one Ed25519 key and terms with one payer key, for one direction between two chains.
@@ -154,6 +170,31 @@ impl Coordinator {
             id,
             request,
         })
+    }
+
+    /// Signs many settlements at once, in the order the relayer asks for.
+    pub fn group(&self, members: Vec<(Job, TermsFields)>) -> Result<SignedGroup> {
+        let mut members = members
+            .into_iter()
+            .map(|(job, fields)| self.sign(&job, fields))
+            .collect::<Result<Vec<_>>>()?;
+        members.sort_by_key(|member| leaf_order(&member.terms, None));
+        let ids: Vec<SettlementId> = members.iter().map(|member| member.id).collect();
+        let root = group_root(&ids)?;
+        let digest = Domain::new(self.target, self.inbox).group_digest(root, u32::try_from(ids.len())?);
+        let auth = Bytes::from(self.payer.sign_hash_sync(&digest)?.as_bytes().to_vec());
+        let items = members.iter().map(|member| v1::GroupItem {
+            terms: member.request.terms.clone(),
+            receipts: member.request.receipts.clone(),
+            proof: Vec::new(),
+        });
+        let request = v1::SubmitGroupRequest {
+            coordinator: self.name.clone(),
+            items: items.collect(),
+            auth: auth.to_string(),
+            trace_id: String::new(),
+        };
+        Ok(SignedGroup { members, root, request })
     }
 
     /// One settlement of one job.

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::parse;
-use crate::intake::{Accepted, RequestedTerms, SubmitRequest};
+use crate::intake::{Accepted, GroupAnswer, RequestedTerms, SubmitGroup, SubmitRequest};
 use crate::payout::Bundle;
 use crate::payout::bundle::{BundleGroup, BundleTerms};
 use crate::router::{Answer, Offer};
@@ -52,6 +52,42 @@ pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<Submi
         auth: parse::bytes("auth", &request.auth)?,
         proof: (!request.proof.is_empty()).then_some(request.proof),
     })
+}
+
+/// A field that cannot be read refuses the whole group: what its payer signed could not be told.
+pub fn group(coordinator: &str, request: v1::SubmitGroupRequest) -> Result<SubmitGroup, ApiError> {
+    let trace_id = request.trace_id;
+    let mut items = Vec::with_capacity(request.items.len());
+    for (index, item) in request.items.into_iter().enumerate() {
+        let one = v1::SubmitRequest {
+            coordinator: String::new(),
+            terms: item.terms,
+            auth: String::new(),
+            receipts: item.receipts,
+            proof: item.proof,
+            trace_id: trace_id.clone(),
+        };
+        items.push(submission(coordinator, one).map_err(|error| error.with("item", index.to_string()))?);
+    }
+    Ok(SubmitGroup {
+        coordinator_id: coordinator.to_owned(),
+        auth: parse::bytes("auth", &request.auth)?,
+        items,
+    })
+}
+
+pub fn group_answer(answer: GroupAnswer) -> v1::SubmitGroupResponse {
+    use v1::group_result::Result;
+    let results = answer.results.into_iter().map(|result| v1::GroupResult {
+        result: Some(match result {
+            Ok(one) => Result::Accepted(accepted(&one)),
+            Err(error) => Result::Refused(refusal(&error.into())),
+        }),
+    });
+    v1::SubmitGroupResponse {
+        group_root: answer.root.to_string(),
+        results: results.collect(),
+    }
 }
 
 /// A refusal where one call has many answers.
@@ -349,6 +385,42 @@ mod tests {
         let mut broken = bundle(&original);
         broken.inbox = "0x12".into();
         assert!(bundle_file(&broken).is_err());
+    }
+
+    #[test]
+    fn an_unreadable_item_refuses_its_group_and_is_named() {
+        let item = |payee: &str| v1::GroupItem {
+            terms: Some(v1::Terms {
+                source_chain: 1,
+                target_chain: 2,
+                payer: Address::repeat_byte(7).to_string(),
+                payee: payee.into(),
+                token: Address::repeat_byte(9).to_string(),
+                amount: "1".into(),
+                nonce: "1".into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let of = |items| v1::SubmitGroupRequest {
+            items,
+            auth: "0x01".into(),
+            trace_id: "trace".into(),
+            ..Default::default()
+        };
+        let good = Address::repeat_byte(8).to_string();
+        let read = group("a", of(vec![item(&good), item(&good)])).unwrap();
+        assert_eq!((read.items.len(), read.auth.as_ref()), (2, &[1u8][..]));
+        assert!(
+            read.items
+                .iter()
+                .all(|item| item.coordinator_id == "a" && item.trace_id == "trace")
+        );
+        let error = group("a", of(vec![item(&good), item("0x12")])).unwrap_err();
+        assert_eq!(
+            (error.metadata["field"].as_str(), error.metadata["item"].as_str()),
+            ("payee", "1")
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What every method does, whatever the transport: admit, authorize, do, count.
 
 use super::auth::{Auth, Caller};
-use super::error::{ApiError, BUSY, Kind, TIMEOUT, TOKEN, TOO_LARGE};
-use super::parse;
+use super::error::{ApiError, BUSY, COORDINATOR, Kind, NO_FEED, TIMEOUT, TOKEN, TOO_LARGE};
+use super::feed::{Feed, Watching};
 use super::stream::{SubmitReply, count};
+use super::{parse, watching};
 use crate::config::ApiConfig;
 use crate::metrics as names;
 use async_trait::async_trait;
@@ -16,6 +17,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+/// A group may be as large as this many single requests; a thousand receipts are larger than the largest one.
+const GROUP_BODIES: usize = 4;
+
 /// What lies behind the handlers: the store, the intake and the lanes.
 #[async_trait]
 pub trait Settlements: Send + Sync {
@@ -24,6 +28,12 @@ pub trait Settlements: Send + Sync {
     /// Takes one of many submissions and returns; waits while there is no room for it. `reply` gets what [`Settlements::submit`] would
     /// have returned.
     async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply);
+
+    async fn submit_group(
+        &self,
+        coordinator: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError>;
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError>;
 
@@ -42,6 +52,7 @@ pub struct Handlers {
     limits: ApiConfig,
     slots: Arc<Semaphore>,
     stop: CancellationToken,
+    feed: Option<Feed>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -60,7 +71,14 @@ impl Handlers {
             slots: Arc::new(Semaphore::new(limits.requests_max)),
             stop: CancellationToken::new(),
             limits,
+            feed: None,
         }
+    }
+
+    /// Also answers Watch.
+    pub fn with_feed(mut self, feed: Feed) -> Self {
+        self.feed = Some(feed);
+        self
     }
 
     /// Streams end when this is cancelled, after what they had taken is answered.
@@ -84,7 +102,7 @@ impl Handlers {
     /// One item of a stream: what holds for a submission by itself holds for it.
     pub(super) async fn submit_item(&self, caller: &Caller, request: v1::SubmitRequest, reply: SubmitReply) {
         let admitted = self.auth.act_as(caller, &request.coordinator);
-        match admitted.and_then(|coordinator| self.fits(&request).map(|()| coordinator)) {
+        match admitted.and_then(|coordinator| self.fits(request.encoded_len(), 1).map(|()| coordinator)) {
             Ok(coordinator) => self.inner.submit_with(&coordinator, request, reply).await,
             Err(error) => reply(Err(error)),
         }
@@ -101,11 +119,29 @@ impl Handlers {
     ) -> Result<v1::SubmitResponse, ApiError> {
         let work = async {
             let coordinator = self.auth.act_as(&self.auth.caller(token)?, &request.coordinator)?;
-            self.fits(&request)?;
+            self.fits(request.encoded_len(), 1)?;
             self.inner.submit(&coordinator, request).await
         };
         let answer = self.admit("Submit", work).await;
         count(&answer);
+        answer
+    }
+
+    pub async fn submit_group(
+        &self,
+        token: Option<&str>,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let work = async {
+            let coordinator = self.auth.act_as(&self.auth.caller(token)?, &request.coordinator)?;
+            self.fits(request.encoded_len(), GROUP_BODIES)?;
+            self.inner.submit_group(&coordinator, request).await
+        };
+        let answer = self.admit("SubmitGroup", work).await;
+        match &answer {
+            Ok(answer) => answer.results.iter().for_each(count_result),
+            Err(error) => counter!(names::INTAKE_REFUSED_TOTAL, "code" => error.code.code).increment(1),
+        }
         answer
     }
 
@@ -117,18 +153,40 @@ impl Handlers {
         self.admit("Get", work).await
     }
 
+    /// Checks who asks for what and starts the stream; its end is the stream's last word.
+    pub async fn watch(&self, token: Option<&str>, request: v1::WatchRequest) -> Result<Watching, ApiError> {
+        let work = async {
+            let feed = self
+                .feed
+                .as_ref()
+                .ok_or_else(|| ApiError::new(Kind::Unavailable, NO_FEED, "this listener has no changes to watch"))?;
+            let coordinator = self.sees(token, &request.coordinator, "watch")?;
+            let plan = watching::plan(&request, &coordinator, feed.symbols())?;
+            if !coordinator.is_empty() && watching::beyond_settlements(&request) {
+                let message = "only settlements belong to a coordinator; leave aggregates empty";
+                return Err(ApiError::new(Kind::PermissionDenied, COORDINATOR, message));
+            }
+            feed.watch(plan).await
+        };
+        self.admit("Watch", work).await
+    }
+
+    /// The coordinator whose settlements a caller reads, empty for all of them where nobody has a token.
+    fn sees(&self, token: Option<&str>, requested: &str, what: &str) -> Result<String, ApiError> {
+        let caller = self.auth.caller(token)?;
+        if !requested.is_empty() || matches!(caller, Caller::Coordinator(_)) {
+            return self.auth.act_as(&caller, requested);
+        }
+        if self.auth.open() {
+            return Ok(String::new());
+        }
+        let message = format!("a bearer token is needed to {what}");
+        Err(ApiError::new(Kind::Unauthenticated, TOKEN, message))
+    }
+
     pub async fn list(&self, token: Option<&str>, mut request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
         let work = async {
-            let caller = self.auth.caller(token)?;
-            if !request.coordinator.is_empty() || matches!(caller, Caller::Coordinator(_)) {
-                request.coordinator = self.auth.act_as(&caller, &request.coordinator)?;
-            } else if !self.auth.open() {
-                return Err(ApiError::new(
-                    Kind::Unauthenticated,
-                    TOKEN,
-                    "a bearer token is needed to list",
-                ));
-            }
+            request.coordinator = self.sees(token, &request.coordinator, "list")?;
             request.page_size = match request.page_size {
                 0 => 50.min(self.limits.page_size_max),
                 asked => asked.min(self.limits.page_size_max),
@@ -184,12 +242,11 @@ impl Handlers {
             .ok_or_else(|| ApiError::not_found(id))
     }
 
-    fn fits(&self, request: &v1::SubmitRequest) -> Result<(), ApiError> {
-        let bytes = request.encoded_len();
-        if bytes <= self.limits.body_bytes_max {
+    fn fits(&self, bytes: usize, bodies: usize) -> Result<(), ApiError> {
+        let limit = self.limits.body_bytes_max.saturating_mul(bodies);
+        if bytes <= limit {
             return Ok(());
         }
-        let limit = self.limits.body_bytes_max;
         let message = format!("request of {bytes} bytes is larger than {limit}");
         Err(ApiError::new(Kind::InvalidArgument, TOO_LARGE, message))
     }
@@ -223,5 +280,18 @@ impl Handlers {
         counter!(names::API_REQUESTS_TOTAL, "method" => method, "code" => code).increment(1);
         histogram!(names::API_REQUEST_SECONDS, "method" => method).record(started.elapsed().as_secs_f64());
         answer
+    }
+}
+
+fn count_result(result: &v1::GroupResult) {
+    use v1::group_result::Result;
+    match &result.result {
+        Some(Result::Accepted(accepted)) => {
+            counter!(names::INTAKE_ACCEPTED_TOTAL, "duplicate" => accepted.duplicate.to_string()).increment(1);
+        }
+        Some(Result::Refused(refused)) => {
+            counter!(names::INTAKE_REFUSED_TOTAL, "code" => refused.code.clone()).increment(1);
+        }
+        None => {}
     }
 }

@@ -3,7 +3,7 @@
 use crate::settlement::packed::leaf_order;
 use crate::settlement::{ChainId, SettlementId};
 use crate::store::Settlement;
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use relayer_adapter_api::tree::LEAVES_MAX;
 use std::collections::BTreeMap;
 
@@ -33,10 +33,11 @@ pub struct Batch {
     pub ids: Vec<SettlementId>,
 }
 
-/// Batches to seal now. `waiting` is in order of age; each batch takes the oldest.
+/// Batches to seal now. `waiting` is in order of age; each batch takes the oldest. A group stays together, since each message it is spread
+/// over costs its signature and its proof again; only one that is larger than a message is cut.
 pub fn plan(now_ms: i64, waiting: &[Settlement], rule: BatchRule) -> Vec<Batch> {
     let count_max = rule.count_max.clamp(1, LEAVES_MAX);
-    let mut groups: BTreeMap<BatchKey, Vec<&Settlement>> = BTreeMap::new();
+    let mut by_key: BTreeMap<BatchKey, Vec<&Settlement>> = BTreeMap::new();
     for settlement in waiting {
         let key = BatchKey {
             source: settlement.source(),
@@ -45,22 +46,65 @@ pub fn plan(now_ms: i64, waiting: &[Settlement], rule: BatchRule) -> Vec<Batch> 
             tier: settlement.tier,
             fee_recipient: settlement.fee_recipient,
         };
-        groups.entry(key).or_default().push(settlement);
+        by_key.entry(key).or_default().push(settlement);
     }
     let mut batches = Vec::new();
-    for (key, members) in groups {
-        for chunk in members.chunks(count_max) {
-            let oldest = chunk.iter().map(|settlement| settlement.batch_after).min();
-            let waited = now_ms.saturating_sub(oldest.unwrap_or(now_ms));
-            if chunk.len() == count_max || waited >= rule.linger_ms {
-                batches.push(Batch {
-                    key,
-                    ids: in_leaf_order(chunk),
-                });
+    for (key, members) in by_key {
+        let mut open: Vec<&Settlement> = Vec::new();
+        let mut seal = |members: &mut Vec<&Settlement>| {
+            let ids = in_leaf_order(members);
+            members.clear();
+            batches.push(Batch { key, ids });
+        };
+        for unit in units(members) {
+            for part in unit.chunks(count_max) {
+                if open.len().saturating_add(part.len()) > count_max {
+                    seal(&mut open);
+                }
+                open.extend(part);
+                if open.len() == count_max {
+                    seal(&mut open);
+                }
             }
+        }
+        let oldest = open.iter().map(|settlement| settlement.batch_after).min();
+        if oldest.is_some_and(|oldest| now_ms.saturating_sub(oldest) >= rule.linger_ms) {
+            seal(&mut open);
         }
     }
     batches
+}
+
+/// What goes into one message together: a settlement, or all members of a group, at the place of the oldest.
+fn units(members: Vec<&Settlement>) -> Vec<Vec<&Settlement>> {
+    let mut units: Vec<Vec<&Settlement>> = Vec::with_capacity(members.len());
+    let mut of_group: BTreeMap<B256, usize> = BTreeMap::new();
+    for member in members {
+        match member.group.map(|place| place.root) {
+            Some(root) => match of_group.get(&root) {
+                Some(unit) => units[*unit].push(member),
+                None => {
+                    of_group.insert(root, units.len());
+                    units.push(vec![member]);
+                }
+            },
+            None => units.push(vec![member]),
+        }
+    }
+    // A group that must be cut is cut along the order it was signed in, which is that of the leaves.
+    for unit in &mut units {
+        unit.sort_by_key(|member| member.group.map(|place| place.index));
+    }
+    units
+}
+
+/// Drops the last group of a list that was cut at `limit`: the rest of it may wait behind the cut.
+pub fn whole_groups(mut waiting: Vec<Settlement>, limit: usize) -> Vec<Settlement> {
+    let last = waiting.last().and_then(|last| last.group).map(|place| place.root);
+    if let Some(root) = last.filter(|_| waiting.len() >= limit) {
+        waiting.retain(|settlement| settlement.group.is_none_or(|place| place.root != root));
+    }
+    waiting
 }
 
 /// docs/wire.md section 3: makes contiguous sections and runs.

@@ -1,15 +1,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use super::plan::plan;
+use super::plan::{plan, whole_groups};
 use super::*;
 use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{ChainId, SettlementId};
 use crate::stage::Stage;
 use crate::store::testing::{self, OUTBOX, PAYER, SOURCE, TARGET, accept, deposit, new_settlement};
-use crate::store::{Cursor, Settlement, Store};
+use crate::store::{Cursor, GroupMember, Settlement, Store};
 use alloy::primitives::{Address, B256};
 use relayer_adapter_api::{BlockRef, tree};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const RULE: BatchRule = BatchRule {
     count_max: 3,
@@ -72,7 +72,7 @@ async fn one_message_holds_one_source_target_inbox_tier_and_fee_recipient() {
 #[tokio::test]
 async fn leaves_are_ordered_for_packing_whatever_their_age() {
     let mut rows = waiting(&[0; 3]).await;
-    rows.reverse();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.terms.nonce));
     let batch = plan(1_000, &rows, RULE).remove(0);
     let expected: Vec<SettlementId> = rows.iter().rev().map(|row| row.id).collect();
     assert_eq!(batch.ids, expected);
@@ -149,4 +149,64 @@ async fn what_is_about_to_expire_or_to_be_cancelled_is_left_out() {
     assert_eq!(batcher(&store).step(1_000, 10).await.unwrap().processed, 1);
     let row = store.get_settlement(news[0].id).await.unwrap();
     assert_eq!(row.state, SettlementState::Accepted);
+}
+
+/// Puts these rows into one group, in row order.
+fn group(rows: &mut [Settlement], places: &[usize], root: u8) {
+    for (index, row) in places.iter().enumerate() {
+        rows[*row].group = Some(GroupMember {
+            root: B256::repeat_byte(root),
+            index,
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_never_spread_over_messages_unless_it_is_larger_than_one() {
+    // 3 to a message: one alone, two of a group, one alone. The group does not fit beside the first two.
+    let mut rows = waiting(&[0; 5]).await;
+    group(&mut rows, &[2, 3], 7);
+    let ids =
+        |batches: &[plan::Batch]| -> Vec<Vec<SettlementId>> { batches.iter().map(|batch| batch.ids.clone()).collect() };
+    let of = |places: &[usize], rows: &[Settlement]| -> BTreeSet<SettlementId> {
+        places.iter().map(|at| rows[*at].id).collect()
+    };
+    let sets = |batches: &[plan::Batch]| -> Vec<BTreeSet<SettlementId>> {
+        ids(batches).into_iter().map(|ids| ids.into_iter().collect()).collect()
+    };
+    let batches = plan(1_000, &rows, RULE);
+    assert_eq!(sets(&batches), [of(&[0, 1], &rows), of(&[2, 3, 4], &rows)]);
+    // Members that others lie between come together at the place of the oldest.
+    let mut rows = waiting(&[0; 5]).await;
+    group(&mut rows, &[0, 4], 7);
+    assert_eq!(
+        sets(&plan(1_000, &rows, RULE)),
+        [of(&[0, 4, 1], &rows), of(&[2, 3], &rows)]
+    );
+    // Five members, three to a message: cut once, in the order they were signed.
+    let mut rows = waiting(&[0; 5]).await;
+    group(&mut rows, &[4, 3, 2, 1, 0], 7);
+    assert_eq!(
+        sets(&plan(1_000, &rows, RULE)),
+        [of(&[4, 3, 2], &rows), of(&[1, 0], &rows)]
+    );
+    // A young group waits for its linger time like everything else.
+    let mut rows = waiting(&[950, 950]).await;
+    group(&mut rows, &[0, 1], 7);
+    assert_eq!(sizes(1_000, &rows), [0usize; 0]);
+}
+
+#[tokio::test]
+async fn a_list_that_was_cut_inside_a_group_leaves_that_group_for_later() {
+    let mut rows = waiting(&[0; 4]).await;
+    group(&mut rows, &[1, 3], 7);
+    let ids = |rows: &[Settlement]| -> Vec<SettlementId> { rows.iter().map(|row| row.id).collect() };
+    assert_eq!(ids(&whole_groups(rows.clone(), 5)), ids(&rows), "not cut");
+    assert_eq!(ids(&whole_groups(rows.clone(), 4)), [rows[0].id, rows[2].id]);
+    rows.pop();
+    assert_eq!(
+        ids(&whole_groups(rows.clone(), 3)),
+        ids(&rows),
+        "cut behind a single settlement"
+    );
 }

@@ -103,6 +103,27 @@ fn outbox(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
     }))
 }
 
+/// The transfers of RunsPaid as JSON, and what went to payees in all: 48 bytes each, payee b20 | items u16 | amount u104 | fee u104
+/// (docs/wire.md section 6).
+fn transfers(packed: &[u8]) -> Option<(Vec<Value>, U256)> {
+    let (runs, rest) = packed.as_chunks::<48>();
+    if runs.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    let mut sum = U256::ZERO;
+    let mut all = Vec::with_capacity(runs.len());
+    for run in runs {
+        let count = u16::from_be_bytes([run[20], run[21]]);
+        let (amount, fee) = (U256::from_be_slice(&run[22..35]), U256::from_be_slice(&run[35..48]));
+        sum = sum.saturating_add(amount);
+        all.push(json!({
+            "payee": Address::from_slice(&run[..20]), "count": count.to_string(),
+            "amount": amount.to_string(), "fee": fee.to_string(),
+        }));
+    }
+    Some((all, sum))
+}
+
 fn inbox(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
     let zero = (B256::ZERO, U256::ZERO);
     Ok(Some(match topic {
@@ -126,13 +147,15 @@ fn inbox(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, ChainError> {
             });
             decoded("settlement_paid", e.id, word(e.payer), e.nonceAndCredited, detail)
         }
-        Inbox::RunPaid::SIGNATURE_HASH => {
-            let e: Inbox::RunPaid = event(log)?;
-            let detail = json!({
-                "messageId": e.messageId, "token": e.token, "payer": e.payer, "payee": e.payee,
-                "amount": e.amount.to_string(), "fee": e.fee.to_string(), "count": e.count.to_string(),
-            });
-            decoded("run_paid", e.messageId, word(e.payee), e.amount, detail)
+        Inbox::RunsPaid::SIGNATURE_HASH => {
+            let e: Inbox::RunsPaid = event(log)?;
+            let (runs, sum) = transfers(&e.runs).ok_or_else(|| ChainError::Decode {
+                log: format!("{}:{}", log.block_hash, log.log_index),
+                event: Inbox::RunsPaid::SIGNATURE,
+                reason: format!("{} bytes are no whole number of runs", e.runs.len()),
+            })?;
+            let detail = json!({"messageId": e.messageId, "token": e.token, "payer": e.payer, "runs": runs});
+            decoded("runs_paid", e.messageId, word(e.payer), sum, detail)
         }
         Inbox::SettlementSkipped::SIGNATURE_HASH => {
             let e: Inbox::SettlementSkipped = event(log)?;
@@ -335,6 +358,38 @@ mod tests {
         let decoded = check(INBOX, &paid, "settlement_paid", id, word(PAYER), packed);
         assert_eq!(decoded.detail["nonce"], "41");
         assert_eq!(decoded.detail["credited"], true);
+    }
+
+    #[test]
+    fn runs_are_unpacked_and_broken_ones_are_an_error() {
+        let run = |payee: u8, count: u16, amount: u128, fee: u128| {
+            let mut bytes = Address::repeat_byte(payee).to_vec();
+            bytes.extend(count.to_be_bytes());
+            bytes.extend(&amount.to_be_bytes()[3..]);
+            bytes.extend(&fee.to_be_bytes()[3..]);
+            bytes
+        };
+        let largest = (1 << 104) - 1;
+        let paid = |runs: Vec<u8>| Inbox::RunsPaid {
+            messageId: B256::repeat_byte(4),
+            token: Address::repeat_byte(9),
+            payer: PAYER,
+            runs: runs.into(),
+        };
+        let two = paid([run(5, 2, 30, 4), run(6, 256, largest, 0)].concat());
+        let sum = U256::from(largest) + U256::from(30);
+        let decoded = check(INBOX, &two, "runs_paid", B256::repeat_byte(4), word(PAYER), sum);
+        let expected = json!([
+            {"payee": Address::repeat_byte(5), "count": "2", "amount": "30", "fee": "4"},
+            {"payee": Address::repeat_byte(6), "count": "256", "amount": largest.to_string(), "fee": "0"},
+        ]);
+        assert_eq!(decoded.detail["runs"], expected);
+        for broken in [Vec::new(), run(5, 1, 1, 1)[..47].to_vec()] {
+            assert!(matches!(
+                decode(&CONTRACTS, &record(INBOX, &paid(broken))),
+                Err(ChainError::Decode { .. })
+            ));
+        }
     }
 
     #[test]

@@ -335,7 +335,8 @@ impl Observer {
         txn.move_cursor(chain, cursor, &new).await?;
         txn.put_logs(&batch.logs).await?;
         txn.put_blocks(chain, &batch.blocks).await?;
-        txn.finalize_logs(chain, new.finalized.number).await?;
+        let before = cursor.map(|cursor| cursor.finalized.number);
+        txn.finalize_logs(chain, before, new.finalized.number).await?;
         // Now and then; in every step it would be a write for nothing.
         if cursor.is_some_and(|cursor| cursor.finalized.number / 64 != new.finalized.number / 64) {
             let lowest = new.finalized.number.saturating_sub(self.params.keep_blocks);

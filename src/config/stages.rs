@@ -86,7 +86,7 @@ section! {
         chunk_gas_max: u64 = 16_000_000,
         retry_ms: u64 = 15_000,
         retry_ms_max: u64 = 900_000,
-        executions_max: usize = 8,
+        executions_max: usize = 64,
     }
 }
 section! {

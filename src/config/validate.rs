@@ -103,6 +103,9 @@ impl Config {
         check.within("api.stream_items_max", self.api.stream_items_max, 1, 65_536);
         check.within("api.stream_stall_ms", self.api.stream_stall_ms, 100, 3_600_000);
         check.within("api.page_size_max", self.api.page_size_max, 1, 10_000);
+        check.within("api.watch_streams_max", self.api.watch_streams_max, 1, 100_000);
+        check.within("api.watch_ring_events", self.api.watch_ring_events, 1_000, 10_000_000);
+        check.within("api.watch_stall_ms", self.api.watch_stall_ms, 100, 3_600_000);
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         check.that(
             filter.is_ok(),

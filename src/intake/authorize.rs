@@ -2,8 +2,9 @@
 //! payer is asked on chain. Only the last two leave the fast path.
 
 use super::error::IntakeError;
-use super::verify::Verified;
+use super::verify::{Signed, Verified};
 use crate::chain::Chain;
+use crate::settlement::ChainId;
 use crate::settlement::auth::Classification;
 use crate::store::{AuthKind, FactsQuery, SignerFact, Store};
 use alloy::primitives::{Address, FixedBytes};
@@ -41,24 +42,54 @@ impl Authority {
     };
 }
 
+/// That a word is a payer's.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    pub target: ChainId,
+    pub payer: Address,
+    pub allow_contract_payers: bool,
+    pub signed: &'a Signed,
+}
+
+impl<'a> Claim<'a> {
+    fn of(verified: &'a Verified) -> Self {
+        Self {
+            target: verified.target,
+            payer: verified.terms.payer,
+            allow_contract_payers: verified.allow_contract_payers,
+            signed: &verified.signed,
+        }
+    }
+
+    /// The answer when neither the database nor a chain is needed.
+    pub fn fast(&self) -> Option<Authority> {
+        (self.signed.signer == Classification::RecoveredTo(self.payer)).then_some(Authority::PAYER)
+    }
+}
+
 /// The answer when neither the database nor a chain is needed.
 pub fn fast(verified: &Verified) -> Option<Authority> {
-    (verified.signed.signer == Classification::RecoveredTo(verified.terms.payer)).then_some(Authority::PAYER)
+    Claim::of(verified).fast()
 }
 
 /// Everything else.
 pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified) -> Result<Authority, IntakeError> {
-    let payer = verified.terms.payer;
     if store.find_settlement(verified.id).await?.is_some() {
         // Accepted before: the writer gives the original answer and asks nobody again.
         return Ok(Authority::PAYER);
     }
-    if let Classification::RecoveredTo(signer) = verified.signed.signer {
+    word(store, chain, &Claim::of(verified)).await
+}
+
+/// A registered signer's word, or a contract's.
+pub async fn word(store: &Store, chain: Option<&dyn Chain>, claim: &Claim<'_>) -> Result<Authority, IntakeError> {
+    let payer = claim.payer;
+    if let Classification::RecoveredTo(signer) = claim.signed.signer {
         let query = FactsQuery {
             payers: BTreeSet::from([payer]),
             ..FactsQuery::default()
         };
-        let facts = store.vault_facts(verified.target, &query).await?;
+        let facts = store.vault_facts(claim.target, &query).await?;
         match facts.signers.get(&(payer, signer)) {
             Some(SignerFact::Active) => {
                 return Ok(Authority {
@@ -71,25 +102,25 @@ pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified)
             Some(SignerFact::Removed) | None => {}
         }
     }
-    let chain = chain.ok_or(IntakeError::TargetNotReady(verified.target))?;
+    let chain = chain.ok_or(IntakeError::TargetNotReady(claim.target))?;
     let unreadable = |source| IntakeError::View {
-        chain: verified.target,
+        chain: claim.target,
         source,
     };
     let code = chain.code(payer).await.map_err(unreadable)?;
     if code.is_empty() {
         return Err(IntakeError::WrongSigner {
             payer,
-            signer: verified.signed.signer,
+            signer: claim.signed.signer,
         });
     }
-    if !verified.allow_contract_payers {
+    if !claim.allow_contract_payers {
         return Err(IntakeError::ContractPayer(payer));
     }
     let head = chain.head().await.map_err(unreadable)?;
     let call = isValidSignatureCall {
-        hash: verified.signed.digest,
-        signature: verified.signed.auth.clone(),
+        hash: claim.signed.digest,
+        signature: claim.signed.auth.clone(),
     };
     let view = chain.view(head);
     let answer = view

@@ -7,6 +7,7 @@ use crate::settlement::terms::TermsError;
 use crate::settlement::{ChainId, SettlementId};
 use crate::store::StoreError;
 use alloy::primitives::{Address, B256, U256};
+use relayer_adapter_api::tree::LEAVES_MAX;
 use relayer_adapter_api::{Class, ViewError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,14 @@ pub enum IntakeError {
     ReceiptHeld { receipt: B256, by: SettlementId },
     #[error("job {job_id:?} was submitted with another receipt in settlement {by}")]
     JobHeld { job_id: String, by: SettlementId },
+    #[error("{count} settlements, a group holds 1 to {LEAVES_MAX}")]
+    GroupSize { count: usize },
+    #[error("the {field} of item {index} is not the first item's; a group has one of each")]
+    GroupMixed { index: usize, field: &'static str },
+    #[error("items are not ascending by nonce word, payee, nonce")]
+    GroupOrder,
+    #[error("the id of item {index} cannot be told: {error}")]
+    GroupItem { index: usize, error: Box<IntakeError> },
     #[error("target not ready: chain {0} has not been read yet")]
     TargetNotReady(ChainId),
     #[error("reading chain {chain}: {source}")]
@@ -249,6 +258,10 @@ impl IntakeError {
             Self::NonceTaken { .. } => NONCE_TAKEN,
             Self::ReceiptHeld { .. } => RECEIPT_HELD,
             Self::JobHeld { .. } => JOB_HELD,
+            Self::GroupSize { .. } => GROUP_SIZE,
+            Self::GroupMixed { .. } => GROUP_MIXED,
+            Self::GroupOrder => GROUP_ORDER,
+            Self::GroupItem { .. } => GROUP_ITEM,
             Self::TargetNotReady(_) => TARGET_NOT_READY,
             Self::View { .. } => TARGET_UNAVAILABLE,
             Self::Store(error) if Stored::after(error) == Stored::NoRoom => NO_ROOM,
@@ -281,7 +294,7 @@ impl Coded for IntakeError {
 
 /// The one refusal that may not be one.
 const UNKNOWN: ErrorCode = ErrorCode {
-    code: "RLY-INTAKE-046",
+    code: "RLY-INTAKE-050",
     title: "Outcome unknown, resubmit",
     meaning: "The database did not confirm the commit: it was lost, restarted or did not answer in time. The settlement may or may not have been stored.",
     relayer: "Goes on by itself when the database answers again. What was stored is settled as usual.",
@@ -426,7 +439,7 @@ codes! {
     TARGET_NOT_READY = "RLY-INTAKE-042", "Target chain not read yet",
         "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline.",
         "Send the same request again shortly; check the chain with `relayer doctor` if this lasts.";
-    NO_ROOM = "RLY-INTAKE-047", "Database is full",
+    NO_ROOM = "RLY-INTAKE-051", "Database is full",
         "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
         "An operator makes room; then send the same request again. Nothing needs to be restarted.";
     TARGET_UNAVAILABLE = "RLY-INTAKE-043", "Target chain cannot be read",
@@ -438,4 +451,16 @@ codes! {
     PAYEE_REFUSED = "RLY-INTAKE-045", "Payee cannot be paid",
         "The payee is the vault, the inbox, the token itself or the zero address: money sent there is lost.",
         "Name the provider's own address in the terms.";
+    GROUP_SIZE = "RLY-INTAKE-046", "Group too small or too large",
+        "A group holds 1 to 1,024 settlements.",
+        "Split it into groups that fit, each with its own signature.";
+    GROUP_MIXED = "RLY-INTAKE-047", "Group of more than one kind",
+        "A group has one source chain, one target chain, one token and one payer.",
+        "Make one group of each kind.";
+    GROUP_ORDER = "RLY-INTAKE-048", "Group in another order",
+        "The items are not strictly ascending by nonce word (nonce / 256), then payee, then nonce: in any other order they could not be paid together.",
+        "Sort the settlements this way, sign the root over their ids in that order, and submit them in that order.";
+    GROUP_ITEM = "RLY-INTAKE-049", "Item of a group without an id",
+        "An item leaves a hash to be derived from receipts that cannot be read, so nobody can say what the payer signed. The message names the item.",
+        "State job_id and receipt_hash in the terms of every item, or take the item out and sign again.";
 }

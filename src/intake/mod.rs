@@ -12,6 +12,7 @@
 
 pub mod authorize;
 mod error;
+pub mod group;
 pub mod judge;
 pub mod policy;
 mod pool;
@@ -21,6 +22,7 @@ pub mod verify;
 mod writer;
 
 pub use error::{CODES, IntakeError, Refusal};
+pub use group::{GroupAnswer, SubmitGroup};
 pub use policy::{CoordinatorPolicy, IntakePolicy, TargetPolicy};
 pub use request::{Accepted, RequestedTerms, SubmitRequest};
 pub use service::Intake;

@@ -195,7 +195,6 @@ impl Intake {
 }
 
 /// What a group needs of the pipeline.
-#[expect(dead_code, reason = "the submission of groups is built on these")]
 impl Intake {
     pub(super) fn policy(&self) -> &Arc<IntakePolicy> {
         &self.inner.policy

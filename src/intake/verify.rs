@@ -137,7 +137,7 @@ pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, 
     })
 }
 
-fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
+pub(super) fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
     if !request.codec.is_empty() && request.codec != receipt::CODEC {
         return Err(IntakeError::Codec(request.codec.clone()));
     }
@@ -191,7 +191,7 @@ fn route<'a>(policy: &'a IntakePolicy, request: &SubmitRequest) -> Result<(&'a T
     }
 }
 
-fn check_payer(coordinator: &CoordinatorPolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
+pub(super) fn check_payer(coordinator: &CoordinatorPolicy, request: &SubmitRequest) -> Result<(), IntakeError> {
     let payer = request.terms.payer;
     if coordinator.payers.is_empty() || coordinator.payers.contains(&payer) {
         Ok(())
@@ -239,7 +239,7 @@ fn verify_receipts(
     Ok((receipts, netted))
 }
 
-fn receipt_error(index: usize, error: ReceiptError) -> IntakeError {
+pub(super) fn receipt_error(index: usize, error: ReceiptError) -> IntakeError {
     match error {
         ReceiptError::Unsigned | ReceiptError::Signature(SignatureError::UnknownKey(_)) => {
             IntakeError::ReceiptKey { index, error }

@@ -115,7 +115,7 @@ impl Model {
             finalized: head,
         };
         let mut txn = self.store.begin(1).await.unwrap();
-        txn.finalize_logs(TARGET, head.number).await.unwrap();
+        txn.finalize_logs(TARGET, None, head.number).await.unwrap();
         txn.move_cursor(TARGET, old.as_ref(), &cursor).await.unwrap();
         txn.commit().await.unwrap();
     }
@@ -186,6 +186,7 @@ impl Model {
         let mut credits = Vec::new();
         let mut logs = Vec::new();
         let mut paid = Vec::new();
+        let mut runs: Vec<(Address, Vec<Value>)> = Vec::new();
         for run in items.chunk_by(|(_, a), (_, b)| (a.payer, a.payee) == (b.payer, b.payee)) {
             let (mut amount, mut fee, mut count) = (0u128, 0u128, 0u64);
             let (payer, payee) = (run[0].1.payer, run[0].1.payee);
@@ -220,16 +221,25 @@ impl Model {
             if fees_credited && fee > 0 {
                 credits.push((FEE_RECIPIENT, fee));
             }
+            let entry = json!({
+                "payee": payee, "amount": amount.to_string(), "fee": fee.to_string(), "count": count.to_string(),
+            });
+            match runs.last_mut() {
+                Some((before, entries)) if *before == payer => {
+                    // The section goes on, so its end comes later.
+                    let end = logs.iter().rposition(|log: &Emitted| log.kind == "runs_paid").unwrap();
+                    logs.remove(end);
+                    entries.push(entry);
+                }
+                _ => runs.push((payer, vec![entry])),
+            }
             logs.push(Emitted {
                 address: INBOX,
-                kind: "run_paid",
+                kind: "runs_paid",
                 key: message.0,
-                key2: word(payee),
-                amount: U256::from(amount),
-                detail: json!({
-                    "token": TOKEN, "payer": payer, "payee": payee,
-                    "amount": amount.to_string(), "fee": fee.to_string(), "count": count.to_string(),
-                }),
+                key2: word(payer),
+                amount: U256::ZERO,
+                detail: json!({"token": TOKEN, "payer": payer, "runs": runs.last().unwrap().1}),
             });
         }
         let mut all = Vec::new();

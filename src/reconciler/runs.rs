@@ -1,13 +1,15 @@
 //! What one transaction paid to whom, read from its logs. Pure.
 //!
-//! The inbox emits `SettlementPaid` for each settlement of a run, then `RunPaid` with the run's sums. The vault's `Credited` come before
-//! them: one per run whose transfer failed, and one when the transfer of the fees did.
+//! The inbox emits `SettlementPaid` for each settlement of a section, then `RunsPaid` with the sums of its runs, one after the other. The
+//! vault's `Credited` come before them: one per run whose transfer failed, and one when the transfer of the fees did.
 
 use super::error::ReconcilerError;
 use crate::ledger::{EventRef, Payout};
 use crate::settlement::{MessageId, SettlementId};
 use crate::store::ChainLog;
 use alloy::primitives::{Address, U256};
+use serde_json::Value;
+use std::collections::VecDeque;
 
 /// One transfer to one payee.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +23,7 @@ pub struct Run {
     pub fee: U256,
     pub payout: Payout,
     pub items: Vec<Item>,
-    /// `RunPaid`.
+    /// The first `SettlementPaid`: runs of a section share their `RunsPaid`.
     pub event: EventRef,
 }
 
@@ -61,57 +63,73 @@ fn broken(log: &ChainLog, reason: impl Into<String>) -> ReconcilerError {
 /// The runs of a transaction, in order. `logs` are all its logs, in order.
 pub fn runs(logs: &[ChainLog]) -> Result<Vec<Run>, ReconcilerError> {
     let mut runs = Vec::new();
-    let mut open: Vec<(&ChainLog, bool)> = Vec::new();
+    let mut open: VecDeque<&ChainLog> = VecDeque::new();
     for log in logs {
         match log.kind.as_str() {
-            // Bit 255 of the amount column says credited, the rest is the nonce.
-            "settlement_paid" => open.push((log, log.amount.bit(255))),
-            "run_paid" => {
-                let items = std::mem::take(&mut open);
-                runs.push(run(log, &items)?);
+            "settlement_paid" => open.push_back(log),
+            "runs_paid" => {
+                let entries = log.detail["runs"]
+                    .as_array()
+                    .ok_or_else(|| broken(log, "it has no runs"))?;
+                for entry in entries {
+                    runs.push(run(log, entry, &mut open)?);
+                }
+                if !open.is_empty() {
+                    return Err(broken(
+                        log,
+                        format!("{} settlements before it are in no run", open.len()),
+                    ));
+                }
             }
             _ => {}
         }
     }
-    match open.first() {
-        Some((log, _)) => Err(broken(log, "no RunPaid follows it")),
+    match open.front() {
+        Some(log) => Err(broken(log, "no RunsPaid follows it")),
         None => Ok(runs),
     }
 }
 
-fn run(log: &ChainLog, items: &[(&ChainLog, bool)]) -> Result<Run, ReconcilerError> {
-    let count = number(log, "count")?;
-    if count != U256::from(items.len()) {
+/// Takes the settlements of one entry of `RunsPaid` off the front of those that precede it.
+fn run(log: &ChainLog, entry: &Value, open: &mut VecDeque<&ChainLog>) -> Result<Run, ReconcilerError> {
+    let count = number(log, entry, "count")?;
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    if count == 0 || count > open.len() {
         return Err(broken(
             log,
-            format!("it counts {count} settlements, {} precede it", items.len()),
+            format!("a run counts {count} settlements, {} are left", open.len()),
         ));
     }
-    let credited = items.first().is_some_and(|(_, credited)| *credited);
-    if items.iter().any(|(_, other)| *other != credited) {
-        return Err(broken(log, "its settlements disagree on whether they were credited"));
+    let items: Vec<&ChainLog> = open.drain(..count).collect();
+    // Bit 255 of the amount column says credited, the rest is the nonce.
+    let credited = items[0].amount.bit(255);
+    if items.iter().any(|item| item.amount.bit(255) != credited) {
+        return Err(broken(
+            log,
+            "settlements of one run disagree on whether they were credited",
+        ));
     }
-    let payer = account(log, "payer")?;
-    if let Some((stray, _)) = items.iter().find(|(item, _)| Address::from_word(item.key2) != payer) {
+    let payer = account(log, &log.detail, "payer")?;
+    if let Some(stray) = items.iter().find(|item| Address::from_word(item.key2) != payer) {
         return Err(broken(stray, "its payer is not the run's"));
     }
     Ok(Run {
         message: MessageId(log.key),
-        token: account(log, "token")?,
+        token: account(log, &log.detail, "token")?,
         payer,
-        payee: account(log, "payee")?,
-        amount: number(log, "amount")?,
-        fee: number(log, "fee")?,
+        payee: account(log, entry, "payee")?,
+        amount: number(log, entry, "amount")?,
+        fee: number(log, entry, "fee")?,
         payout: if credited { Payout::Credited } else { Payout::Paid },
         items: items
             .iter()
-            .map(|(item, _)| Item {
+            .map(|item| Item {
                 id: SettlementId(item.key),
                 nonce: item.amount & (U256::MAX >> 1usize),
                 event: event_of(item),
             })
             .collect(),
-        event: event_of(log),
+        event: event_of(items[0]),
     })
 }
 
@@ -139,15 +157,15 @@ pub fn fee_credits(logs: &[ChainLog], runs: &[Run]) -> Vec<FeeCredit> {
     fees
 }
 
-fn number(log: &ChainLog, field: &str) -> Result<U256, ReconcilerError> {
-    let value = &log.detail[field];
+fn number(log: &ChainLog, of: &Value, field: &str) -> Result<U256, ReconcilerError> {
+    let value = &of[field];
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.parse()
         .map_err(|_| broken(log, format!("{field} is {text:?}, not a number")))
 }
 
-fn account(log: &ChainLog, field: &str) -> Result<Address, ReconcilerError> {
-    let text = log.detail[field].as_str().unwrap_or_default();
+fn account(log: &ChainLog, of: &Value, field: &str) -> Result<Address, ReconcilerError> {
+    let text = of[field].as_str().unwrap_or_default();
     text.parse()
         .map_err(|_| broken(log, format!("{field} is {text:?}, not an address")))
 }

@@ -185,6 +185,11 @@ impl Domain {
 
     /// The EIP-712 digest of the terms, which is the settlement's id in every layer.
     pub fn settlement_id(&self, terms: &Terms) -> SettlementId {
+        SettlementId(self.terms_digest(terms))
+    }
+
+    /// The same of terms that may be out of bounds: a payer can sign them, and they then have a place in its group.
+    pub fn terms_digest(&self, terms: &TermsFields) -> B256 {
         let struct_hash = hash_words(&[
             *TERMS_TYPEHASH,
             terms.job_id,
@@ -199,7 +204,7 @@ impl Domain {
             B256::from(terms.nonce),
             B256::from(U256::from(terms.deadline)),
         ]);
-        SettlementId(self.digest(struct_hash))
+        self.digest(struct_hash)
     }
 
     /// What a payer signs to authorize a whole group at once.

@@ -45,6 +45,26 @@ impl Store {
         row.map_or(Ok(Balance::default()), |row| Ok(decode(&row)?.balance))
     }
 
+    /// Accounts of these kinds, of one asset or of all, in row order.
+    pub async fn list_accounts_of(
+        &self,
+        kinds: &[AccountKind],
+        asset: Option<Asset>,
+    ) -> Result<Vec<(AccountKey, Balance)>, StoreError> {
+        let mut query = account::Entity::find()
+            .filter(account::Column::Kind.is_in(kinds.iter().map(|kind| kind.as_str())))
+            .order_by_asc(account::Column::Id);
+        if let Some(asset) = asset {
+            query = query
+                .filter(account::Column::Chain.eq(int("account.chain", asset.chain.0)?))
+                .filter(account::Column::Token.eq(asset.token.to_vec()));
+        }
+        let rows = query.all(&self.db).await?;
+        rows.iter()
+            .map(|row| decode(row).map(|locked| (locked.key, locked.balance)))
+            .collect()
+    }
+
     /// All accounts of an asset (all there are when none is named), in row order.
     pub async fn list_accounts(&self, asset: Option<Asset>) -> Result<Vec<(AccountKey, Balance)>, StoreError> {
         let mut query = account::Entity::find().order_by_asc(account::Column::Id);

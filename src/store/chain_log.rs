@@ -126,7 +126,8 @@ impl Store {
     pub async fn list_unapplied_seen(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::AppliedSeen.eq(false))
+            // A literal, so that the partial index serves.
+            .filter(Expr::cust("NOT applied_seen"))
             .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -134,14 +135,13 @@ impl Store {
         rows(models)
     }
 
-    /// Final logs the ledger has not posted.
+    /// Final logs the ledger has not posted, as they were stored: in chain order, but for what a reorg brought back.
     pub async fn list_unapplied_final(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
-            .filter(chain_log::Column::AppliedFinal.eq(false))
-            .order_by_asc(chain_log::Column::BlockNumber)
-            .order_by_asc(chain_log::Column::LogIndex)
+            // Literals, so that the partial index serves.
+            .filter(Expr::cust("status = 'final' AND NOT applied_final"))
+            .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
             .await?;
@@ -152,8 +152,8 @@ impl Store {
     pub async fn list_orphaned_applied(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Status.eq(LogStatus::Orphaned.as_str()))
-            .filter(chain_log::Column::AppliedFinal.eq(true))
+            // Literals, so that the partial index serves.
+            .filter(Expr::cust("status = 'orphaned' AND applied_final"))
             .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -186,25 +186,6 @@ impl Store {
             .all(&self.db)
             .await?;
         rows(models)
-    }
-
-    /// How many logs of a kind a contract has in final blocks up to a height; compared with the contract's own counters.
-    pub async fn count_final_logs(
-        &self,
-        chain: ChainId,
-        address: Address,
-        kind: &str,
-        up_to: u64,
-    ) -> Result<u64, StoreError> {
-        use sea_orm::PaginatorTrait;
-        Ok(chain_log::Entity::find()
-            .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Kind.eq(kind))
-            .filter(chain_log::Column::Address.eq(address.to_vec()))
-            .filter(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
-            .filter(chain_log::Column::BlockNumber.lte(codec::int("chain_log.block_number", up_to)?))
-            .count(&self.db)
-            .await?)
     }
 }
 
@@ -264,12 +245,17 @@ impl Txn {
             .filter(chain_log::Column::Status.ne(LogStatus::Orphaned.as_str()))
             .exec(&self.tx)
             .await?;
+        self.reset_tallies(chain, number).await?;
         Ok(result.rows_affected)
     }
 
-    /// Logs in blocks up to `number` are final. Returns how many became so.
-    pub async fn finalize_logs(&mut self, chain: ChainId, number: u64) -> Result<u64, StoreError> {
-        let result = chain_log::Entity::update_many()
+    /// Logs in blocks above `after` (what was final before) and up to `number` are final. Returns how many became so.
+    pub async fn finalize_logs(&mut self, chain: ChainId, after: Option<u64>, number: u64) -> Result<u64, StoreError> {
+        let mut newly = chain_log::Entity::update_many();
+        if let Some(after) = after {
+            newly = newly.filter(chain_log::Column::BlockNumber.gt(codec::int("chain_log.block_number", after)?));
+        }
+        let result = newly
             .col_expr(chain_log::Column::Status, Expr::value(LogStatus::Final.as_str()))
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
             .filter(chain_log::Column::BlockNumber.lte(codec::int("chain_log.block_number", number)?))

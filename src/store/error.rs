@@ -25,6 +25,8 @@ pub enum StoreError {
     Illegal(#[from] IllegalTransition),
     #[error("{what} does not exist")]
     Missing { what: String },
+    #[error("the archive cannot be written: {0}")]
+    Archive(#[from] std::io::Error),
     /// The account cannot cover the debit.
     #[error("balance too small: {available} available, {needed} needed")]
     Insufficient {
@@ -38,9 +40,11 @@ impl StoreError {
         match self {
             Self::Database(error) => class_of(error),
             Self::Conflict { .. } => retry(RACE_MS),
-            Self::NotDurable(_) | Self::Schema { .. } | Self::Insufficient { .. } | Self::Missing { .. } => {
-                Class::Reject
-            }
+            Self::Archive(_)
+            | Self::NotDurable(_)
+            | Self::Schema { .. }
+            | Self::Insufficient { .. }
+            | Self::Missing { .. } => Class::Reject,
             Self::Corrupt { .. } | Self::Illegal(_) => Class::Bug,
         }
     }

@@ -24,7 +24,7 @@ pub struct NewGroup {
 }
 
 impl Txn {
-    /// Keeps a group; one that is kept already stays as it is.
+    /// Keeps a group. The same root is the same ids; the newest word for them is kept, since that was found good a moment ago.
     pub async fn put_group(&mut self, group: &NewGroup) -> Result<(), StoreError> {
         let members = i32::try_from(group.ids.len()).map_err(|error| StoreError::Corrupt {
             column: "settlement_group.members",
@@ -41,9 +41,12 @@ impl Txn {
             auth: Set(group.auth.to_vec()),
             created_at: Set(self.now_ms),
         };
+        use settlement_group::Column;
+        let on_conflict = OnConflict::columns([Column::TargetChain, Column::Inbox, Column::GroupRoot])
+            .update_column(Column::Auth)
+            .to_owned();
         settlement_group::Entity::insert_many([row])
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .try_insert()
+            .on_conflict(on_conflict)
             .exec_without_returning(&self.tx)
             .await?;
         Ok(())

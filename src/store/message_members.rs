@@ -133,7 +133,8 @@ impl Store {
 
     /// What the target chain said about each leaf of a message so far.
     pub async fn list_leaves_seen(&self, message: &Message) -> Result<BTreeMap<usize, LeafSeen>, StoreError> {
-        let sql = "SELECT ms.leaf AS leaf, l.kind AS kind, l.detail AS detail FROM message_settlement ms \
+        let sql = "SELECT ms.leaf AS leaf, l.kind AS kind, \
+                   CASE WHEN l.kind = 'settlement_paid' THEN '' ELSE l.detail END AS detail FROM message_settlement ms \
                    JOIN chain_log l ON l.chain = $1 AND l.key = ms.settlement_id \
                    AND l.kind IN ('settlement_paid', 'settlement_skipped') AND l.status <> 'orphaned' \
                    WHERE ms.message_id = $2 ORDER BY l.block_number, l.log_index";

@@ -80,7 +80,7 @@ impl Store {
         let durable_only = Arc::new(AtomicBool::new(false));
         let options = connect_options(config, durable_only.clone());
         let mut tried = 1;
-        let db = loop {
+        let mut db = loop {
             match Database::connect(options.clone()).await {
                 // Another process switches the new file to WAL; SQLite does not wait for that by itself.
                 Err(error) if tried < OPENINGS && StoreError::is_busy(&error) => {
@@ -90,6 +90,7 @@ impl Store {
                 opened => break opened?,
             }
         };
+        db.set_metric_callback(|info| count_statement(&info.statement.sql));
         Ok(Self {
             db,
             clock: Arc::new(SystemLeaseClock),
@@ -221,6 +222,18 @@ impl Store {
     pub async fn lease_now_ms(&self) -> Result<i64, StoreError> {
         self.clock.now_ms(&self.db).await
     }
+}
+
+/// What a settlement costs the database shows here first: a stage that goes row by row sends as many statements as there are rows.
+fn count_statement(sql: &str) {
+    let word = match sql.trim_start().get(..6).map(str::to_ascii_lowercase).as_deref() {
+        Some("select") => "select",
+        Some("insert") => "insert",
+        Some("update") => "update",
+        Some("delete") => "delete",
+        _ => "other",
+    };
+    metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
 }
 
 fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {

@@ -134,6 +134,42 @@ async fn a_large_batch_is_accepted_in_one_transaction_over_many_payers() {
 }
 
 #[tokio::test]
+async fn in_one_batch_the_first_of_those_that_want_the_same_wins_and_the_others_are_told() {
+    let store = open().await;
+    let payers: Vec<Address> = (1..=3u8).map(Address::repeat_byte).collect();
+    for (block, payer) in (100..).zip(&payers) {
+        deposit(&store, *payer, 1_000, block).await;
+    }
+    let held = new_settlement(payers[0], 900, 1, 0, 900);
+    accept(&store, std::slice::from_ref(&held)).await;
+    let mut news: Vec<_> = (0..300u64)
+        .map(|n| new_settlement(payers[(n % 3) as usize], n, 1, 0, n))
+        .collect();
+    // Against the batch: nonce of 0, receipt of 1 by another payer, the same as 2. Against the database: nonce, receipt, itself.
+    news.push(new_settlement(payers[0], 0, 2, 0, 1_000));
+    news.push(new_settlement(payers[2], 1_001, 1, 0, 1));
+    news.push(news[2].clone());
+    news.push(new_settlement(payers[0], 900, 2, 0, 1_002));
+    news.push(new_settlement(payers[1], 1_003, 1, 0, 900));
+    news.push(held.clone());
+    let answers = accept(&store, &news).await;
+    assert!(
+        answers[..300]
+            .iter()
+            .all(|answer| matches!(answer, Accept::Accepted(_)))
+    );
+    assert_eq!(answers[300], Accept::NonceTaken { by: news[0].id });
+    assert!(matches!(answers[301], Accept::ReceiptHeld { by, .. } if by == news[1].id));
+    assert!(matches!(&answers[302], Accept::Existing(same) if same.id == news[2].id));
+    assert_eq!(answers[303], Accept::NonceTaken { by: held.id });
+    assert!(matches!(answers[304], Accept::ReceiptHeld { by, .. } if by == held.id));
+    assert!(matches!(&answers[305], Accept::Existing(same) if same.id == held.id));
+    assert_eq!(reserved(&store, payers[0]).await, 101);
+    assert_eq!(reserved(&store, payers[1]).await, 100);
+    assert_balanced(&store).await;
+}
+
+#[tokio::test]
 async fn concurrent_submitters_on_one_payer_never_over_reserve() {
     let test = open().await;
     deposit(&test, PAYER, 100, 100).await;
@@ -374,14 +410,17 @@ async fn lists_filter_and_page_newest_first() {
     let store = open().await;
     deposit(&store, PAYER, 1_000, 100).await;
     let news: Vec<_> = (0..5).map(|n| new_settlement(PAYER, n, 10, 0, n)).collect();
-    accept(&store, &news).await;
+    // One by one: within a batch the order of rows is that of the ids.
+    for new in &news {
+        accept(&store, std::slice::from_ref(new)).await;
+    }
     let all = SettlementFilter {
         coordinator_id: Some("coordinator".into()),
         state: Some(SettlementState::Accepted),
         payer: Some(PAYER),
         payee: Some(PAYEE),
         target: Some(TARGET),
-        job_id: None,
+        ..SettlementFilter::default()
     };
     let page = store.list_settlements(&all, None, 3).await.unwrap();
     let ids: Vec<_> = page.iter().map(|settlement| settlement.id).collect();

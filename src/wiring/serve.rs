@@ -2,8 +2,9 @@
 
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
-use crate::api::{Api, Auth, Handlers, Health, HealthListener, Listeners, ServeError};
+use crate::api::{Api, Auth, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, ServeError};
 use crate::chain::Sender;
+use crate::clock::Clock;
 use crate::config::{Config, Role};
 use crate::liveness::Liveness;
 use crate::store::Store;
@@ -35,7 +36,7 @@ pub async fn serve(
     };
     let supervisor = Supervisor {
         config: config.supervisor.clone(),
-        clock: wired.clock,
+        clock: wired.clock.clone(),
         wakers: wired.wakers,
         liveness: health.liveness.clone(),
         changes: wired.store.is_shared().then(|| wired.store.changes()),
@@ -44,7 +45,7 @@ pub async fn serve(
     tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
     let served = tokio::select! {
-        served = listening.serve(config, wired.face, &wired.store, health, &stop) => served,
+        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone()), health, &stop) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
     };
     // A listener that failed ends the process; the loops are stopped as on a signal.
@@ -108,14 +109,22 @@ impl Listening {
         self,
         config: &Config,
         face: Option<Face>,
-        store: &Store,
+        (store, clock): (&Store, Arc<dyn Clock>),
         health: Health,
         stop: &CancellationToken,
     ) -> Result<(), ServeError> {
         match (self, face) {
             (Self::Api { listeners, auth }, Some(face)) => {
                 let writer = tokio::spawn(face.writer.run(stop.clone()));
-                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone()).with_stop(stop.clone());
+                let limits = FeedLimits {
+                    ring_events: config.api.watch_ring_events,
+                    streams_max: config.api.watch_streams_max,
+                    stall: Duration::from_millis(config.api.watch_stall_ms),
+                };
+                let feed = Feed::start(store.clone(), clock, limits, stop.clone());
+                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone())
+                    .with_stop(stop.clone())
+                    .with_feed(feed);
                 let api = Api {
                     handlers: Arc::new(handlers),
                     health,

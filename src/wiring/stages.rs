@@ -18,7 +18,7 @@ use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, Targe
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::router::{Patience, Policy, Router, RouterParams};
-use crate::sampler::Sampler;
+use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
 use crate::stage::Stage;
@@ -35,6 +35,9 @@ use tokio::sync::Notify;
 
 /// How long a start waits for a vault nobody has ever asked.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a lane's quote stands for the next messages of the lane: a few blocks, well within the buffer adapters add to it.
+const QUOTE_MS: i64 = 5_000;
 
 pub(super) struct Wiring<'a> {
     pub config: &'a Config,
@@ -143,6 +146,7 @@ impl Wiring<'_> {
             retry_min_ms: seconds_ms(config.settlement.retry_delay),
             retry_max_ms: seconds_ms(config.settlement.timeout),
             recheck_ms: seconds_ms(config.settlement.timeout),
+            quote_ms: ms(config.dispatcher.quote_age_ms_max).min(QUOTE_MS),
         };
         Router::new(self.store.clone(), adapters, self.chains.clone(), params)
     }
@@ -180,6 +184,7 @@ impl Wiring<'_> {
             },
             poll_min_ms: ms(config.tracker.poll_ms),
             poll_max_ms: ms(config.tracker.poll_ms_max),
+            ask_early: false,
         };
         let (store, chains) = (self.store.clone(), self.chains.clone());
         self.task(
@@ -194,8 +199,10 @@ impl Wiring<'_> {
             bridges: self.adapters.keys().cloned().collect(),
             signers: self.signer_accounts(),
             next_balances: AtomicI64::new(0),
+            censuses: Censuses::default(),
+            next_figures: AtomicI64::new(0),
         };
-        self.task(sampler, 5_000);
+        self.task(sampler, 1_000);
     }
 }
 

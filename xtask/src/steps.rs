@@ -1,7 +1,7 @@
 //! What `test`, `demo` and `devnet` do, step by step, each timed and announced.
 
 use crate::postgres::{self, TestDatabase};
-use crate::tools::{answers, built, command, ensure_cargo_tool, require_node, root, run};
+use crate::tools::{answers, built, built_release, command, ensure_cargo_tool, require_node, root, run};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::path::Path;
@@ -72,6 +72,16 @@ pub fn run_program(program: &str, args: &[String]) -> Result<()> {
     build_programs()?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     run(command(built(program), &args, &root()))
+}
+
+/// The same in release mode: what is measured is what is shipped.
+pub fn run_release_program(program: &str, args: &[String]) -> Result<()> {
+    build_contracts()?;
+    step("cargo build --release (a quarter of an hour the first time)", || {
+        cargo(&["build", "--release", "--workspace", "--bins"])
+    })?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(command(built_release(program), &args, &root()))
 }
 
 /// The whole check. Stops at the first failing step.

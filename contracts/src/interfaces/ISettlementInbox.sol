@@ -36,8 +36,9 @@ interface ISettlementInbox {
     event MessageRepeated(bytes32 indexed messageId, address indexed port);
     /// @notice A settlement was paid, or credited when its transfer failed. `nonceAndCredited` = nonce | credited << 255.
     event SettlementPaid(bytes32 indexed id, address indexed payer, uint256 nonceAndCredited);
-    /// @notice One transfer to one payee: sums over `count` settlements.
-    event RunPaid(bytes32 indexed messageId, address token, address payer, address payee, uint256 amount, uint256 fee, uint256 count);
+    /// @notice The transfers of one section, in the order of the SettlementPaid before it: per transfer payee b20 | items u16 | amount u104 | fee
+    /// u104, sums over that many of those settlements. docs/wire.md section 6.
+    event RunsPaid(bytes32 indexed messageId, address indexed token, address indexed payer, bytes runs);
     event SettlementSkipped(bytes32 indexed id, uint8 reason);
     event PortProposed(address indexed port, uint8 family, uint256 activatableAt);
     event PortActivated(address indexed port, uint8 slot, uint8 family);

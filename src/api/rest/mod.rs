@@ -1,6 +1,7 @@
-//! REST: the two routes of the original design, health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
+//! REST: the two routes of the original design, lists and the event stream ([`lists`]), health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
 
 pub(super) mod body;
+mod lists;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
 use super::{Api, ServeError, health};
@@ -117,6 +118,8 @@ pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/settlement/cross-chain", post(submit))
         .route("/v1/settlement/{message_id}/status", get(status))
+        .route("/v1/settlements", get(lists::list))
+        .route("/v1/events", get(lists::events))
         .fallback(no_route)
         .with_state(api.clone())
         .merge(health::routes(api.health))
