@@ -27,7 +27,8 @@ pub const STATEMENTS: &[&str] = &[
   trace_id TEXT,
   PRIMARY KEY (seq)
 )",
-    "CREATE INDEX event_aggregate ON event (aggregate, aggregate_id, seq)",
+    // Settlements have the next one; most events are theirs.
+    "CREATE INDEX event_aggregate ON event (aggregate, aggregate_id, seq) WHERE aggregate <> 'settlement'",
     "CREATE INDEX event_settlement ON event (settlement_id, seq)",
     // One payment obligation.
     "CREATE TABLE settlement (
@@ -94,8 +95,9 @@ pub const STATEMENTS: &[&str] = &[
     "CREATE UNIQUE INDEX settlement_receipt_holds ON settlement_receipt (coordinator_id, receipt_hash) WHERE holds",
     "CREATE UNIQUE INDEX settlement_receipt_job ON settlement_receipt (coordinator_id, job_id) WHERE holds",
     "CREATE INDEX settlement_receipt_settlement ON settlement_receipt (settlement_id, position)",
-    "CREATE INDEX settlement_receipt_hash ON settlement_receipt (coordinator_id, receipt_hash)",
-    "CREATE INDEX settlement_receipt_job_any ON settlement_receipt (coordinator_id, job_id)",
+    // Those that do not hold any more: few, so that a new receipt writes neither.
+    "CREATE INDEX settlement_receipt_hash_free ON settlement_receipt (coordinator_id, receipt_hash) WHERE NOT holds",
+    "CREATE INDEX settlement_receipt_job_free ON settlement_receipt (coordinator_id, job_id) WHERE NOT holds",
     // Groups a payer signed once (mode 1).
     "CREATE TABLE settlement_group (
   group_root {bytes} NOT NULL,

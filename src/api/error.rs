@@ -203,4 +203,12 @@ codes! {
         "No enabled bridge carries messages between these two chains.",
         "Refuses; nothing was stored.",
         "Name chains that are configured with contracts and a bridge; an operator adds lanes in the configuration.";
+    STALLED = "RLY-API-015", "Stream not read",
+        "The client took nothing from its stream for longer than api.stream_stall_ms or api.watch_stall_ms.",
+        "Ends the stream. Other streams were not affected; memory per stream is bounded.",
+        "Read faster or open fewer streams. Submit items without an answer again; continue a watch from the last after_seq received.";
+    STOPPING = "RLY-API-016", "The relayer stops",
+        "A stream was open when the relayer was told to stop.",
+        "Ends the stream after it has answered what it had taken, or sent what it had to send.",
+        "Connect again. Submit items without an answer again; continue a watch from the last after_seq received.";
 }

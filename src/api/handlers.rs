@@ -3,6 +3,7 @@
 use super::auth::{Auth, Caller};
 use super::error::{ApiError, BUSY, Kind, TIMEOUT, TOKEN, TOO_LARGE};
 use super::parse;
+use super::stream::{SubmitReply, count};
 use crate::config::ApiConfig;
 use crate::metrics as names;
 use async_trait::async_trait;
@@ -13,6 +14,7 @@ use relayer_proto::v1;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 /// A group may be as large as this many single requests; a thousand receipts are larger than the largest one.
 const GROUP_BODIES: usize = 4;
@@ -27,6 +29,10 @@ pub trait Settlements: Send + Sync {
         coordinator: &str,
         request: v1::SubmitGroupRequest,
     ) -> Result<v1::SubmitGroupResponse, ApiError>;
+
+    /// Takes one of many submissions and returns; waits while there is no room for it. `reply` gets what [`Settlements::submit`] would
+    /// have returned.
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply);
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError>;
 
@@ -43,7 +49,8 @@ pub struct Handlers {
     inner: Arc<dyn Settlements>,
     auth: Auth,
     limits: ApiConfig,
-    slots: Semaphore,
+    slots: Arc<Semaphore>,
+    stop: CancellationToken,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -59,8 +66,36 @@ impl Handlers {
         Self {
             inner,
             auth,
-            slots: Semaphore::new(limits.requests_max),
+            slots: Arc::new(Semaphore::new(limits.requests_max)),
+            stop: CancellationToken::new(),
             limits,
+        }
+    }
+
+    /// Streams end when this is cancelled, after what they had taken is answered.
+    pub fn with_stop(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
+
+    pub(super) fn slots(&self) -> Arc<Semaphore> {
+        self.slots.clone()
+    }
+
+    pub(super) fn caller(&self, token: Option<&str>) -> Result<Caller, ApiError> {
+        self.auth.caller(token)
+    }
+
+    /// One item of a stream: what holds for a submission by itself holds for it.
+    pub(super) async fn submit_item(&self, caller: &Caller, request: v1::SubmitRequest, reply: SubmitReply) {
+        let admitted = self.auth.act_as(caller, &request.coordinator);
+        match admitted.and_then(|coordinator| self.fits(request.encoded_len(), 1).map(|()| coordinator)) {
+            Ok(coordinator) => self.inner.submit_with(&coordinator, request, reply).await,
+            Err(error) => reply(Err(error)),
         }
     }
 
@@ -79,12 +114,7 @@ impl Handlers {
             self.inner.submit(&coordinator, request).await
         };
         let answer = self.admit("Submit", work).await;
-        match &answer {
-            Ok(accepted) => {
-                counter!(names::INTAKE_ACCEPTED_TOTAL, "duplicate" => accepted.duplicate.to_string()).increment(1)
-            }
-            Err(error) => counter!(names::INTAKE_REFUSED_TOTAL, "code" => error.code.code).increment(1),
-        }
+        count(&answer);
         answer
     }
 

@@ -1,7 +1,7 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
 //! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
-//! [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
+//! [`stream`] many submissions over one call; [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
@@ -12,6 +12,7 @@ pub mod handlers;
 pub(crate) mod parse;
 mod rest;
 mod service;
+mod stream;
 
 pub use auth::Auth;
 pub use client::Client;
@@ -21,6 +22,7 @@ pub use handlers::{Handlers, Settlements};
 pub use relayer_proto::v1;
 pub(crate) use rest::body::submission;
 pub use service::{Ends, Service};
+pub use stream::{SubmitAnswers, SubmitReply};
 
 use crate::config::ApiConfig;
 use crate::liveness::Liveness;

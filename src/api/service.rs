@@ -4,8 +4,9 @@ use super::convert;
 use super::error::{ApiError, DATABASE, Kind, LANE};
 use super::handlers::Settlements;
 use super::parse;
+use super::stream::SubmitReply;
 use crate::clock::Clock;
-use crate::intake::{Intake, IntakeError, Refusal};
+use crate::intake::{Accepted, Intake, IntakeError, Refusal};
 use crate::payout::{PayoutError, bundle_for};
 use crate::router::{Hypothetical, Router};
 use crate::settlement::states::SettlementState;
@@ -97,6 +98,20 @@ impl Settlements for Service {
     ) -> Result<v1::SubmitGroupResponse, ApiError> {
         let group = convert::group(coordinator, request)?;
         Ok(convert::group_answer(self.intake.submit_group(group).await?))
+    }
+
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
+        let request = match convert::submission(coordinator, request) {
+            Ok(request) => request,
+            Err(error) => return reply(Err(error)),
+        };
+        let answer = move |word: Result<Accepted, IntakeError>| {
+            reply(
+                word.map(|accepted| convert::accepted(&accepted))
+                    .map_err(ApiError::from),
+            );
+        };
+        self.intake.submit_with(request, answer).await;
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod stream;
+
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
 use super::*;
 use crate::config::{CoordinatorConfig, Secret};
@@ -23,6 +25,16 @@ const ID: &str = "0x111111111111111111111111111111111111111111111111111111111111
 struct Fake {
     submitted: Mutex<Vec<(String, v1::SubmitRequest)>>,
     listed: Mutex<Vec<v1::ListRequest>>,
+    /// Streamed submissions that wait for the test's word.
+    held: Mutex<Vec<SubmitReply>>,
+}
+
+impl Fake {
+    fn release(&self) {
+        for reply in self.held.lock().unwrap().drain(..) {
+            reply(Ok(v1::SubmitResponse::default()));
+        }
+    }
 }
 
 #[async_trait]
@@ -33,6 +45,11 @@ impl Settlements for Fake {
         match amount.as_str() {
             "13" => Err(ApiError::new(Kind::AlreadyExists, FIELD, "taken").with("conflict", ID)),
             "14" => std::future::pending().await,
+            "17" => Ok(v1::SubmitResponse {
+                trace_id: "x".repeat(16 << 10),
+                ..Default::default()
+            }),
+            "18" => Err(crate::intake::IntakeError::Busy { queued: 1 }.into()),
             _ => Ok(v1::SubmitResponse {
                 settlement_id: ID.into(),
                 state: "accepted".into(),
@@ -54,6 +71,14 @@ impl Settlements for Fake {
             group_root: ID.into(),
             results: results.collect(),
         })
+    }
+
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
+        if request.terms.as_ref().is_some_and(|terms| terms.amount == "15") {
+            self.held.lock().unwrap().push(reply);
+        } else {
+            reply(self.submit(coordinator, request).await);
+        }
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
@@ -90,6 +115,8 @@ struct Bench {
     fake: Arc<Fake>,
     grpc: SettlementServiceClient<Channel>,
     channel: Channel,
+    grpc_address: SocketAddr,
+    handlers: Arc<Handlers>,
     rest: SocketAddr,
     liveness: Liveness,
     stop: CancellationToken,
@@ -108,6 +135,8 @@ async fn bench() -> Bench {
         rest_listen: "127.0.0.1:0".parse().unwrap(),
         body_bytes_max: 2_048,
         request_timeout_ms: 300,
+        stream_items_max: 64,
+        stream_stall_ms: 500,
         ..ApiConfig::default()
     };
     let fake = Arc::new(Fake::default());
@@ -115,12 +144,13 @@ async fn bench() -> Bench {
     let liveness = Liveness::default();
     let listeners = Listeners::bind(&limits).await.unwrap();
     let (grpc, rest) = listeners.addresses().unwrap();
+    let stop = CancellationToken::new();
+    let handlers = Arc::new(Handlers::new(fake.clone(), auth, limits).with_stop(stop.clone()));
     let api = Api {
-        handlers: Arc::new(Handlers::new(fake.clone(), auth, limits)),
+        handlers: handlers.clone(),
         metrics: None,
         liveness: liveness.clone(),
     };
-    let stop = CancellationToken::new();
     let task = tokio::spawn(listeners.serve(api, stop.clone()));
     let channel = Channel::from_shared(format!("http://{grpc}"))
         .unwrap()
@@ -131,6 +161,8 @@ async fn bench() -> Bench {
         fake,
         grpc: SettlementServiceClient::new(channel.clone()),
         channel,
+        grpc_address: grpc,
+        handlers,
         rest,
         liveness,
         stop,

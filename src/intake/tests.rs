@@ -99,7 +99,7 @@ async fn wrong_terms_are_refused_by_their_own_code() {
         (tampered(|r| r.terms.inbox = Some(PAYEE)), "018"),
         (tampered(|r| r.terms.source = ChainId(5)), "019"),
         (with(|r| r.coordinator_id = "lenient".into()), "021"),
-        (with(|r| r.terms.token = PAYEE), "028"),
+        (with(|r| r.terms.token = FEE_RECIPIENT), "028"),
         (with(|r| r.terms.amount = U256::from(4_200_001)), "030"),
         (with(|r| r.terms.amount = U256::from(4_199_999)), "030"),
         (with(|r| r.terms.deadline = HEAD + 899), "034"),
@@ -344,6 +344,116 @@ async fn a_full_intake_says_so_and_a_stopped_one_too() {
         }
     };
     assert_eq!(error.code().code, "RLY-INTAKE-002");
+}
+
+/// Hands all over as a stream does and returns the answers by their number.
+async fn streamed(world: &World, requests: Vec<SubmitRequest>) -> BTreeMap<usize, Result<Accepted, IntakeError>> {
+    let (send, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for (number, request) in requests.into_iter().enumerate() {
+        let send = send.clone();
+        let reply = move |answer| send.send((number, answer)).unwrap();
+        world.intake.submit_with(request, reply).await;
+    }
+    drop(send);
+    let mut all = BTreeMap::new();
+    while let Some((number, answer)) = answers.recv().await {
+        assert!(all.insert(number, answer).is_none(), "{number} was answered twice");
+    }
+    all
+}
+
+#[tokio::test]
+async fn a_stream_waits_where_a_single_request_is_refused() {
+    let small = IntakePolicy {
+        queue_max: 2,
+        queue_bytes_max: 1,
+        ..policy()
+    };
+    let world = world_with(small, false).await;
+    let mut requests: Vec<SubmitRequest> = (1..=20).map(request).collect();
+    requests.push(request(3));
+    requests.push(tampered(|r| r.receipts[0] = b"{".to_vec()));
+    let answers = streamed(&world, requests).await;
+    assert_eq!(answers.len(), 22);
+    assert!((0..20).all(|number| !answers[&number].as_ref().unwrap().existing));
+    assert!(answers[&20].as_ref().unwrap().existing);
+    assert_eq!(answers[&21].as_ref().unwrap_err().code().code, "RLY-INTAKE-009");
+    assert_eq!(stored(&world).await, 20);
+}
+
+#[tokio::test]
+async fn too_many_bytes_at_once_are_refused_as_too_many_requests_are() {
+    let small = IntakePolicy {
+        queue_bytes_max: 4_096,
+        ..policy()
+    };
+    let world = world_with(small, false).await;
+    let answers = world.intake.submit_many((1..=50).map(request).collect()).await;
+    assert!(answers[0].is_ok());
+    assert!(answers.iter().flatten().count() < 50);
+    for refused in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        assert_eq!(refused.refusal(), Refusal::Busy);
+    }
+    // With the others out of the way there is room again, also for one that is larger than the bound.
+    let mut large = request(60);
+    large.proof = Some(vec![7; 60_000]);
+    world.intake.submit(signed(large)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_taken_before_a_stop_is_stored_and_answered() {
+    let world = world().await;
+    let (send, mut answers) = tokio::sync::mpsc::unbounded_channel();
+    for tag in 1..=30 {
+        let send = send.clone();
+        let reply = move |answer: Result<Accepted, IntakeError>| send.send(answer).unwrap();
+        world.intake.submit_with(request(tag), reply).await;
+    }
+    world.stop.cancel();
+    for _ in 1..=30 {
+        answers.recv().await.unwrap().unwrap();
+    }
+    let late = send.clone();
+    let reply = move |answer: Result<Accepted, IntakeError>| late.send(answer).unwrap();
+    world.intake.submit_with(request(31), reply).await;
+    let error = answers.recv().await.unwrap().unwrap_err();
+    assert_eq!(error.code().code, "RLY-INTAKE-002");
+    assert_eq!(stored(&world).await, 30);
+}
+
+#[tokio::test]
+async fn a_group_is_stored_with_its_accepted_items_and_not_without() {
+    let world = world().await;
+    let root = B256::repeat_byte(0x6a);
+    let part = |tag: u64, index: usize| {
+        let request = request(tag);
+        let checked = verify::check(&policy(), &request).unwrap();
+        let signed = verify::Signed::over(checked.id.0, &request.auth).unwrap();
+        let member = crate::store::GroupMember { root, index };
+        (checked.with(signed, Some(member)), authorize::Authority::PAYER)
+    };
+    let group = |ids: Vec<crate::settlement::SettlementId>| crate::store::NewGroup {
+        root,
+        coordinator_id: COORDINATOR.into(),
+        payer: payer().address(),
+        target: testing::TARGET,
+        inbox: INBOX,
+        ids,
+        auth: vec![1; 65].into(),
+    };
+    let items = vec![part(1, 0), part(2, 1), part(1, 2)];
+    let ids = items.iter().map(|(verified, _)| verified.id).collect();
+    let room = world.intake.room(3, 100).unwrap();
+    let answers = world.intake.commit_group(group(ids), items, room).await.unwrap();
+    assert_eq!(answers.len(), 3);
+    assert!(answers.iter().all(Result::is_ok));
+    assert!(answers[2].as_ref().unwrap().existing);
+    let row = world
+        .test
+        .get_settlement(answers[1].as_ref().unwrap().id)
+        .await
+        .unwrap();
+    assert_eq!(row.group.map(|member| (member.root, member.index)), Some((root, 1)));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Ledger accounts. A balance is credits minus debits; both totals only grow, in the transaction that inserts the posting.
 
+use super::bulk::{Update, padded};
 use super::codec::{address, int, name, u256, u256_bytes, uint};
 use super::entity::account;
 use super::{Store, StoreError, Txn};
@@ -7,8 +8,16 @@ use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, U256};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// New totals, each where the version is still the one that was read.
+const TOTALS: Update = Update {
+    columns: "id, version, debits, credits",
+    width: 4,
+    update: "UPDATE account SET debits = v.debits, credits = v.credits, version = v.version + 1 FROM v \
+             WHERE account.id = v.id AND account.version = v.version",
+};
 
 /// An account row held for the rest of the transaction.
 #[derive(Debug, Clone)]
@@ -101,7 +110,7 @@ impl Txn {
                 .filter(account::Column::Kind.is_in(kinds))
                 .filter(account::Column::Chain.is_in(chains))
                 .filter(account::Column::Token.is_in(tokens))
-                .filter(account::Column::Holder.is_in(holders))
+                .filter(account::Column::Holder.is_in(padded(holders.into_iter().collect())))
                 .order_by_asc(account::Column::Id)
                 .lock_exclusive()
                 .all(&self.tx)
@@ -116,20 +125,31 @@ impl Txn {
         Ok(locked)
     }
 
-    /// Writes the new totals of one locked account.
-    pub(super) async fn write_account(&self, locked: &LockedAccount) -> Result<(), StoreError> {
-        let written = account::Entity::update_many()
-            .set(account::ActiveModel {
-                debits: Set(u256_bytes(locked.balance.debits)),
-                credits: Set(u256_bytes(locked.balance.credits)),
-                version: Set(locked.version.saturating_add(1)),
-                ..Default::default()
-            })
-            .filter(account::Column::Id.eq(locked.row))
-            .filter(account::Column::Version.eq(locked.version))
-            .exec(&self.tx)
-            .await?;
-        super::txn::expect_one(written.rows_affected, "account")
+    /// Writes the new totals of locked accounts.
+    pub(super) async fn write_accounts(
+        &self,
+        accounts: &mut LockedAccounts,
+        totals: BTreeMap<AccountKey, Balance>,
+    ) -> Result<(), StoreError> {
+        let mut rows: Vec<Vec<Value>> = Vec::with_capacity(totals.len());
+        for (key, balance) in totals {
+            let Some(locked) = accounts.get_mut(&key) else { continue };
+            rows.push(vec![
+                locked.row.into(),
+                locked.version.into(),
+                u256_bytes(balance.debits).into(),
+                u256_bytes(balance.credits).into(),
+            ]);
+            locked.balance = balance;
+            locked.version = locked.version.saturating_add(1);
+        }
+        let expected = rows.len() as u64;
+        let written = TOTALS.run(&self.tx, rows).await?;
+        if written == expected {
+            Ok(())
+        } else {
+            Err(StoreError::Conflict { what: "account".into() })
+        }
     }
 }
 

@@ -4,7 +4,11 @@ use super::codec::b256;
 use super::entity::event;
 use super::{Store, StoreError};
 use crate::settlement::SettlementId;
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+/// Settlements are found by their own column; the index over aggregates leaves them out, and serves where this stands literally.
+const NOT_SETTLEMENT: &str = "aggregate <> 'settlement'";
 
 /// One change with its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,9 +39,10 @@ impl Store {
         rows.into_iter().map(decode).collect()
     }
 
-    /// Events of one aggregate, oldest first.
+    /// Events of one aggregate other than a settlement, oldest first.
     pub async fn list_aggregate_events(&self, aggregate: &str, id: &str) -> Result<Vec<Event>, StoreError> {
         let rows = event::Entity::find()
+            .filter(Expr::cust(NOT_SETTLEMENT))
             .filter(event::Column::Aggregate.eq(aggregate))
             .filter(event::Column::AggregateId.eq(id))
             .order_by_asc(event::Column::Seq)
@@ -57,6 +62,7 @@ impl Store {
         let mut any = Condition::any().add(Column::SettlementId.eq(id.0.to_vec()));
         for (aggregate, aggregate_id) in also {
             let one = Condition::all()
+                .add(Expr::cust(NOT_SETTLEMENT))
                 .add(Column::Aggregate.eq(*aggregate))
                 .add(Column::AggregateId.eq(aggregate_id));
             any = any.add(one);

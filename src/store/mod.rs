@@ -4,6 +4,7 @@
 //! then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+mod bulk;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;

@@ -2,6 +2,7 @@
 //! taken back.
 
 use super::account::LockedAccounts;
+use super::bulk::Insert;
 use super::codec::{b256, u256, u256_bytes};
 use super::entity::{account, posting};
 use super::{NewEvent, Store, StoreError, Txn};
@@ -10,9 +11,25 @@ use crate::settlement::SettlementId;
 use alloy::primitives::U256;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
+    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult, Value,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// A posting whose cause is new.
+const POSTINGS: Insert = Insert {
+    table: "posting",
+    columns: &[
+        "debit_account",
+        "credit_account",
+        "amount",
+        "cause_kind",
+        "cause_ref",
+        "settlement_id",
+        "at_ms",
+    ],
+    constants: &[],
+    tail: "ON CONFLICT DO NOTHING",
+};
 
 /// How often one cause may be posted and taken back before something is badly wrong.
 const REVERSALS_MAX: usize = 1_000;
@@ -101,14 +118,37 @@ impl Txn {
             .filter(|(_, row)| row.is_some())
             .map(|(new, _)| new.clone())
             .collect();
-        for (key, balance) in balances_after(accounts, &made)? {
-            if let Some(locked) = accounts.get_mut(&key) {
-                locked.balance = balance;
-                self.write_account(locked).await?;
-                locked.version = locked.version.saturating_add(1);
-            }
-        }
+        let after = balances_after(accounts, &made)?;
+        self.write_accounts(accounts, after).await?;
         Ok(posted)
+    }
+
+    /// As [`Txn::post_locked`] for causes that are new by construction: no row is read back, and one that was posted before fails all.
+    pub(super) async fn post_new(
+        &mut self,
+        accounts: &mut LockedAccounts,
+        postings: &[Posting],
+    ) -> Result<(), StoreError> {
+        let mut rows: Vec<Vec<Value>> = Vec::with_capacity(postings.len());
+        for new in postings {
+            rows.push(vec![
+                row_of(accounts, &new.debit)?.into(),
+                row_of(accounts, &new.credit)?.into(),
+                u256_bytes(new.amount).into(),
+                new.reason.as_str().to_owned().into(),
+                new.cause.to_string().into(),
+                new.settlement.map(|id| id.0.to_vec()).into(),
+                self.now_ms.into(),
+            ]);
+        }
+        let written = POSTINGS.run(&self.tx, rows).await?;
+        if written != postings.len() as u64 {
+            return Err(StoreError::Conflict {
+                what: "a posting that should be new".into(),
+            });
+        }
+        let after = balances_after(accounts, postings)?;
+        self.write_accounts(accounts, after).await
     }
 
     async fn insert_postings(
@@ -154,20 +194,12 @@ impl Txn {
         postings: &[Posting],
         open: &[(usize, String)],
     ) -> Result<BTreeMap<(String, String), i64>, StoreError> {
-        let row_of = |key: &AccountKey| {
-            accounts
-                .get(key)
-                .map(|locked| locked.row)
-                .ok_or_else(|| StoreError::Missing {
-                    what: format!("account {key}"),
-                })
-        };
         let mut rows = Vec::with_capacity(open.len());
         for (index, reference) in open {
             let new = &postings[*index];
             rows.push(posting::ActiveModel {
-                debit_account: Set(row_of(&new.debit)?),
-                credit_account: Set(row_of(&new.credit)?),
+                debit_account: Set(row_of(accounts, &new.debit)?),
+                credit_account: Set(row_of(accounts, &new.credit)?),
                 amount: Set(u256_bytes(new.amount)),
                 cause_kind: Set(new.reason.as_str().to_owned()),
                 cause_ref: Set(reference.clone()),
@@ -280,6 +312,15 @@ impl Txn {
             })?;
         Ok(super::account::decode(&found)?.key)
     }
+}
+
+fn row_of(accounts: &LockedAccounts, key: &AccountKey) -> Result<i64, StoreError> {
+    accounts
+        .get(key)
+        .map(|locked| locked.row)
+        .ok_or_else(|| StoreError::Missing {
+            what: format!("account {key}"),
+        })
 }
 
 /// New totals of the accounts touched. Our own decisions are refused when a balance cannot cover them. What happened on a chain is booked

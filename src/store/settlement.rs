@@ -1,6 +1,7 @@
 //! Settlements as the rest of the program sees them, and how they are read. Accepting is in [`super::settlement_accept`], changes of
 //! state in [`super::settlement_apply`].
 
+use super::bulk::padded;
 use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{message_settlement, settlement, settlement_receipt};
 use super::{Store, StoreError, Txn};
@@ -8,7 +9,7 @@ use crate::settlement::states::SettlementState;
 use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes};
-use sea_orm::sea_query::Query;
+use sea_orm::sea_query::{Expr, Query, UnionType};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::fmt;
 use std::str::FromStr;
@@ -193,13 +194,19 @@ impl Store {
             query = query.filter(Column::TargetChain.eq(int("target_chain", target.0)?));
         }
         if let Some(job_id) = &filter.job_id {
-            let mut ids = Query::select();
-            ids.column(settlement_receipt::Column::SettlementId)
-                .from(settlement_receipt::Entity)
-                .and_where(settlement_receipt::Column::JobId.eq(job_id));
-            if let Some(coordinator) = &filter.coordinator_id {
-                ids.and_where(settlement_receipt::Column::CoordinatorId.eq(coordinator));
-            }
+            // Each standing has an index of its own; the literal makes it serve.
+            let of = |standing: &'static str| {
+                let mut ids = Query::select();
+                ids.column(settlement_receipt::Column::SettlementId)
+                    .from(settlement_receipt::Entity)
+                    .and_where(Expr::cust(standing))
+                    .and_where(settlement_receipt::Column::JobId.eq(job_id));
+                if let Some(coordinator) = &filter.coordinator_id {
+                    ids.and_where(settlement_receipt::Column::CoordinatorId.eq(coordinator));
+                }
+                ids
+            };
+            let ids = of("holds").union(UnionType::All, of("NOT holds")).to_owned();
             query = query.filter(Column::SettlementId.in_subquery(ids));
         }
         if let Some(before) = before {
@@ -351,9 +358,10 @@ impl Txn {
     /// Rows by id, in no order; unknown ids are absent.
     pub async fn find_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
         let mut found = Vec::new();
-        for chunk in ids.chunks(1_000) {
+        for chunk in ids.chunks(1_024) {
+            let ids = padded(chunk.iter().map(|id| id.0.to_vec()).collect());
             let rows = settlement::Entity::find()
-                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
+                .filter(settlement::Column::SettlementId.is_in(ids))
                 .all(&self.tx)
                 .await?;
             for row in &rows {

@@ -2,6 +2,7 @@
 //! of a settlement that is refused.
 
 use super::account::LockedAccounts;
+use super::bulk::{Insert, padded};
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement};
@@ -11,12 +12,70 @@ use crate::settlement::states::SettlementState;
 use crate::settlement::terms::Terms;
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes, U256};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, TryInsertResult};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-/// Rows of one INSERT: 40 columns a row, and SQLite binds at most 32,766 values.
-const ROWS_PER_INSERT: usize = 500;
+/// A new row: what is the same for all of them stands in the statement.
+const SETTLEMENTS: Insert = Insert {
+    table: "settlement",
+    columns: &[
+        "settlement_id",
+        "coordinator_id",
+        "trace_id",
+        "source_chain",
+        "target_chain",
+        "inbox",
+        "job_hash",
+        "receipt_hash",
+        "proof_hash",
+        "payer",
+        "payee",
+        "token",
+        "amount",
+        "fee",
+        "nonce",
+        "deadline",
+        "auth",
+        "auth_kind",
+        "revocable",
+        "group_root",
+        "group_index",
+        "tier",
+        "fee_recipient",
+        "supersedes",
+        "batch_after",
+        "accepted_at",
+        "updated_at",
+    ],
+    constants: &[
+        ("state", "'accepted'"),
+        ("batched_times", "0"),
+        ("version", "0"),
+        ("lease_until", "0"),
+        ("lease_token", "0"),
+    ],
+    tail: "ON CONFLICT DO NOTHING",
+};
+
+const RECEIPTS: Insert = Insert {
+    table: "settlement_receipt",
+    columns: &[
+        "settlement_id",
+        "position",
+        "coordinator_id",
+        "receipt_hash",
+        "receipt_id",
+        "job_id",
+        "provider",
+        "price",
+    ],
+    constants: &[("holds", "TRUE")],
+    tail: "ON CONFLICT DO NOTHING",
+};
+
+/// Values of one IN list.
+const IN_LIST: usize = 1_024;
 
 /// A verified settlement that asks to be accepted.
 #[derive(Debug, Clone)]
@@ -59,7 +118,7 @@ impl NewSettlement {
 /// What became of one of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accept {
-    /// Stored and reserved by this transaction.
+    /// Stored and reserved by this transaction. Its `row` is 0: the number is the database's and is not read back.
     Accepted(Settlement),
     /// Accepted before, by whatever it says of itself.
     Existing(Settlement),
@@ -126,24 +185,23 @@ impl Txn {
             .flat_map(|index| [news[*index].available(), news[*index].reserved()])
             .collect();
         let mut accounts = self.lock_accounts(&keys).await?;
-        let earlier = self.load_earlier(open.iter().map(|index| &news[*index])).await?;
+        // After the locks: whoever accepts the same settlement holds the same accounts, so what is unknown now stays so.
+        let released = self.load_earlier(open.iter().map(|index| &news[*index]), false).await?;
+        let known = self.find_by_id(open.iter().map(|index| &news[*index])).await?;
         let mut decided = Vec::new();
         let mut candidates = Vec::new();
-        let mut known = HashMap::new();
-        for settlement in self.find_same(open.iter().map(|index| &news[*index])).await? {
-            known.insert(settlement.id, settlement);
-        }
+        let mut batch = Batch::default();
         for index in open.iter().copied() {
             let new = &news[index];
             if let Some(existing) = known.get(&new.id) {
                 decided.push((index, Accept::Existing(existing.clone())));
-            } else if let Some(conflict) = earlier.conflict(new) {
+            } else if let Some(conflict) = released.conflict(new) {
                 decided.push((index, conflict));
-            } else {
+            } else if batch.admits(new) {
                 candidates.push(index);
             }
         }
-        let inserted = self.insert_settlements(news, &candidates, &earlier).await?;
+        let inserted = self.insert_settlements(news, &candidates, &released).await?;
         let holding = self.insert_receipts(news, &inserted).await?;
         let (accepted, short) = cover(news, &holding, &accounts);
         let refused: Vec<usize> = inserted
@@ -154,23 +212,32 @@ impl Txn {
         self.delete_settlements(refused.iter().map(|index| news[*index].id))
             .await?;
         decided.extend(short);
-        decided.extend(self.reserve(news, &accepted, &mut accounts).await?);
+        decided.extend(self.reserve(news, &accepted, &released, &mut accounts).await?);
         let done: HashSet<usize> = decided.iter().map(|(index, _)| *index).collect();
-        for index in candidates.into_iter().filter(|index| !done.contains(index)) {
-            if let Some(answer) = self.explain_conflict(&news[index]).await? {
-                decided.push((index, answer));
-            }
-        }
+        let lost: Vec<usize> = open.iter().copied().filter(|index| !done.contains(index)).collect();
+        decided.extend(self.explain_conflicts(news, &lost).await?);
         Ok(decided)
     }
 
-    async fn find_same(&self, news: impl Iterator<Item = &NewSettlement>) -> Result<Vec<Settlement>, StoreError> {
+    async fn find_by_id(
+        &self,
+        news: impl Iterator<Item = &NewSettlement>,
+    ) -> Result<HashMap<SettlementId, Settlement>, StoreError> {
         let ids: Vec<SettlementId> = news.map(|new| new.id).collect();
-        self.find_settlements(&ids).await
+        let found = self.find_settlements(&ids).await?;
+        Ok(found
+            .into_iter()
+            .map(|settlement| (settlement.id, settlement))
+            .collect())
     }
 
-    /// Earlier uses of the batch's receipts and jobs, ended ones included.
-    async fn load_earlier(&self, news: impl Iterator<Item = &NewSettlement>) -> Result<Earlier, StoreError> {
+    /// Earlier uses of the batch's receipts and jobs that do not hold any more, and those that hold when asked for. The latter refuse an
+    /// insert by themselves, so the way of those without conflict does not ask.
+    async fn load_earlier(
+        &self,
+        news: impl Iterator<Item = &NewSettlement>,
+        holding: bool,
+    ) -> Result<Earlier, StoreError> {
         use settlement_receipt::Column;
         let mut by_coordinator: BTreeMap<&str, Vec<&CoveredReceipt>> = BTreeMap::new();
         for new in news {
@@ -179,92 +246,107 @@ impl Txn {
                 .or_default()
                 .extend(&new.receipts);
         }
-        let mut earlier = Earlier::default();
+        let mut rows = BTreeMap::new();
+        // Literals, so that the partial indexes serve.
+        let standings: &[&str] = if holding {
+            &["NOT holds", "holds"]
+        } else {
+            &["NOT holds"]
+        };
         for (coordinator, receipts) in by_coordinator {
-            for chunk in receipts.chunks(1_000) {
-                let jobs = chunk.iter().map(|receipt| receipt.job_id.clone());
-                let hashes = chunk.iter().map(|receipt| receipt.hash.to_vec());
-                let either = Condition::any()
-                    .add(Column::JobId.is_in(jobs))
-                    .add(Column::ReceiptHash.is_in(hashes));
-                let rows = settlement_receipt::Entity::find()
-                    .filter(Column::CoordinatorId.eq(coordinator))
-                    .filter(either)
-                    .order_by_asc(Column::Id)
-                    .all(&self.tx)
-                    .await?;
-                for row in rows {
-                    earlier.add(row)?;
+            for chunk in receipts.chunks(IN_LIST) {
+                let jobs = padded(chunk.iter().map(|receipt| receipt.job_id.clone()).collect());
+                let hashes = padded(chunk.iter().map(|receipt| receipt.hash.to_vec()).collect());
+                for either in [Column::JobId.is_in(jobs), Column::ReceiptHash.is_in(hashes)] {
+                    for standing in standings {
+                        let found = settlement_receipt::Entity::find()
+                            .filter(Column::CoordinatorId.eq(coordinator))
+                            .filter(Expr::cust(*standing))
+                            .filter(either.clone())
+                            .all(&self.tx)
+                            .await?;
+                        rows.extend(found.into_iter().map(|row| (row.id, row)));
+                    }
                 }
             }
+        }
+        let mut earlier = Earlier::default();
+        for row in rows.into_values() {
+            earlier.add(row)?;
         }
         Ok(earlier)
     }
 
+    /// Inserts in the order of the keys and returns, in the order of the batch, what was inserted.
     async fn insert_settlements(
         &self,
         news: &[NewSettlement],
         candidates: &[usize],
         earlier: &Earlier,
     ) -> Result<Vec<usize>, StoreError> {
-        let mut first: HashMap<SettlementId, usize> = HashMap::new();
-        for index in candidates {
-            first.entry(news[*index].id).or_insert(*index);
+        let mut sorted = candidates.to_vec();
+        sorted.sort_unstable_by_key(|index| news[*index].id);
+        let rows = sorted.iter().map(|index| row_of(&news[*index], self.now_ms, earlier));
+        let written = SETTLEMENTS.run(&self.tx, rows.collect::<Result<_, _>>()?).await?;
+        if written == candidates.len() as u64 {
+            return Ok(candidates.to_vec());
         }
-        let mut inserted = Vec::new();
-        for chunk in candidates.chunks(ROWS_PER_INSERT) {
-            let mut rows = Vec::with_capacity(chunk.len());
-            for index in chunk.iter().filter(|index| first.get(&news[**index].id) == Some(index)) {
-                rows.push(row_of(&news[*index], self.now_ms, earlier)?);
-            }
-            let result = settlement::Entity::insert_many(rows)
-                .on_conflict(OnConflict::new().do_nothing().to_owned())
-                .try_insert()
-                .exec_with_returning_many(&self.tx)
+        // Some lost to a nonce that is taken. None of the ids was known before, so those that are there now are ours.
+        let mut ours: HashSet<Vec<u8>> = HashSet::new();
+        for chunk in candidates.chunks(IN_LIST) {
+            let ids = chunk.iter().map(|index| news[*index].id.0.to_vec());
+            let found: Vec<Vec<u8>> = settlement::Entity::find()
+                .select_only()
+                .column(settlement::Column::SettlementId)
+                .filter(settlement::Column::SettlementId.is_in(ids))
+                .into_tuple()
+                .all(&self.tx)
                 .await?;
-            if let TryInsertResult::Inserted(models) = result {
-                for model in models {
-                    let id = SettlementId(b256("settlement.settlement_id", &model.settlement_id)?);
-                    inserted.extend(first.get(&id));
-                }
-            }
+            ours.extend(found);
         }
-        inserted.sort_unstable();
-        Ok(inserted)
+        let is_ours = |index: &usize| ours.contains(news[*index].id.0.as_slice());
+        Ok(candidates.iter().copied().filter(is_ours).collect())
     }
 
     /// Inserts the receipts of what was inserted; returns those of which every receipt is now held.
     async fn insert_receipts(&self, news: &[NewSettlement], inserted: &[usize]) -> Result<Vec<usize>, StoreError> {
-        let mut rows = Vec::new();
+        let mut rows: Vec<Vec<Value>> = Vec::with_capacity(inserted.len());
+        let mut sorted: Vec<(B256, usize, usize)> = Vec::with_capacity(inserted.len());
         for index in inserted {
-            let new = &news[*index];
-            for (position, receipt) in (0..).zip(&new.receipts) {
-                rows.push(settlement_receipt::ActiveModel {
-                    settlement_id: Set(new.id.0.to_vec()),
-                    position: Set(position),
-                    coordinator_id: Set(new.coordinator_id.clone()),
-                    receipt_hash: Set(receipt.hash.to_vec()),
-                    receipt_id: Set(receipt.receipt_id.clone()),
-                    job_id: Set(receipt.job_id.clone()),
-                    provider: Set(receipt.provider.clone()),
-                    price: Set(receipt.price.clone()),
-                    holds: Set(true),
-                    ..Default::default()
-                });
-            }
+            let receipts = news[*index].receipts.iter().enumerate();
+            sorted.extend(receipts.map(|(position, receipt)| (receipt.hash, *index, position)));
+        }
+        sorted.sort_unstable();
+        for (_, index, position) in &sorted {
+            let (new, receipt) = (&news[*index], &news[*index].receipts[*position]);
+            rows.push(vec![
+                new.id.0.to_vec().into(),
+                small("settlement_receipt.position", *position)?.into(),
+                new.coordinator_id.clone().into(),
+                receipt.hash.to_vec().into(),
+                receipt.receipt_id.clone().into(),
+                receipt.job_id.clone().into(),
+                receipt.provider.clone().into(),
+                receipt.price.clone().into(),
+            ]);
+        }
+        let written = RECEIPTS.run(&self.tx, rows).await?;
+        if written == sorted.len() as u64 {
+            return Ok(inserted.to_vec());
         }
         let mut held: HashMap<Vec<u8>, usize> = HashMap::new();
-        for chunk in rows.chunks(2_000) {
-            let result = settlement_receipt::Entity::insert_many(chunk.to_vec())
-                .on_conflict(OnConflict::new().do_nothing().to_owned())
-                .try_insert()
-                .exec_with_returning_many(&self.tx)
+        for chunk in inserted.chunks(IN_LIST) {
+            let ids = chunk.iter().map(|index| news[*index].id.0.to_vec());
+            let found: Vec<Vec<u8>> = settlement_receipt::Entity::find()
+                .select_only()
+                .column(settlement_receipt::Column::SettlementId)
+                .filter(settlement_receipt::Column::SettlementId.is_in(ids))
+                .into_tuple()
+                .all(&self.tx)
                 .await?;
-            if let TryInsertResult::Inserted(models) = result {
-                for model in models {
-                    let count = held.entry(model.settlement_id).or_default();
-                    *count = count.saturating_add(1);
-                }
+            for id in found {
+                let count = held.entry(id).or_default();
+                *count = count.saturating_add(1);
             }
         }
         let all_held = |index: &usize| {
@@ -277,7 +359,7 @@ impl Txn {
     /// Takes back rows this very transaction inserted.
     async fn delete_settlements(&self, ids: impl Iterator<Item = SettlementId>) -> Result<(), StoreError> {
         let ids: Vec<Vec<u8>> = ids.map(|id| id.0.to_vec()).collect();
-        for chunk in ids.chunks(1_000) {
+        for chunk in ids.chunks(IN_LIST) {
             settlement_receipt::Entity::delete_many()
                 .filter(settlement_receipt::Column::SettlementId.is_in(chunk.to_vec()))
                 .exec(&self.tx)
@@ -290,11 +372,12 @@ impl Txn {
         Ok(())
     }
 
-    /// Posts the reservations, records the events, and reads back what was accepted.
+    /// Posts the reservations, records the events, and says what is stored.
     async fn reserve(
         &mut self,
         news: &[NewSettlement],
         accepted: &BTreeSet<usize>,
+        earlier: &Earlier,
         accounts: &mut LockedAccounts,
     ) -> Result<Vec<(usize, Accept)>, StoreError> {
         let postings: Vec<Posting> = accepted
@@ -304,41 +387,89 @@ impl Txn {
                 Obligation::new(new.id, new.target, &new.terms).accept()
             })
             .collect();
-        self.post_locked(accounts, &postings).await?;
-        let ids: HashMap<SettlementId, usize> = accepted.iter().map(|index| (news[*index].id, *index)).collect();
+        self.post_new(accounts, &postings).await?;
         let mut answers = Vec::with_capacity(accepted.len());
-        for settlement in self.find_same(accepted.iter().map(|index| &news[*index])).await? {
+        for index in accepted {
+            let new = &news[*index];
             self.record(NewEvent {
                 aggregate: "settlement",
-                aggregate_id: settlement.id.to_string(),
+                aggregate_id: new.id.to_string(),
                 event: "accept".into(),
                 from_state: None,
                 to_state: Some(SettlementState::Accepted.to_string()),
                 cause: "intake".into(),
                 detail: None,
-                settlement_id: Some(settlement.id.0),
-                coordinator_id: Some(settlement.coordinator_id.clone()),
-                trace_id: Some(settlement.trace_id.clone()),
+                settlement_id: Some(new.id.0),
+                coordinator_id: Some(new.coordinator_id.clone()),
+                trace_id: Some(new.trace_id.clone()),
             });
-            if let Some(index) = ids.get(&settlement.id) {
-                answers.push((*index, Accept::Accepted(settlement)));
-            }
+            let stored = stored(new, self.now_ms, earlier.supersedes(new));
+            answers.push((*index, Accept::Accepted(stored)));
         }
         Ok(answers)
     }
 
-    /// Why a settlement was not inserted, from rows that are here to stay; None when what it lost to was itself refused.
-    async fn explain_conflict(&self, new: &NewSettlement) -> Result<Option<Accept>, StoreError> {
-        if let Some(existing) = self.find_same(std::iter::once(new)).await?.pop() {
-            return Ok(Some(Accept::Existing(existing)));
+    /// Why settlements were not inserted, from rows that are here to stay; those that lost to one that was itself refused are absent.
+    async fn explain_conflicts(
+        &self,
+        news: &[NewSettlement],
+        lost: &[usize],
+    ) -> Result<Vec<(usize, Accept)>, StoreError> {
+        if lost.is_empty() {
+            return Ok(Vec::new());
         }
-        let by_nonce = self
-            .lock_settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
-            .await?;
-        if let Some(other) = by_nonce {
-            return Ok(Some(Accept::NonceTaken { by: other.id }));
+        let known = self.find_by_id(lost.iter().map(|index| &news[*index])).await?;
+        let earlier = self.load_earlier(lost.iter().map(|index| &news[*index]), true).await?;
+        let mut answers = Vec::new();
+        for index in lost {
+            let new = &news[*index];
+            if let Some(existing) = known.get(&new.id) {
+                answers.push((*index, Accept::Existing(existing.clone())));
+                continue;
+            }
+            let by_nonce = self
+                .lock_settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
+                .await?;
+            let answer = match by_nonce {
+                Some(other) => Some(Accept::NonceTaken { by: other.id }),
+                None => earlier.conflict(new),
+            };
+            answers.extend(answer.map(|answer| (*index, answer)));
         }
-        Ok(self.load_earlier(std::iter::once(new)).await?.conflict(new))
+        Ok(answers)
+    }
+}
+
+/// What the settlements of a batch take from each other: only the first of those that want the same is inserted.
+#[derive(Debug, Default)]
+struct Batch<'a> {
+    ids: HashSet<SettlementId>,
+    nonces: HashSet<(ChainId, Address, Address, U256)>,
+    receipts: HashSet<(&'a str, B256)>,
+    jobs: HashSet<(&'a str, &'a str)>,
+}
+
+impl<'a> Batch<'a> {
+    /// Whether an earlier one of the batch leaves this one everything it needs; then it takes it.
+    fn admits(&mut self, new: &'a NewSettlement) -> bool {
+        let coordinator = new.coordinator_id.as_str();
+        let nonce = (new.target, new.inbox, new.terms.payer, new.terms.nonce);
+        let taken = self.ids.contains(&new.id)
+            || self.nonces.contains(&nonce)
+            || new.receipts.iter().any(|receipt| {
+                self.receipts.contains(&(coordinator, receipt.hash))
+                    || self.jobs.contains(&(coordinator, receipt.job_id.as_str()))
+            });
+        if taken {
+            return false;
+        }
+        self.ids.insert(new.id);
+        self.nonces.insert(nonce);
+        for receipt in &new.receipts {
+            self.receipts.insert((coordinator, receipt.hash));
+            self.jobs.insert((coordinator, &receipt.job_id));
+        }
+        true
     }
 }
 
@@ -414,55 +545,75 @@ impl Earlier {
     }
 }
 
-fn row_of(new: &NewSettlement, now_ms: i64, earlier: &Earlier) -> Result<settlement::ActiveModel, StoreError> {
-    let terms = &new.terms;
-    let index = |group: &GroupMember| {
-        i32::try_from(group.index).map_err(|error| StoreError::Corrupt {
-            column: "settlement.group_index",
-            reason: error.to_string(),
-        })
-    };
-    Ok(settlement::ActiveModel {
-        settlement_id: Set(new.id.0.to_vec()),
-        coordinator_id: Set(new.coordinator_id.clone()),
-        trace_id: Set(new.trace_id.clone()),
-        source_chain: Set(int("settlement.source_chain", terms.source_chain.0)?),
-        target_chain: Set(int("settlement.target_chain", new.target.0)?),
-        inbox: Set(new.inbox.to_vec()),
-        job_hash: Set(terms.job_id.to_vec()),
-        receipt_hash: Set(terms.receipt_hash.to_vec()),
-        proof_hash: Set(terms.proof_hash.to_vec()),
-        payer: Set(terms.payer.to_vec()),
-        payee: Set(terms.payee.to_vec()),
-        token: Set(terms.token.to_vec()),
-        amount: Set(u256_bytes(terms.amount)),
-        fee: Set(u256_bytes(terms.fee)),
-        nonce: Set(u256_bytes(terms.nonce)),
-        deadline: Set(int("settlement.deadline", terms.deadline)?),
-        auth: Set(new.auth.to_vec()),
-        auth_kind: Set(new.auth_kind.as_str().to_owned()),
-        revocable: Set(new.revocable),
-        group_root: Set(new.group.map(|group| group.root.to_vec())),
-        group_index: Set(new.group.as_ref().map(index).transpose()?),
-        tier: Set(i32::from(new.tier)),
-        fee_recipient: Set(new.fee_recipient.to_vec()),
-        state: Set(SettlementState::Accepted.as_str().to_owned()),
-        skip_reason: Set(None),
-        cancel_requested_at: Set(None),
-        supersedes: Set(earlier.supersedes(new).map(|id| id.0.to_vec())),
-        batch_after: Set(now_ms),
-        batched_times: Set(0),
-        accepted_at: Set(now_ms),
-        updated_at: Set(now_ms),
-        ended_at: Set(None),
-        evidence_chain_block: Set(None),
-        evidence_block_hash: Set(None),
-        evidence_tx: Set(None),
-        credited: Set(None),
-        version: Set(0),
-        lease_owner: Set(None),
-        lease_until: Set(0),
-        lease_token: Set(0),
-        ..Default::default()
+fn small(column: &'static str, value: usize) -> Result<i32, StoreError> {
+    i32::try_from(value).map_err(|error| StoreError::Corrupt {
+        column,
+        reason: error.to_string(),
     })
+}
+
+/// Values in the order of [`SETTLEMENTS`].
+fn row_of(new: &NewSettlement, now_ms: i64, earlier: &Earlier) -> Result<Vec<Value>, StoreError> {
+    let terms = &new.terms;
+    let index = new.group.map(|group| small("settlement.group_index", group.index));
+    Ok(vec![
+        new.id.0.to_vec().into(),
+        new.coordinator_id.clone().into(),
+        new.trace_id.clone().into(),
+        int("settlement.source_chain", terms.source_chain.0)?.into(),
+        int("settlement.target_chain", new.target.0)?.into(),
+        new.inbox.to_vec().into(),
+        terms.job_id.to_vec().into(),
+        terms.receipt_hash.to_vec().into(),
+        terms.proof_hash.to_vec().into(),
+        terms.payer.to_vec().into(),
+        terms.payee.to_vec().into(),
+        terms.token.to_vec().into(),
+        u256_bytes(terms.amount).into(),
+        u256_bytes(terms.fee).into(),
+        u256_bytes(terms.nonce).into(),
+        int("settlement.deadline", terms.deadline)?.into(),
+        new.auth.to_vec().into(),
+        new.auth_kind.as_str().to_owned().into(),
+        new.revocable.into(),
+        new.group.map(|group| group.root.to_vec()).into(),
+        index.transpose()?.into(),
+        i32::from(new.tier).into(),
+        new.fee_recipient.to_vec().into(),
+        earlier.supersedes(new).map(|id| id.0.to_vec()).into(),
+        now_ms.into(),
+        now_ms.into(),
+        now_ms.into(),
+    ])
+}
+
+/// What the inserted row says.
+fn stored(new: &NewSettlement, now_ms: i64, supersedes: Option<SettlementId>) -> Settlement {
+    Settlement {
+        row: 0,
+        id: new.id,
+        coordinator_id: new.coordinator_id.clone(),
+        trace_id: new.trace_id.clone(),
+        target: new.target,
+        inbox: new.inbox,
+        terms: new.terms,
+        auth: new.auth.clone(),
+        auth_kind: new.auth_kind,
+        revocable: new.revocable,
+        group: new.group,
+        tier: new.tier,
+        fee_recipient: new.fee_recipient,
+        state: SettlementState::Accepted,
+        skip_reason: None,
+        cancel_requested_at: None,
+        supersedes,
+        batch_after: now_ms,
+        batched_times: 0,
+        accepted_at: now_ms,
+        updated_at: now_ms,
+        ended_at: None,
+        evidence: None,
+        credited: false,
+        version: 0,
+    }
 }

@@ -322,7 +322,8 @@ impl Txn {
             .add(Column::ReceiptHash.is_in(own.iter().map(|row| row.receipt_hash.clone())));
         let other = settlement_receipt::Entity::find()
             .filter(Column::CoordinatorId.eq(first.coordinator_id.clone()))
-            .filter(Column::Holds.eq(true))
+            // A literal, so that the partial indexes serve.
+            .filter(Expr::cust("holds"))
             .filter(Column::SettlementId.ne(id.0.to_vec()))
             .filter(either)
             .one(&self.tx)

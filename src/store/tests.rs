@@ -30,7 +30,9 @@ async fn an_accepted_settlement_is_stored_and_reserved() {
     let got = accepted(&answers[0]).clone();
     assert_eq!(got.id, new.id);
     assert_eq!(got.terms, new.terms);
-    assert_eq!(store.get_settlement(new.id).await.unwrap(), got);
+    let row = store.get_settlement(new.id).await.unwrap();
+    assert!(row.row > 0);
+    assert_eq!(Settlement { row: 0, ..row }, got);
     assert_eq!(store.list_covered_receipts(new.id).await.unwrap(), new.receipts);
     assert_eq!(available(&store, PAYER).await, 895);
     assert_eq!(reserved(&store, PAYER).await, 105);
@@ -43,7 +45,8 @@ async fn the_same_settlement_again_answers_as_the_first_time_and_reserves_once()
     deposit(&store, PAYER, 1_000, 100).await;
     let new = new_settlement(PAYER, 1, 100, 0, 1);
     let first = accept(&store, &[new.clone(), new.clone()]).await;
-    let original = accepted(&first[0]).clone();
+    assert_eq!(accepted(&first[0]).id, new.id);
+    let original = store.get_settlement(new.id).await.unwrap();
     assert_eq!(first[1], Accept::Existing(original.clone()));
     assert_eq!(accept(&store, &[new]).await, vec![Accept::Existing(original)]);
     assert_eq!(reserved(&store, PAYER).await, 100);
@@ -127,6 +130,42 @@ async fn a_large_batch_is_accepted_in_one_transaction_over_many_payers() {
     let answers = accept(&store, &news).await;
     assert!(answers.iter().all(|answer| matches!(answer, Accept::Accepted(_))));
     assert_eq!(reserved(&store, payers[0]).await, 172);
+    assert_balanced(&store).await;
+}
+
+#[tokio::test]
+async fn in_one_batch_the_first_of_those_that_want_the_same_wins_and_the_others_are_told() {
+    let store = open().await;
+    let payers: Vec<Address> = (1..=3u8).map(Address::repeat_byte).collect();
+    for (block, payer) in (100..).zip(&payers) {
+        deposit(&store, *payer, 1_000, block).await;
+    }
+    let held = new_settlement(payers[0], 900, 1, 0, 900);
+    accept(&store, std::slice::from_ref(&held)).await;
+    let mut news: Vec<_> = (0..300u64)
+        .map(|n| new_settlement(payers[(n % 3) as usize], n, 1, 0, n))
+        .collect();
+    // Against the batch: nonce of 0, receipt of 1 by another payer, the same as 2. Against the database: nonce, receipt, itself.
+    news.push(new_settlement(payers[0], 0, 2, 0, 1_000));
+    news.push(new_settlement(payers[2], 1_001, 1, 0, 1));
+    news.push(news[2].clone());
+    news.push(new_settlement(payers[0], 900, 2, 0, 1_002));
+    news.push(new_settlement(payers[1], 1_003, 1, 0, 900));
+    news.push(held.clone());
+    let answers = accept(&store, &news).await;
+    assert!(
+        answers[..300]
+            .iter()
+            .all(|answer| matches!(answer, Accept::Accepted(_)))
+    );
+    assert_eq!(answers[300], Accept::NonceTaken { by: news[0].id });
+    assert!(matches!(answers[301], Accept::ReceiptHeld { by, .. } if by == news[1].id));
+    assert!(matches!(&answers[302], Accept::Existing(same) if same.id == news[2].id));
+    assert_eq!(answers[303], Accept::NonceTaken { by: held.id });
+    assert!(matches!(answers[304], Accept::ReceiptHeld { by, .. } if by == held.id));
+    assert!(matches!(&answers[305], Accept::Existing(same) if same.id == held.id));
+    assert_eq!(reserved(&store, payers[0]).await, 101);
+    assert_eq!(reserved(&store, payers[1]).await, 100);
     assert_balanced(&store).await;
 }
 

@@ -1,12 +1,31 @@
 //! A write transaction. Events of what it changed are collected and appended, with consecutive `seq`, as the last statements before commit,
 //! so that commit order and `seq` order agree.
 
-use super::entity::event;
+use super::bulk::Insert;
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait,
+    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+};
+
+const EVENTS: Insert = Insert {
+    table: "event",
+    columns: &[
+        "seq",
+        "at_ms",
+        "aggregate",
+        "aggregate_id",
+        "event",
+        "from_state",
+        "to_state",
+        "cause",
+        "detail",
+        "settlement_id",
+        "coordinator_id",
+        "trace_id",
+    ],
+    constants: &[],
+    tail: "",
 };
 
 /// What happened, before it has a place in the order.
@@ -65,30 +84,25 @@ impl Txn {
         let mut last = None;
         if !events.is_empty() {
             let first = reserve(&tx, "event_seq", events.len() as i64).await?;
-            let rows = events.into_iter().zip(first..).map(|(new, seq)| {
+            let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
+            for (new, seq) in events.into_iter().zip(first..) {
                 last = Some(seq);
-                event::ActiveModel {
-                    seq: Set(seq),
-                    at_ms: Set(now_ms),
-                    aggregate: Set(new.aggregate.to_owned()),
-                    aggregate_id: Set(new.aggregate_id),
-                    event: Set(new.event),
-                    from_state: Set(new.from_state),
-                    to_state: Set(new.to_state),
-                    cause: Set(new.cause),
-                    detail: Set(new.detail),
-                    settlement_id: Set(new.settlement_id.map(|id| id.to_vec())),
-                    coordinator_id: Set(new.coordinator_id),
-                    trace_id: Set(new.trace_id),
-                }
-            });
-            // 12 columns a row; SQLite binds at most 32,766 values in a statement.
-            let rows: Vec<_> = rows.collect();
-            for chunk in rows.chunks(2_000) {
-                event::Entity::insert_many(chunk.to_vec())
-                    .exec_without_returning(&tx)
-                    .await?;
+                rows.push(vec![
+                    seq.into(),
+                    now_ms.into(),
+                    new.aggregate.into(),
+                    new.aggregate_id.into(),
+                    new.event.into(),
+                    new.from_state.into(),
+                    new.to_state.into(),
+                    new.cause.into(),
+                    new.detail.into(),
+                    new.settlement_id.map(|id| id.to_vec()).into(),
+                    new.coordinator_id.into(),
+                    new.trace_id.into(),
+                ]);
             }
+            EVENTS.run(&tx, rows).await?;
         }
         tx.commit().await?;
         Ok(last)

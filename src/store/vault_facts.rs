@@ -1,6 +1,7 @@
 //! What the target chain's logs say about payers and tokens now: listings, announced exits, signers, used nonces. Bad news counts as soon
 //! as it is seen.
 
+use super::bulk::{padded, values_table};
 use super::chain_log::{ChainLog, rows};
 use super::codec::{int, u256_bytes};
 use super::entity::chain_log;
@@ -8,11 +9,17 @@ use super::{LogStatus, Store, StoreError, Txn};
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, U256};
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bit of `nonceAndCredited` that says the payment became a credit.
 const CREDITED_BIT: usize = 255;
+
+/// Nonces looked up at once; each is a pair of values, or two.
+const NONCES: usize = 512;
+/// Of a payer and a nonce. Kinds stand literally, so that the partial index serves.
+const BURNT: &str = "l.kind IN ('burn_announced', 'nonce_burned') AND l.key = v.one AND l.key2 = v.two";
+const PAID: &str = "l.kind = 'settlement_paid' AND l.key2 = v.one AND l.amount = v.two";
 
 /// What a batch needs to know about one chain.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -109,25 +116,13 @@ async fn load<C: ConnectionTrait>(db: &C, chain: ChainId, query: &FactsQuery) ->
         ];
         logs.extend(select(db, chain, &kinds, of.into()).await?);
     }
-    for chunk in nonces.chunks(1_000) {
-        // A superset by columns; what was not asked for does no harm.
-        let of = Condition::all()
-            .add(Column::Key.is_in(chunk.iter().map(|(payer, _)| word(payer))))
-            .add(Column::Key2.is_in(chunk.iter().map(|(_, nonce)| u256_bytes(*nonce))));
-        logs.extend(select(db, chain, &["burn_announced", "nonce_burned"], of).await?);
-        let both = chunk
+    for chunk in nonces.chunks(NONCES) {
+        let burnt = chunk.iter().map(|(payer, nonce)| (word(payer), u256_bytes(*nonce)));
+        logs.extend(join(db, chain, BURNT, burnt.collect()).await?);
+        let paid = chunk
             .iter()
-            .flat_map(|(_, nonce)| [u256_bytes(*nonce), u256_bytes(credited_form(*nonce))]);
-        let found = chain_log::Entity::find()
-            .filter(Column::Chain.eq(int("chain_log.chain", chain.0)?))
-            // A literal, so that the partial index serves.
-            .filter(Expr::cust("kind = 'settlement_paid'"))
-            .filter(Column::Key2.is_in(chunk.iter().map(|(payer, _)| word(payer))))
-            .filter(Column::Amount.is_in(both))
-            .filter(Column::Status.ne(LogStatus::Orphaned.as_str()))
-            .all(db)
-            .await?;
-        logs.extend(rows(found)?);
+            .flat_map(|(payer, nonce)| [*nonce, credited_form(*nonce)].map(|amount| (word(payer), u256_bytes(amount))));
+        logs.extend(join(db, chain, PAID, paid.collect()).await?);
     }
     fold(&logs)
 }
@@ -148,6 +143,27 @@ async fn select<C: ConnectionTrait>(
         .order_by_asc(Column::LogIndex)
         .all(db)
         .await?;
+    rows(found)
+}
+
+/// Logs whose two subjects are one of `pairs`, oldest first. A join, because two lists would ask for every combination.
+async fn join<C: ConnectionTrait>(
+    db: &C,
+    chain: ChainId,
+    of: &str,
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+) -> Result<Vec<ChainLog>, StoreError> {
+    let pairs = padded(pairs);
+    let chain = int("chain_log.chain", chain.0)?;
+    // SQLite keeps the order of a CROSS JOIN: the few pairs first, each looked up in the index.
+    let sql = values_table("one, two", pairs.len(), 2)
+        + &format!(
+            "SELECT l.* FROM v CROSS JOIN chain_log l WHERE l.chain = {chain} AND {of} AND l.status <> 'orphaned'"
+        );
+    let values = pairs.into_iter().flat_map(|(one, two)| [one.into(), two.into()]);
+    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values.collect::<Vec<Value>>());
+    let mut found = chain_log::Entity::find().from_raw_sql(statement).all(db).await?;
+    found.sort_unstable_by_key(|row| (row.block_number, row.log_index));
     rows(found)
 }
 

@@ -33,8 +33,9 @@ pub async fn serve(
     };
     let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
     let liveness = Liveness::default();
+    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone()).with_stop(stop.clone());
     let api = Api {
-        handlers: Arc::new(Handlers::new(Arc::new(wired.service), auth, config.api.clone())),
+        handlers: Arc::new(handlers),
         metrics,
         liveness: liveness.clone(),
     };

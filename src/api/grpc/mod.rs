@@ -3,6 +3,7 @@
 use super::error::{ApiError, DOMAIN};
 use super::handlers::Handlers;
 use super::{Api, ServeError};
+use futures::TryStreamExt;
 use relayer_proto::v1;
 use relayer_proto::v1::settlement_service_server::{SettlementService, SettlementServiceServer};
 use std::collections::HashMap;
@@ -56,9 +57,11 @@ impl SettlementService for Service {
 
     async fn submit_stream(
         &self,
-        _request: Request<tonic::Streaming<v1::SubmitStreamRequest>>,
+        request: Request<tonic::Streaming<v1::SubmitStreamRequest>>,
     ) -> Result<Response<Self::SubmitStreamStream>, Status> {
-        Err(Status::unimplemented("SubmitStream"))
+        let token = token(&request);
+        let answers = self.0.submit_stream(token.as_deref(), request.into_inner())?;
+        Ok(Response::new(Box::pin(answers.map_err(Status::from))))
     }
 
     async fn submit_group(
