@@ -226,6 +226,8 @@ async fn the_pool_of_open_transactions_is_part_of_what_funds_must_cover() {
     world.prepare(1).await;
     let committed = world.store.committed_wei(CHAIN, world.signer()).await.unwrap();
     world.chain.set_balance(world.signer(), committed);
+    // Balances change by blocks.
+    world.chain.mine(1);
     let refused = world.sender.plan(&call()).await.unwrap_err();
     assert!(matches!(refused, ChainError::FundsShort { .. }), "{refused}");
 }

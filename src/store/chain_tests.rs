@@ -330,7 +330,8 @@ async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
         vec![1, 2, 3]
     );
     assert_eq!(found[1].detail["amount"], "1");
-    let last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    let mut last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    last.sort_by_key(|log| log.block_number);
     assert_eq!(last.len(), 2);
     let tally = TallyKey {
         chain: CHAIN,

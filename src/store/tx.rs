@@ -326,14 +326,15 @@ impl Store {
         rows.into_iter().map(tx_row).collect()
     }
 
-    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce.
+    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce; without their calldata, which is large and
+    /// rarely needed: [`Store::get_tx`] has it.
     pub async fn list_waiting_txs(
         &self,
         chain: ChainId,
         signer: Address,
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
-        let waiting = open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?;
+        let waiting = without_data(open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?);
         rows(
             waiting
                 .order_by_asc(tx::Column::Nonce)

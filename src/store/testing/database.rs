@@ -5,9 +5,6 @@ use relayer_migrations::SCHEMA_VERSION;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 use tempfile::TempDir;
 
-/// Enough for a test, so that hundreds of them fit on one server.
-const CONNECTIONS: u32 = 4;
-
 /// Advisory lock of whoever makes the database the others are copied from.
 const TEMPLATE_LOCK: i64 = 0x7465_6d70;
 
@@ -34,6 +31,9 @@ pub(super) fn server() -> Option<String> {
 }
 
 impl TestDatabase {
+    /// Of a store. Enough for a test, so that many of them fit on one server.
+    pub const CONNECTIONS: u32 = 4;
+
     /// Migrated and empty.
     pub async fn migrated() -> Self {
         match server() {
@@ -65,7 +65,7 @@ impl TestDatabase {
     /// A store with a pool of its own, as another process has.
     pub async fn open(&self) -> Store {
         let config = StoreConfig {
-            connections: CONNECTIONS,
+            connections: Self::CONNECTIONS,
             ..StoreConfig::new(self.url())
         };
         Store::open(&config).await.unwrap()
