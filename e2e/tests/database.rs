@@ -34,7 +34,7 @@ async fn submit_all(url: String, mine: Vec<Signed>, unknown: Arc<AtomicUsize>) {
                 // The process lives on, so there is no other excuse than the database.
                 Err(status) => {
                     assert_eq!(status.code(), Code::Unavailable, "{status}");
-                    assert_eq!(error_code(&status), "RLY-INTAKE-050", "{status}");
+                    assert_eq!(error_code(&status), "RLY-INTAKE-051", "{status}");
                     assert!(status.message().contains("unknown, resubmit"), "{status}");
                     unknown.fetch_add(1, Ordering::SeqCst);
                 }

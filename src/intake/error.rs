@@ -294,7 +294,7 @@ impl Coded for IntakeError {
 
 /// The one refusal that may not be one.
 const UNKNOWN: ErrorCode = ErrorCode {
-    code: "RLY-INTAKE-050",
+    code: "RLY-INTAKE-051",
     title: "Outcome unknown, resubmit",
     meaning: "The database did not confirm the commit: it was lost, restarted or did not answer in time. The settlement may or may not have been stored.",
     relayer: "Goes on by itself when the database answers again. What was stored is settled as usual.",
@@ -439,9 +439,6 @@ codes! {
     TARGET_NOT_READY = "RLY-INTAKE-042", "Target chain not read yet",
         "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline.",
         "Send the same request again shortly; check the chain with `relayer doctor` if this lasts.";
-    NO_ROOM = "RLY-INTAKE-051", "Database is full",
-        "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
-        "An operator makes room; then send the same request again. Nothing needs to be restarted.";
     TARGET_UNAVAILABLE = "RLY-INTAKE-043", "Target chain cannot be read",
         "The payer's contract could not be asked.",
         "Send the same request again later; check the chain's endpoints.";
@@ -463,4 +460,7 @@ codes! {
     GROUP_ITEM = "RLY-INTAKE-049", "Item of a group without an id",
         "An item leaves a hash to be derived from receipts that cannot be read, so nobody can say what the payer signed. The message names the item.",
         "State job_id and receipt_hash in the terms of every item, or take the item out and sign again.";
+    NO_ROOM = "RLY-INTAKE-050", "Database is full",
+        "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
+        "An operator makes room; then send the same request again. Nothing needs to be restarted.";
 }

@@ -520,7 +520,7 @@ async fn a_full_disk_refuses_with_its_own_code_stores_no_half_and_heals_by_itsel
         match world.intake.submit(request(tag)).await {
             Ok(_) => taken += 1,
             Err(error) => {
-                assert_eq!(error.code().code, "RLY-INTAKE-051", "{error}");
+                assert_eq!(error.code().code, "RLY-INTAKE-050", "{error}");
                 assert_eq!(error.refusal(), Refusal::Unavailable);
                 refused.push(tag);
             }
