@@ -50,6 +50,7 @@ metrics_table! {
     LOOP_STEP_SECONDS = "relayer_loop_step_seconds", Histogram(SECONDS), Unit::Seconds, "Duration of a step, by loop.";
     LOOP_ROWS_TOTAL = "relayer_loop_rows_total", Counter, Unit::Count, "Rows changed, by loop.";
     LOOP_ERRORS_TOTAL = "relayer_loop_errors_total", Counter, Unit::Count, "Steps that failed as a whole, by loop and error code.";
+    STORE_STATEMENTS_TOTAL = "relayer_store_statements_total", Counter, Unit::Count, "Statements sent to the database, by first word.";
     CHAIN_RPC_CALLS_TOTAL = "relayer_chain_rpc_calls_total", Counter, Unit::Count, "RPC calls, by chain and method.";
     CHAIN_RPC_ERRORS_TOTAL = "relayer_chain_rpc_errors_total", Counter, Unit::Count, "RPC calls without a usable answer, by chain and endpoint.";
     CHAIN_HEAD_NUMBER = "relayer_chain_head_number", Gauge, Unit::Count, "Newest block read, by chain.";

@@ -3,10 +3,11 @@
 
 use crate::chain::Chain;
 use crate::error::{Coded, ErrorCode};
+use crate::ledger::AccountKind;
 use crate::metrics as names;
 use crate::settlement::states::{MessageState, SettlementState, TxState};
 use crate::stage::{Outcome, Stage};
-use crate::store::{Store, StoreError};
+use crate::store::{Census, Counted, Store, StoreError};
 use alloy::primitives::{Address, U256};
 use async_trait::async_trait;
 use metrics::gauge;
@@ -14,6 +15,8 @@ use relayer_adapter_api::{BridgeId, ChainId, Class};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+use tokio::sync::Mutex;
 
 /// A read failed; the gauges keep their last values.
 #[derive(Debug, thiserror::Error)]
@@ -49,8 +52,39 @@ pub struct Sampler {
     pub signers: Vec<(Arc<dyn Chain>, Vec<Address>)>,
     /// When balances are read next, Unix ms; they cost RPC calls, so not at every step.
     pub next_balances: AtomicI64,
+    pub censuses: Censuses,
+    /// When the figures are read next, Unix ms. The loop is woken by every step of every stage; counting each time would cost more than
+    /// the work that is counted.
+    pub next_figures: AtomicI64,
 }
 
+/// Counts of what has come to rest, made bit by bit.
+#[derive(Debug)]
+pub struct Censuses(Mutex<[Census; 3]>);
+
+impl Default for Censuses {
+    fn default() -> Self {
+        Self(Mutex::new(
+            [Counted::Settlements, Counted::Messages, Counted::Txs].map(Census::new),
+        ))
+    }
+}
+
+/// Accounts whose sums are read; there is one `payee` account for everybody ever paid, and their sum follows from the others.
+const SUMMED: &[AccountKind] = &[
+    AccountKind::Available,
+    AccountKind::Reserved,
+    AccountKind::Unclaimed,
+    AccountKind::FeesBridge,
+    AccountKind::FeesGas,
+    AccountKind::FeesIncome,
+    AccountKind::External,
+];
+
+/// Least time between two looks at the figures…
+const FIGURES_MS: i64 = 1_000;
+/// …and how many times longer than the last look took.
+const FIGURES_SHARE: i64 = 50;
 /// Time between two looks at the signers' balances.
 const BALANCES_MS: i64 = 60_000;
 
@@ -69,7 +103,13 @@ impl Stage for Sampler {
     }
 
     async fn step(&self, now_ms: i64, _: usize) -> Result<Outcome, Box<dyn Coded>> {
-        self.sample(now_ms).await.map_err(SamplerError)?;
+        if now_ms >= self.next_figures.load(Ordering::Relaxed) {
+            let started = Instant::now();
+            self.sample(now_ms).await.map_err(SamplerError)?;
+            let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let pause = FIGURES_MS.max(took.saturating_mul(FIGURES_SHARE));
+            self.next_figures.store(now_ms.saturating_add(pause), Ordering::Relaxed);
+        }
         if now_ms >= self.next_balances.load(Ordering::Relaxed) {
             self.next_balances
                 .store(now_ms.saturating_add(BALANCES_MS), Ordering::Relaxed);
@@ -86,10 +126,19 @@ fn approximate(value: U256) -> f64 {
 
 impl Sampler {
     async fn sample(&self, now_ms: i64) -> Result<(), StoreError> {
-        let counts: BTreeMap<SettlementState, u64> = self.store.count_settlements().await?.into_iter().collect();
+        let mut censuses = self.censuses.0.lock().await;
+        for census in censuses.iter_mut() {
+            self.store.census(census).await?;
+        }
+        let [settlements, all_messages, all_txs] = &*censuses;
+        let counts: BTreeMap<SettlementState, u64> = self.store.count_open_settlements().await?.into_iter().collect();
         let oldest: BTreeMap<SettlementState, i64> = self.store.oldest_by_state().await?.into_iter().collect();
         for state in SettlementState::ALL {
-            let count = counts.get(state).copied().unwrap_or_default();
+            let count = if state.is_terminal() {
+                settlements.get(state.as_str())
+            } else {
+                counts.get(state).copied().unwrap_or_default()
+            };
             gauge!(names::SETTLEMENT_STATE_COUNT, "state" => state.as_str()).set(count as f64);
             if !state.is_terminal() {
                 let since = oldest.get(state).copied().unwrap_or(now_ms);
@@ -105,19 +154,25 @@ impl Sampler {
             let count = stalled.get(bridge.as_str()).copied().unwrap_or_default();
             gauge!(names::DISPATCH_STALLED_COUNT, "bridge" => bridge.to_string()).set(count as f64);
         }
-        let messages: BTreeMap<String, u64> = self.store.count_messages().await?.into_iter().collect();
+        let messages: BTreeMap<String, u64> = self.store.count_open_messages().await?.into_iter().collect();
         for state in MessageState::ALL {
-            let count = messages.get(state.as_str()).copied().unwrap_or_default();
+            let count = match state {
+                MessageState::Executed | MessageState::Abandoned => all_messages.get(state.as_str()),
+                _ => messages.get(state.as_str()).copied().unwrap_or_default(),
+            };
             gauge!(names::MESSAGE_STATE_COUNT, "state" => state.as_str()).set(count as f64);
         }
-        let txs = self.store.count_txs().await?;
+        let txs = self.store.count_open_txs().await?;
         for (chain, state) in self
             .chains
             .iter()
             .flat_map(|chain| TxState::ALL.iter().map(move |state| (chain, state)))
         {
-            let row = txs.iter().find(|(of, name, _)| of == chain && name == state.as_str());
-            let count = row.map_or(0, |(_, _, count)| *count);
+            let name = format!("{} {state}", chain.0);
+            let count = match state {
+                TxState::Finalized => all_txs.get(&name),
+                _ => txs.get(&name).copied().unwrap_or_default(),
+            };
             gauge!(names::TX_STATE_COUNT, "chain" => chain.to_string(), "state" => state.as_str()).set(count as f64);
         }
         for chain in &self.chains {
@@ -150,11 +205,13 @@ impl Sampler {
     /// Sums per kind, chain and token: one series per asset, not one per account.
     async fn sample_ledger(&self) -> Result<(), StoreError> {
         let mut totals: BTreeMap<(String, String, String), f64> = BTreeMap::new();
-        for (key, balance) in self.store.list_accounts(None).await? {
+        for (key, balance) in self.store.list_accounts_of(SUMMED, None).await? {
             let asset = key.asset();
-            let label = (key.kind().to_string(), asset.chain.to_string(), asset.token.to_string());
+            let label = |kind: AccountKind| (kind.to_string(), asset.chain.to_string(), asset.token.to_string());
             let signed = approximate(balance.amount()) - approximate(balance.shortfall());
-            *totals.entry(label).or_default() += signed;
+            *totals.entry(label(key.kind())).or_default() += signed;
+            // Every movement leaves one account and enters another, so that all of an asset sum up to nothing.
+            *totals.entry(label(AccountKind::Payee)).or_default() -= signed;
         }
         for ((kind, chain, token), total) in totals {
             gauge!(names::LEDGER_ACCOUNT_TOTAL, "account" => kind, "chain" => chain, "token" => token).set(total);

@@ -13,12 +13,18 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Least time between two steps of a loop that was woken: what many others did meanwhile is looked at once.
+const STEP_SPACING: Duration = Duration::from_millis(25);
+
 /// Pause after the first failure of a loop; doubles up to the configured bound.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+
+/// At least this long between two wake-ups by commits of other processes: what comes in between is found by the same look.
+const WAKE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Wakes loops early. Losing a wake-up only costs the idle time, so this carries no data.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +67,8 @@ pub struct Supervisor {
     pub clock: Arc<dyn Clock>,
     pub wakers: Wakers,
     pub liveness: Liveness,
+    /// Where the database is shared: the newest event anybody has committed.
+    pub changes: Option<watch::Receiver<i64>>,
 }
 
 impl Supervisor {
@@ -81,6 +89,9 @@ impl Supervisor {
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             });
         }
+        if let Some(changes) = supervisor.changes.clone() {
+            tokio::spawn(wake_on_changes(changes, supervisor.wakers.clone(), stop.clone()));
+        }
         stop.cancelled().await;
         let bound = Duration::from_millis(supervisor.config.stop_ms_max);
         let drained = tokio::time::timeout(bound, async { while set.join_next().await.is_some() {} }).await;
@@ -96,6 +107,7 @@ impl Supervisor {
         let mut failures = 0u32;
         let mut last_error: Option<Failure> = None;
         while !stop.is_cancelled() {
+            let started = tokio::time::Instant::now();
             let pause = match self.step(name, &*task.stage).await {
                 Ok(outcome) => {
                     if last_error.take().is_some() {
@@ -134,7 +146,7 @@ impl Supervisor {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(pause) => {}
                 // A failing loop is not hurried: its pause protects whatever is failing.
-                () = bell.notified(), if failures == 0 => {}
+                () = bell.notified(), if failures == 0 => tokio::time::sleep_until(started + STEP_SPACING.min(pause)).await,
             }
         }
     }
@@ -160,6 +172,23 @@ impl Supervisor {
         };
         counter!(names::LOOP_ERRORS_TOTAL, "loop" => label, "code" => failure.code).increment(1);
         Err(failure)
+    }
+}
+
+/// Looks at once when another process has committed something. Losing this only costs the idle time.
+async fn wake_on_changes(mut changes: watch::Receiver<i64>, wakers: Wakers, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                return;
+            },
+        }
+        wakers.wake_all();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WAKE_PAUSE) => {}
+        }
     }
 }
 

@@ -303,6 +303,8 @@ pub const PATIENCE: Patience = Patience {
     without_lane_ms: 600_000,
 };
 pub const FEE_CAP: u64 = 1_000;
+/// How long a quote stands with the router of the flow.
+pub const QUOTE_MS: i64 = 500;
 
 impl Flow {
     /// Bridges in preferred order, each with a fee of 10.
@@ -378,7 +380,15 @@ impl Flow {
     /// Accepts and seals `n` settlements with nonces from 0 on.
     pub async fn seal(&self, n: u64) -> MessageId {
         fixtures::deposit(self.store(), fixtures::PAYER, 1_000_000, 1).await;
-        let news: Vec<_> = (0..n)
+        let base: u64 = self
+            .store()
+            .count_settlements()
+            .await
+            .unwrap()
+            .iter()
+            .map(|(_, n)| n)
+            .sum();
+        let news: Vec<_> = (base..base + n)
             .map(|nonce| fixtures::new_settlement(fixtures::PAYER, nonce, 100, 0, nonce + 1))
             .collect();
         fixtures::accept(self.store(), &news).await;
@@ -464,7 +474,7 @@ impl Flow {
 
     pub async fn finalize_logs(&self, chain: ChainId, number: u64) {
         let mut txn = self.store().begin(self.now_ms()).await.unwrap();
-        txn.finalize_logs(chain, number).await.unwrap();
+        txn.finalize_logs(chain, None, number).await.unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -569,6 +579,7 @@ fn router_params(order: Vec<BridgeId>, dispatches_max: usize) -> RouterParams {
         retry_min_ms: 1_000,
         retry_max_ms: 60_000,
         recheck_ms: 15_000,
+        quote_ms: QUOTE_MS,
     }
 }
 
@@ -597,6 +608,7 @@ fn tracker_params() -> TrackerParams {
         },
         poll_min_ms: 1_000,
         poll_max_ms: 10_000,
+        ask_early: true,
     }
 }
 

@@ -11,19 +11,18 @@ pub use bridges::{adapters, inspect_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
 pub use serve::serve;
 
-use crate::api::{Ends, Service};
-use crate::chain::Chain;
+use crate::api::Service;
+use crate::chain::{Chain, Sender};
 use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
+use crate::config::{Config, Role};
 use crate::error::{Coded, ErrorCode};
 use crate::intake::IntakeWriter;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::supervisor::{Task, Wakers};
-use relayer_adapter_api::{ChainId, Class};
+use relayer_adapter_api::Class;
 use stages::Wiring;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 /// The program cannot be built from its configuration.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +116,7 @@ fn seconds_ms(value: u64) -> i64 {
 /// Opens the database; refuses one that loses acknowledged commits or has another schema.
 pub async fn store(config: &Config) -> Result<Store, WiringError> {
     let url = config.store.url.resolve("store.url")?;
-    let store = Store::open(&StoreConfig { url }).await?;
+    let store = Store::open(&StoreConfig::new(url)).await?;
     store.assert_durable().await?;
     if config.store.migrate_on_start {
         store.migrate().await?;
@@ -126,27 +125,44 @@ pub async fn store(config: &Config) -> Result<Store, WiringError> {
     Ok(store)
 }
 
+/// What the role `api` has beyond loops.
+#[derive(Debug)]
+pub struct Face {
+    pub service: Service,
+    writer: IntakeWriter,
+}
+
+/// A name no other process has, so that leases of a killed predecessor are never taken for ours. Host and process id are for people.
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().take(64).collect();
+    format!("{host}-{}-{:016x}", std::process::id(), rand::random::<u64>())
+}
+
 /// The stages and what the API needs, built but not running.
 #[derive(Debug)]
 pub struct Wired {
     pub store: Store,
     pub tasks: Vec<Task>,
-    pub service: Service,
+    /// With the role `api` only.
+    pub face: Option<Face>,
     pub wakers: Wakers,
-    writer: IntakeWriter,
+    /// This process's name in leases.
+    pub owner: String,
+    senders: Vec<Arc<Sender>>,
     clock: Arc<dyn Clock>,
 }
 
-/// Builds everything. No stage runs yet; targets are asked for what never changes.
-pub async fn wire(config: &Config, store: Store, stop: &CancellationToken) -> Result<Wired, WiringError> {
+/// Builds what the process's roles need. No stage runs yet; targets are asked for what never changes.
+pub async fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
+    let roles = &config.supervisor.roles;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let rpc = chains::chains(config, &clock)?;
     let mut wiring = Wiring {
         config,
         store: store.clone(),
         clock: clock.clone(),
-        // A name no other process has, so that leases of a killed predecessor are never taken for ours.
-        owner: format!("relayer-{}-{:08x}", std::process::id(), rand::random::<u32>()),
+        owner: owner(),
         chains: rpc
             .iter()
             .map(|(id, chain)| (*id, chain.clone() as Arc<dyn Chain>))
@@ -156,32 +172,25 @@ pub async fn wire(config: &Config, store: Store, stop: &CancellationToken) -> Re
         adapters: adapters(config)?,
         tasks: Vec::new(),
     };
-    wiring.chain_stages()?;
-    wiring.stages();
-    let ends = config.chains.values().map(|chain| {
-        let ends = Ends {
-            outbox: chain.contracts.outbox,
-            inbox: chain.contracts.inbox,
-        };
-        (ChainId(chain.chain_id), ends)
-    });
+    if roles.has(Role::Observer) {
+        wiring.observers();
+    }
+    if roles.has(Role::Engine) {
+        wiring.engines()?;
+        wiring.stages();
+    }
     let wakers = Wakers::default();
-    let (intake, writer) = wiring.intake(wakers.of("batcher"), stop).await?;
-    let service = Service {
-        store: store.clone(),
-        intake,
-        router: Arc::new(wiring.router()),
-        clock: clock.clone(),
-        ends: ends.collect(),
-        count_max: config.batcher.count_max,
-        quote_age_ms_max: config.dispatcher.quote_age_ms_max,
+    let face = match roles.has(Role::Api) {
+        true => Some(wiring.face(wakers.of("batcher")).await?),
+        false => None,
     };
     Ok(Wired {
         store,
         tasks: wiring.tasks,
-        service,
+        face,
         wakers,
-        writer,
+        owner: wiring.owner,
+        senders: wiring.senders.into_values().collect(),
         clock,
     })
 }

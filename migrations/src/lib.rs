@@ -2,6 +2,7 @@
 
 mod schema;
 
+pub use schema::STATEMENTS;
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 

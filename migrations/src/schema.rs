@@ -65,6 +65,7 @@ pub const STATEMENTS: &[&str] = &[
   accepted_at BIGINT NOT NULL,
   updated_at BIGINT NOT NULL,
   ended_at BIGINT,
+  archived_at BIGINT,
   evidence_chain_block BIGINT,
   evidence_block_hash {bytes},
   evidence_tx {bytes},
@@ -76,9 +77,13 @@ pub const STATEMENTS: &[&str] = &[
   UNIQUE (settlement_id),
   UNIQUE (target_chain, inbox, payer, nonce)
 )",
-    "CREATE INDEX settlement_due ON settlement (state, batch_after, id)",
+    // Of what is open, so that what ended costs those who look for work nothing.
+    "CREATE INDEX settlement_open ON settlement (state, batch_after, id) WHERE ended_at IS NULL",
+    "CREATE INDEX settlement_deadline ON settlement (target_chain, deadline) WHERE ended_at IS NULL",
     "CREATE INDEX settlement_coordinator ON settlement (coordinator_id, id)",
-    "CREATE INDEX settlement_payer ON settlement (target_chain, payer, id)",
+    "CREATE INDEX settlement_payer ON settlement (payer, id)",
+    // What may be pruned; only settlements that ended are in it.
+    "CREATE INDEX settlement_ended ON settlement (ended_at, id) WHERE ended_at IS NOT NULL AND archived_at IS NULL",
     // Receipts a settlement covers; a receipt is held by at most one settlement of a coordinator.
     "CREATE TABLE settlement_receipt (
   id {pk},
@@ -178,6 +183,8 @@ pub const STATEMENTS: &[&str] = &[
   UNIQUE (message_id, bridge)
 )",
     "CREATE INDEX dispatch_source_due ON dispatch (source_state, next_at, id)",
+    "CREATE INDEX dispatch_lane ON dispatch (source_chain, target_chain, bridge, received_at) WHERE received_at IS NOT NULL",
+    "CREATE INDEX dispatch_stalled ON dispatch (stalled_at) WHERE stalled_at IS NOT NULL AND target_state <> 'received'",
     "CREATE INDEX dispatch_target_due ON dispatch (target_state, next_at, id)",
     // A target transaction that pays a range of leaves.
     "CREATE TABLE execution (
@@ -230,7 +237,10 @@ pub const STATEMENTS: &[&str] = &[
   UNIQUE (chain, signer, nonce)
 )",
     "CREATE INDEX tx_open ON tx (chain, signer, state, nonce)",
+    "CREATE INDEX tx_unfinished ON tx (chain, state) WHERE state <> 'finalized'",
     "CREATE INDEX tx_intent ON tx (intent_kind, intent_id)",
+    // Finalized ones whose costs are not booked; the number stands for never.
+    "CREATE INDEX tx_unposted ON tx (chain, id) WHERE state = 'finalized' AND next_at < 9223372036854775807",
     // One signed hash of a transaction; all are watched.
     "CREATE TABLE attempt (
   id {pk},
@@ -328,7 +338,18 @@ pub const STATEMENTS: &[&str] = &[
     // Which nonces of a payer are used: SettlementPaid is keyed by settlement, its amount column holds the nonce.
     "CREATE INDEX chain_log_paid_nonce ON chain_log (chain, key2, amount) WHERE kind = 'settlement_paid'",
     "CREATE INDEX chain_log_unapplied_seen ON chain_log (chain, id) WHERE NOT applied_seen",
+    "CREATE INDEX chain_log_to_reverse ON chain_log (chain, id) WHERE status = 'orphaned' AND applied_final",
     "CREATE INDEX chain_log_unapplied_final ON chain_log (chain, id) WHERE status = 'final' AND NOT applied_final",
+    // How many final logs of a kind a contract has up to a block; pruned ones are counted.
+    "CREATE TABLE log_tally (
+  chain BIGINT NOT NULL,
+  address {bytes} NOT NULL,
+  kind TEXT NOT NULL,
+  through BIGINT NOT NULL,
+  counted BIGINT NOT NULL,
+  pruned BIGINT NOT NULL,
+  PRIMARY KEY (chain, address, kind)
+)",
     // A difference found between ledger, source and target.
     "CREATE TABLE drift (
   id {pk},
@@ -347,6 +368,7 @@ pub const STATEMENTS: &[&str] = &[
 /// Tables in reverse order of creation.
 pub const TABLES: &[&str] = &[
     "drift",
+    "log_tally",
     "chain_log",
     "chain_block",
     "chain_cursor",

@@ -6,6 +6,17 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 
+/// Changes as they come.
+#[derive(Debug)]
+pub struct Changes(tonic::Streaming<v1::WatchResponse>);
+
+impl Changes {
+    /// None when the relayer ended the stream without a word.
+    pub async fn next(&mut self) -> Result<Option<v1::WatchResponse>, ClientError> {
+        Ok(self.0.message().await?)
+    }
+}
+
 /// A connected client.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -106,5 +117,10 @@ impl Client {
         let settlement_id = settlement_id.to_owned();
         let request = self.request(v1::CancelRequest { settlement_id });
         Ok(self.inner.cancel(request).await?.into_inner())
+    }
+
+    pub async fn watch(&mut self, request: v1::WatchRequest) -> Result<Changes, ClientError> {
+        let request = self.request(request);
+        Ok(Changes(self.inner.watch(request).await?.into_inner()))
     }
 }

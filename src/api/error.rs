@@ -17,6 +17,7 @@ pub enum Kind {
     NotFound,
     AlreadyExists,
     FailedPrecondition,
+    OutOfRange,
     ResourceExhausted,
     Unavailable,
     DeadlineExceeded,
@@ -32,6 +33,7 @@ impl Kind {
             Self::NotFound => tonic::Code::NotFound,
             Self::AlreadyExists => tonic::Code::AlreadyExists,
             Self::FailedPrecondition => tonic::Code::FailedPrecondition,
+            Self::OutOfRange => tonic::Code::OutOfRange,
             Self::ResourceExhausted => tonic::Code::ResourceExhausted,
             Self::Unavailable => tonic::Code::Unavailable,
             Self::DeadlineExceeded => tonic::Code::DeadlineExceeded,
@@ -47,6 +49,7 @@ impl Kind {
             Self::NotFound => 404,
             Self::AlreadyExists => 409,
             Self::FailedPrecondition => 422,
+            Self::OutOfRange => 410,
             Self::ResourceExhausted => 429,
             Self::Unavailable => 503,
             Self::DeadlineExceeded => 504,
@@ -203,6 +206,14 @@ codes! {
         "No enabled bridge carries messages between these two chains.",
         "Refuses; nothing was stored.",
         "Name chains that are configured with contracts and a bridge; an operator adds lanes in the configuration.";
+    CURSOR_OLD = "RLY-API-013", "Cursor older than what is kept",
+        "Changes right after the cursor have been pruned (`relayer prune`), so a watch cannot continue there without a gap.",
+        "Refuses, or ends the stream; nothing is skipped silently. The metadata names the oldest cursor there is.",
+        "Read the present state with List or Get, then watch from_now, or after the oldest cursor. Ask the operator for a longer retention if it happens again.";
+    CURSOR_FUTURE = "RLY-API-014", "Cursor ahead of the newest change",
+        "No change of that number has happened here: the database was restored from a backup, or the cursor belongs to another relayer.",
+        "Refuses; the metadata names the newest change.",
+        "Read the present state with List or Get, then watch from_now. An operator checks which database the relayer runs on.";
     STALLED = "RLY-API-015", "Stream not read",
         "The client took nothing from its stream for longer than api.stream_stall_ms or api.watch_stall_ms.",
         "Ends the stream. Other streams were not affected; memory per stream is bounded.",
@@ -211,4 +222,8 @@ codes! {
         "A stream was open when the relayer was told to stop.",
         "Ends the stream after it has answered what it had taken, or sent what it had to send.",
         "Connect again. Submit items without an answer again; continue a watch from the last after_seq received.";
+    NO_FEED = "RLY-API-017", "No changes to watch here",
+        "This listener serves no event feed.",
+        "Refuses.",
+        "Watch at a relayer whose configuration has one; report it if this one should.";
 }

@@ -1,9 +1,10 @@
 //! What every method does, whatever the transport: admit, authorize, do, count.
 
 use super::auth::{Auth, Caller};
-use super::error::{ApiError, BUSY, Kind, TIMEOUT, TOKEN, TOO_LARGE};
-use super::parse;
+use super::error::{ApiError, BUSY, COORDINATOR, Kind, NO_FEED, TIMEOUT, TOKEN, TOO_LARGE};
+use super::feed::{Feed, Watching};
 use super::stream::{SubmitReply, count};
+use super::{parse, watching};
 use crate::config::ApiConfig;
 use crate::metrics as names;
 use async_trait::async_trait;
@@ -24,15 +25,15 @@ const GROUP_BODIES: usize = 4;
 pub trait Settlements: Send + Sync {
     async fn submit(&self, coordinator: &str, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ApiError>;
 
+    /// Takes one of many submissions and returns; waits while there is no room for it. `reply` gets what [`Settlements::submit`] would
+    /// have returned.
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply);
+
     async fn submit_group(
         &self,
         coordinator: &str,
         request: v1::SubmitGroupRequest,
     ) -> Result<v1::SubmitGroupResponse, ApiError>;
-
-    /// Takes one of many submissions and returns; waits while there is no room for it. `reply` gets what [`Settlements::submit`] would
-    /// have returned.
-    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply);
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError>;
 
@@ -51,6 +52,7 @@ pub struct Handlers {
     limits: ApiConfig,
     slots: Arc<Semaphore>,
     stop: CancellationToken,
+    feed: Option<Feed>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -69,7 +71,14 @@ impl Handlers {
             slots: Arc::new(Semaphore::new(limits.requests_max)),
             stop: CancellationToken::new(),
             limits,
+            feed: None,
         }
+    }
+
+    /// Also answers Watch.
+    pub fn with_feed(mut self, feed: Feed) -> Self {
+        self.feed = Some(feed);
+        self
     }
 
     /// Streams end when this is cancelled, after what they had taken is answered.
@@ -144,18 +153,40 @@ impl Handlers {
         self.admit("Get", work).await
     }
 
+    /// Checks who asks for what and starts the stream; its end is the stream's last word.
+    pub async fn watch(&self, token: Option<&str>, request: v1::WatchRequest) -> Result<Watching, ApiError> {
+        let work = async {
+            let feed = self
+                .feed
+                .as_ref()
+                .ok_or_else(|| ApiError::new(Kind::Unavailable, NO_FEED, "this listener has no changes to watch"))?;
+            let coordinator = self.sees(token, &request.coordinator, "watch")?;
+            let plan = watching::plan(&request, &coordinator, feed.symbols())?;
+            if !coordinator.is_empty() && watching::beyond_settlements(&request) {
+                let message = "only settlements belong to a coordinator; leave aggregates empty";
+                return Err(ApiError::new(Kind::PermissionDenied, COORDINATOR, message));
+            }
+            feed.watch(plan).await
+        };
+        self.admit("Watch", work).await
+    }
+
+    /// The coordinator whose settlements a caller reads, empty for all of them where nobody has a token.
+    fn sees(&self, token: Option<&str>, requested: &str, what: &str) -> Result<String, ApiError> {
+        let caller = self.auth.caller(token)?;
+        if !requested.is_empty() || matches!(caller, Caller::Coordinator(_)) {
+            return self.auth.act_as(&caller, requested);
+        }
+        if self.auth.open() {
+            return Ok(String::new());
+        }
+        let message = format!("a bearer token is needed to {what}");
+        Err(ApiError::new(Kind::Unauthenticated, TOKEN, message))
+    }
+
     pub async fn list(&self, token: Option<&str>, mut request: v1::ListRequest) -> Result<v1::ListResponse, ApiError> {
         let work = async {
-            let caller = self.auth.caller(token)?;
-            if !request.coordinator.is_empty() || matches!(caller, Caller::Coordinator(_)) {
-                request.coordinator = self.auth.act_as(&caller, &request.coordinator)?;
-            } else if !self.auth.open() {
-                return Err(ApiError::new(
-                    Kind::Unauthenticated,
-                    TOKEN,
-                    "a bearer token is needed to list",
-                ));
-            }
+            request.coordinator = self.sees(token, &request.coordinator, "list")?;
             request.page_size = match request.page_size {
                 0 => 50.min(self.limits.page_size_max),
                 asked => asked.min(self.limits.page_size_max),

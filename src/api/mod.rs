@@ -1,32 +1,35 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
 //! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
-//! [`stream`] many submissions over one call; [`service`] what lies behind them; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
+//! [`feed`] what watchers read; [`health`] what every process answers; [`stream`] many submissions over one call; [`service`] what lies behind them; [`watching`] what a watch asks for; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
 mod convert;
 pub mod error;
+pub mod feed;
 mod grpc;
 pub mod handlers;
+mod health;
 pub(crate) mod parse;
 mod rest;
 mod service;
 mod stream;
+mod watching;
 
 pub use auth::Auth;
 pub use client::Client;
 pub(crate) use convert::bundle_file;
 pub use error::{ApiError, Kind};
+pub use feed::{Feed, FeedLimits};
 pub use handlers::{Handlers, Settlements};
+pub use health::Health;
 pub use relayer_proto::v1;
 pub(crate) use rest::body::submission;
 pub use service::{Ends, Service};
 pub use stream::{SubmitAnswers, SubmitReply};
 
 use crate::config::ApiConfig;
-use crate::liveness::Liveness;
-use metrics_exporter_prometheus::PrometheusHandle;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -36,8 +39,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct Api {
     pub handlers: Arc<Handlers>,
-    pub metrics: Option<PrometheusHandle>,
-    pub liveness: Liveness,
+    pub health: Health,
 }
 
 impl std::fmt::Debug for Api {
@@ -53,6 +55,21 @@ impl std::fmt::Debug for Api {
 pub struct Listeners {
     grpc: TcpListener,
     rest: TcpListener,
+}
+
+/// The REST listener of a process that is no API.
+#[derive(Debug)]
+pub struct HealthListener(TcpListener);
+
+impl HealthListener {
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Answers `/healthz`, `/readyz` and `/metrics` until `stop`.
+    pub async fn serve(self, health: Health, stop: CancellationToken) -> Result<(), ServeError> {
+        health::serve(health, self.0, stop).await
+    }
 }
 
 /// A listener failed.
@@ -89,6 +106,17 @@ impl Listeners {
             grpc: bind("api.grpc_listen", config.grpc_listen).await?,
             rest: bind("api.rest_listen", config.rest_listen).await?,
         })
+    }
+
+    /// Without gRPC: for a process that only shows how it stands.
+    pub async fn bind_health(config: &ApiConfig) -> Result<HealthListener, ServeError> {
+        let (key, address) = ("api.rest_listen", config.rest_listen);
+        let bound = TcpListener::bind(address).await;
+        Ok(HealthListener(bound.map_err(|source| ServeError::Bind {
+            key,
+            address,
+            source,
+        })?))
     }
 
     /// Addresses really bound (port 0 takes a free one): gRPC, REST.

@@ -91,15 +91,6 @@ impl Settlements for Service {
         Ok(convert::accepted(&accepted))
     }
 
-    async fn submit_group(
-        &self,
-        coordinator: &str,
-        request: v1::SubmitGroupRequest,
-    ) -> Result<v1::SubmitGroupResponse, ApiError> {
-        let group = convert::group(coordinator, request)?;
-        Ok(convert::group_answer(self.intake.submit_group(group).await?))
-    }
-
     async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
         let request = match convert::submission(coordinator, request) {
             Ok(request) => request,
@@ -112,6 +103,15 @@ impl Settlements for Service {
             );
         };
         self.intake.submit_with(request, answer).await;
+    }
+
+    async fn submit_group(
+        &self,
+        coordinator: &str,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ApiError> {
+        let group = convert::group(coordinator, request)?;
+        Ok(convert::group_answer(self.intake.submit_group(group).await?))
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
@@ -155,14 +155,8 @@ impl Settlements for Service {
             }
         };
         let limit = u64::from(request.page_size);
-        // One more than asked tells whether there is another page.
-        let mut rows = self
-            .store
-            .list_settlements(&filter, before, limit.saturating_add(1))
-            .await?;
-        let more = rows.len() as u64 > limit;
-        rows.truncate(request.page_size as usize);
-        let next = rows.last().filter(|_| more).map(|last| format!("r{}", last.row));
+        let (rows, next) = self.store.page_settlements(&filter, before, limit).await?;
+        let next = next.map(|row| format!("r{row}"));
         Ok(v1::ListResponse {
             settlements: rows.iter().map(|row| convert::settlement(row, &[])).collect(),
             next_page_token: next.unwrap_or_default(),
@@ -225,6 +219,7 @@ fn filter(request: &v1::ListRequest) -> Result<SettlementFilter, ApiError> {
         payee: parse::optional_address("payee", &request.payee)?,
         target: (request.target_chain != 0).then_some(ChainId(request.target_chain)),
         job_id: text(&request.job_id),
+        row_min: None,
     })
 }
 

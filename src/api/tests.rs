@@ -5,6 +5,7 @@ mod stream;
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
 use super::*;
 use crate::config::{CoordinatorConfig, Secret};
+use crate::liveness::Liveness;
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use relayer_adapter_api::SettlementId;
@@ -58,6 +59,14 @@ impl Settlements for Fake {
         }
     }
 
+    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
+        if request.terms.as_ref().is_some_and(|terms| terms.amount == "15") {
+            self.held.lock().unwrap().push(reply);
+        } else {
+            reply(self.submit(coordinator, request).await);
+        }
+    }
+
     async fn submit_group(
         &self,
         _: &str,
@@ -71,14 +80,6 @@ impl Settlements for Fake {
             group_root: ID.into(),
             results: results.collect(),
         })
-    }
-
-    async fn submit_with(&self, coordinator: &str, request: v1::SubmitRequest, reply: SubmitReply) {
-        if request.terms.as_ref().is_some_and(|terms| terms.amount == "15") {
-            self.held.lock().unwrap().push(reply);
-        } else {
-            reply(self.submit(coordinator, request).await);
-        }
     }
 
     async fn find(&self, id: SettlementId) -> Result<Option<v1::GetResponse>, ApiError> {
@@ -112,6 +113,7 @@ impl Settlements for Fake {
 }
 
 struct Bench {
+    db: crate::store::testing::TestStore,
     fake: Arc<Fake>,
     grpc: SettlementServiceClient<Channel>,
     channel: Channel,
@@ -145,11 +147,25 @@ async fn bench() -> Bench {
     let listeners = Listeners::bind(&limits).await.unwrap();
     let (grpc, rest) = listeners.addresses().unwrap();
     let stop = CancellationToken::new();
-    let handlers = Arc::new(Handlers::new(fake.clone(), auth, limits).with_stop(stop.clone()));
+    let db = crate::store::testing::open().await;
+    let feed_limits = FeedLimits {
+        ring_events: 1_000,
+        streams_max: 8,
+        stall: std::time::Duration::from_secs(5),
+    };
+    let clock = Arc::new(crate::clock::SystemClock);
+    let feed = Feed::start(db.store.clone(), clock, feed_limits, stop.clone());
+    let handlers = Arc::new(
+        Handlers::new(fake.clone(), auth, limits)
+            .with_stop(stop.clone())
+            .with_feed(feed),
+    );
     let api = Api {
         handlers: handlers.clone(),
-        metrics: None,
-        liveness: liveness.clone(),
+        health: Health {
+            metrics: None,
+            liveness: liveness.clone(),
+        },
     };
     let task = tokio::spawn(listeners.serve(api, stop.clone()));
     let channel = Channel::from_shared(format!("http://{grpc}"))
@@ -158,6 +174,7 @@ async fn bench() -> Bench {
         .await
         .unwrap();
     Bench {
+        db,
         fake,
         grpc: SettlementServiceClient::new(channel.clone()),
         channel,
@@ -368,4 +385,139 @@ async fn health_and_reflection_answer_and_a_stop_ends_the_listeners() {
         .unwrap()
         .unwrap()
         .unwrap();
+}
+
+/// Two changes: one of `closed`, one of `open`.
+async fn changes(bench: &Bench) {
+    let mut txn = bench.db.begin(5).await.unwrap();
+    for coordinator in ["closed", "open"] {
+        txn.record(crate::store::NewEvent {
+            aggregate: "settlement",
+            aggregate_id: ID.into(),
+            event: "accept".into(),
+            to_state: Some("accepted".into()),
+            cause: "intake".into(),
+            settlement_id: Some(B256::repeat_byte(0x11)),
+            coordinator_id: Some(coordinator.into()),
+            ..Default::default()
+        });
+    }
+    txn.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn watch_sends_what_the_token_may_see_and_ends_with_the_relayer() {
+    let mut bench = bench().await;
+    changes(&bench).await;
+    let request = || v1::WatchRequest {
+        heartbeat_ms: 100,
+        ..Default::default()
+    };
+    refused(
+        bench.grpc.watch(request()).await.unwrap_err(),
+        Code::Unauthenticated,
+        TOKEN.code,
+    );
+    let mut wrong = request();
+    wrong.states = vec!["done".into()];
+    refused(
+        bench.grpc.watch(with_token("hunter2", wrong)).await.unwrap_err(),
+        Code::InvalidArgument,
+        FIELD.code,
+    );
+    let mut more = request();
+    more.aggregates = vec!["tx".into()];
+    refused(
+        bench.grpc.watch(with_token("hunter2", more)).await.unwrap_err(),
+        Code::PermissionDenied,
+        error::COORDINATOR.code,
+    );
+    let mut future = request();
+    future.after_seq = 3;
+    refused(
+        bench.grpc.watch(with_token("hunter2", future)).await.unwrap_err(),
+        Code::FailedPrecondition,
+        error::CURSOR_FUTURE.code,
+    );
+    let mut stream = bench
+        .grpc
+        .watch(with_token("hunter2", request()))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut events = Vec::new();
+    let mut last = v1::WatchResponse::default();
+    while last.after_seq < 2 {
+        last = stream.message().await.unwrap().unwrap();
+        events.extend(last.events.clone());
+    }
+    assert_eq!((last.newest_seq, events.len()), (2, 1));
+    let event = events.remove(0);
+    let expected = v1::Event {
+        seq: 1,
+        at_ms: 5,
+        aggregate: "settlement".into(),
+        aggregate_id: ID.into(),
+        event: "accept".into(),
+        to_state: "accepted".into(),
+        cause: "intake".into(),
+        settlement_id: ID.into(),
+        coordinator: "closed".into(),
+        ..Default::default()
+    };
+    assert_eq!(event, expected);
+    bench.stop.cancel();
+    let status = loop {
+        match stream.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("ended without a word"),
+            Err(status) => break status,
+        }
+    };
+    assert!(status.message().contains("after_seq 2"), "{status:?}");
+    refused(status, Code::Unavailable, error::STOPPING.code);
+}
+
+/// Reads a stream until `enough` is in it.
+async fn read_events(bench: &Bench, path: &str, headers: &str, enough: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(bench.rest).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut text = String::new();
+    let mut buffer = [0; 4_096];
+    while !text.contains(enough) {
+        let read = tokio::time::timeout(std::time::Duration::from_secs(10), stream.read(&mut buffer));
+        let count = read.await.expect("in time").unwrap();
+        assert!(count > 0, "closed after: {text}");
+        text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    text
+}
+
+#[tokio::test]
+async fn rest_lists_and_streams_events_a_browser_can_continue() {
+    let bench = bench().await;
+    changes(&bench).await;
+    let path = "/v1/settlements?coordinator=open&state=settled&page_size=7";
+    assert_eq!(http(&bench, "GET", path, "", "").await.0, 200);
+    let asked = bench.fake.listed.lock().unwrap()[0].clone();
+    assert_eq!(
+        (asked.coordinator.as_str(), asked.state.as_str(), asked.page_size),
+        ("open", "settled", 7)
+    );
+    let (status, problem) = http(&bench, "GET", "/v1/settlements?coordinator=open&colour=red", "", "").await;
+    assert_eq!((status, &problem["code"]), (400, &json!(FIELD.code)));
+    let (status, problem) = http(&bench, "GET", "/v1/events", "", "").await;
+    assert_eq!((status, &problem["code"]), (401, &json!(TOKEN.code)));
+    let path = "/v1/events?coordinator=open&after_seq=0&heartbeat_ms=100";
+    let text = read_events(&bench, path, "", "id: 2\n\n").await;
+    assert!(text.contains("content-type: text/event-stream"), "{text}");
+    assert!(text.contains("id: 2\nevent: settlement\ndata: {\"seq\":2,"), "{text}");
+    assert!(!text.contains("\"seq\":1,"), "another coordinator's change: {text}");
+    // Continues where the browser says it was; nothing of before comes again.
+    let path = "/v1/events?coordinator=open&heartbeat_ms=100";
+    let text = read_events(&bench, path, "last-event-id: 2\r\n", ": newest 2\nid: 2\n\n").await;
+    assert!(!text.contains("data:"), "{text}");
+    let (status, problem) = http(&bench, "GET", path, "last-event-id: 9\r\n", "").await;
+    assert_eq!((status, &problem["code"]), (422, &json!(error::CURSOR_FUTURE.code)));
 }

@@ -72,7 +72,7 @@ async fn one_message_holds_one_source_target_inbox_tier_and_fee_recipient() {
 #[tokio::test]
 async fn leaves_are_ordered_for_packing_whatever_their_age() {
     let mut rows = waiting(&[0; 3]).await;
-    rows.reverse();
+    rows.sort_by_key(|row| std::cmp::Reverse(row.terms.nonce));
     let batch = plan(1_000, &rows, RULE).remove(0);
     rows.sort_by_key(|row| row.terms.nonce);
     let expected: Vec<SettlementId> = rows.iter().map(|row| row.id).collect();

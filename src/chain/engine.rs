@@ -420,10 +420,11 @@ impl TxEngine {
                 Ok(true)
             }
             Nudge::Replace(fees) => {
+                let whole = self.store.get_tx(row.id).await?;
                 let mut txn = self.store.begin(now_ms).await?;
                 let new = match self
                     .sender
-                    .replace(&mut txn, lease, row, nonce, &dearest(&attempts), &fees)
+                    .replace(&mut txn, lease, &whole, nonce, &dearest(&attempts), &fees)
                     .await
                 {
                     Err(ChainError::DayCap { .. }) => {

@@ -2,7 +2,7 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`]). Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
@@ -10,6 +10,7 @@ pub mod decode;
 pub mod endpoint;
 pub mod engine;
 mod error;
+pub mod exit_delay;
 pub mod fee;
 pub mod model;
 pub mod node_text;
@@ -27,6 +28,7 @@ pub mod view;
 pub use decode::Contracts;
 pub use engine::TxEngine;
 pub use error::{CODES, ChainError};
+pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
 pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};

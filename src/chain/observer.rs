@@ -233,9 +233,10 @@ impl Observer {
             finalized: if broken { common } else { cursor.finalized },
         };
         let mut txn = self.store.begin(now_ms).await?;
+        // First: another observer of this chain waits here, then finds the cursor moved and has written nothing.
+        txn.move_cursor(chain, Some(cursor), &new).await?;
         let orphaned = txn.orphan_logs_above(chain, common.number).await?;
         txn.drop_blocks_above(chain, common.number).await?;
-        txn.move_cursor(chain, Some(cursor), &new).await?;
         let detail = serde_json::json!({
             "from": cursor.seen.number, "to": common.number, "orphaned_logs": orphaned, "finality_broken": broken,
         });
@@ -331,15 +332,16 @@ impl Observer {
             return Ok(Outcome::default());
         }
         let mut txn = self.store.begin(now_ms).await?;
+        txn.move_cursor(chain, cursor, &new).await?;
         txn.put_logs(&batch.logs).await?;
         txn.put_blocks(chain, &batch.blocks).await?;
-        txn.finalize_logs(chain, new.finalized.number).await?;
+        let before = cursor.map(|cursor| cursor.finalized.number);
+        txn.finalize_logs(chain, before, new.finalized.number).await?;
         // Now and then; in every step it would be a write for nothing.
         if cursor.is_some_and(|cursor| cursor.finalized.number / 64 != new.finalized.number / 64) {
             let lowest = new.finalized.number.saturating_sub(self.params.keep_blocks);
             txn.prune_blocks_below(chain, lowest).await?;
         }
-        txn.move_cursor(chain, cursor, &new).await?;
         txn.commit().await?;
         Ok(Outcome {
             processed: batch.blocks.len().max(1),

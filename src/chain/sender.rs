@@ -7,7 +7,7 @@ use super::signer::{SignerPool, Unsigned};
 use super::{Chain, ChainError};
 use crate::clock::Clock;
 use crate::store::{Intent, IntentKind, LeaseToken, NewAttempt, NewEvent, NewTx, SignerLease, Store, TxId, TxRow, Txn};
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::{Call, ChainId, GasRule};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,6 +47,8 @@ pub struct Sender {
     short: AtomicBool,
     /// Leases and when, by the scheduling clock, they were renewed last.
     leases: Mutex<BTreeMap<Address, (SignerLease, i64)>>,
+    /// Transaction count and balance of each signer at the head of this hash: many plans in one block ask once.
+    standing: Mutex<BTreeMap<Address, (B256, u64, U256)>>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -80,7 +82,35 @@ impl Sender {
             next: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             leases: Mutex::new(BTreeMap::new()),
+            standing: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// Transaction count and balance of a signer at the head.
+    async fn standing(&self, signer: Address) -> Result<(u64, U256), ChainError> {
+        let head = self.chain.head().await.attempted("reading the head")?;
+        let known = self.standing_map().get(&signer).copied();
+        if let Some((hash, count, balance)) = known
+            && hash == head.hash
+        {
+            return Ok((count, balance));
+        }
+        let count = self
+            .chain
+            .transaction_count(signer, head)
+            .await
+            .attempted("reading the transaction count")?;
+        let balance = self
+            .chain
+            .balance(signer, head)
+            .await
+            .attempted("reading the balance")?;
+        self.standing_map().insert(signer, (head.hash, count, balance));
+        Ok((count, balance))
+    }
+
+    fn standing_map(&self) -> std::sync::MutexGuard<'_, BTreeMap<Address, (B256, u64, U256)>> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn chain(&self) -> ChainId {
@@ -180,17 +210,7 @@ impl Sender {
         let signer = lease.signer;
         let gas_limit = self.gas_limit(signer, call).await?;
         let fees = self.fees_for(gas_limit).await?;
-        let head = self.chain.head().await.attempted("reading the head")?;
-        let chain_count = self
-            .chain
-            .transaction_count(signer, head)
-            .await
-            .attempted("reading the transaction count")?;
-        let available = self
-            .chain
-            .balance(signer, head)
-            .await
-            .attempted("reading the balance")?;
+        let (chain_count, available) = self.standing(signer).await?;
         let committed = self.store.committed_wei(chain, signer).await?;
         let needed = committed
             .saturating_add(call.value)

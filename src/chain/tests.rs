@@ -6,7 +6,8 @@ use super::*;
 use crate::clock::Clock;
 use crate::settlement::states::TxState;
 use crate::stage::Stage;
-use crate::store::{Intent, IntentKind, Store, StoreConfig, TxChange, TxId, TxRow};
+use crate::store::testing::TestStore;
+use crate::store::{Intent, IntentKind, StoreError, TxChange, TxId, TxRow};
 use relayer_adapter_api::{GasRule, LogFilter};
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -23,7 +24,7 @@ impl Clock for HandClock {
 
 struct World {
     chain: ModelChain,
-    store: Store,
+    store: TestStore,
     clock: Arc<HandClock>,
     sender: Arc<Sender>,
     engine: TxEngine,
@@ -32,9 +33,7 @@ struct World {
 
 impl World {
     async fn new(finality: u64) -> Self {
-        let url = "sqlite::memory:".into();
-        let store = Store::open(&StoreConfig { url }).await.unwrap();
-        store.migrate().await.unwrap();
+        let store = crate::store::testing::open().await;
         let chain = ModelChain::new(CHAIN, finality, 1_000);
         let clock = Arc::new(HandClock(AtomicI64::new(1_000_000)));
         let params = SenderParams {
@@ -227,6 +226,8 @@ async fn the_pool_of_open_transactions_is_part_of_what_funds_must_cover() {
     world.prepare(1).await;
     let committed = world.store.committed_wei(CHAIN, world.signer()).await.unwrap();
     world.chain.set_balance(world.signer(), committed);
+    // Balances change by blocks.
+    world.chain.mine(1);
     let refused = world.sender.plan(&call()).await.unwrap_err();
     assert!(matches!(refused, ChainError::FundsShort { .. }), "{refused}");
 }
@@ -242,4 +243,61 @@ async fn the_model_forgets_what_a_reorg_takes() {
     assert_ne!(now.hash, head.hash);
     let gone = chain.view(head).logs(&LogFilter::default()).await;
     assert!(matches!(gone, Err(ViewError::UnknownBlock { .. })));
+}
+
+/// Another worker's sender on the same database and key.
+fn second_sender(world: &World) -> Sender {
+    let params = SenderParams {
+        owner: "second worker".into(),
+        lease_ms: 60_000,
+        fees: FeePolicy::default(),
+    };
+    let signers = SignerPool::new(CHAIN, &[B256::repeat_byte(7)]).unwrap();
+    let chain: Arc<dyn Chain> = Arc::new(world.chain.clone());
+    Sender::new(chain, world.store.store.clone(), signers, params, world.clock.clone())
+}
+
+#[tokio::test]
+async fn a_lease_given_back_serves_the_next_worker_at_once_and_the_first_no_more() {
+    let world = World::new(0).await;
+    let second = second_sender(&world);
+    let planned = world.sender.plan(&call()).await.unwrap();
+    assert!(matches!(second.plan(&call()).await, Err(ChainError::NoLease { .. })));
+
+    world.sender.release_leases().await.unwrap();
+    assert!(second.plan(&call()).await.is_ok());
+    // A step that was cut off while its process stopped, and comes to its write only now.
+    let mut txn = world.store.begin(world.now()).await.unwrap();
+    let intent = Intent::new(IntentKind::Execution, "late");
+    let late = world.sender.prepare(&mut txn, &planned, intent).await;
+    assert!(
+        matches!(late, Err(ChainError::Store(StoreError::Conflict { .. }))),
+        "{late:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_worker_whose_clock_jumps_neither_steals_nor_loses_a_lease() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut world = World::new(0).await;
+    let first = world.sender.plan(&call()).await.unwrap();
+    let steady = world.clock.clone();
+    // The other machine is a day ahead, then a day behind: by the database's clock no time has passed.
+    for jump in [DAY_MS, -DAY_MS] {
+        world.clock = Arc::new(HandClock(AtomicI64::new(steady.now_ms() + jump)));
+        let second = second_sender(&world);
+        assert!(
+            matches!(second.plan(&call()).await, Err(ChainError::NoLease { .. })),
+            "{jump}"
+        );
+    }
+    // The holder's own clock jumps: the lease is renewed under the same token, and what it planned is still its own.
+    for jump in [DAY_MS, -2 * DAY_MS, DAY_MS] {
+        steady.0.fetch_add(jump, Ordering::SeqCst);
+        assert_eq!(world.sender.plan(&call()).await.unwrap().token, first.token, "{jump}");
+    }
+    let mut txn = world.store.begin(steady.now_ms()).await.unwrap();
+    let intent = Intent::new(IntentKind::Execution, "1");
+    world.sender.prepare(&mut txn, &first, intent).await.unwrap();
+    txn.commit().await.unwrap();
 }

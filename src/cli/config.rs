@@ -70,7 +70,7 @@ pub(super) fn run(global: &Global, command: ConfigCommand, output: &Output) -> R
 /// Opens the configured database.
 pub(super) async fn open_store(config: &Config) -> Result<Store, Failure> {
     let url = config.store.url.resolve("store.url")?;
-    let store = Store::open(&StoreConfig { url }).await;
+    let store = Store::open(&StoreConfig::new(url)).await;
     store.map_err(|error| Failure::new(Exit::Unavailable, DATABASE, error.to_string()))
 }
 

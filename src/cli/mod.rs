@@ -8,10 +8,12 @@ mod execute;
 mod explain;
 pub mod failure;
 mod output;
+mod prune;
 mod receipt;
 mod serve;
 mod settlements;
 mod submit;
+mod watch;
 
 pub use failure::{CODES, Exit, Failure};
 
@@ -70,6 +72,8 @@ enum Command {
     Status(settlements::IdArgs),
     /// List settlements
     List(settlements::ListArgs),
+    /// Print every change as it happens; connects again by itself where it left off
+    Watch(watch::WatchArgs),
     /// Tell the story of one settlement: what happened, why, and what happens next
     Explain(settlements::IdArgs),
     /// Price of carrying one message between two chains now, per bridge
@@ -88,6 +92,8 @@ enum Command {
     Config(config::ConfigCommand),
     /// Bring the database schema up to date
     Migrate,
+    /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
+    Prune(prune::PruneArgs),
     /// Generated documentation
     #[command(subcommand, hide = true)]
     Docs(config::DocsCommand),
@@ -120,6 +126,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Submit(args) => submit::submit(global, *args, output).await,
         Command::Status(args) => settlements::status(global, args, output).await,
         Command::List(args) => settlements::list(global, args, output).await,
+        Command::Watch(args) => watch::watch(global, args, output).await,
         Command::Explain(args) => settlements::explain(global, args, output).await,
         Command::Quote(args) => settlements::quote(global, args, output).await,
         Command::Cancel(args) => settlements::cancel(global, args, output).await,
@@ -128,6 +135,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Config(command) => config::run(global, command, output),
         Command::Migrate => config::migrate(global, output).await,
+        Command::Prune(args) => prune::prune(global, args, output).await,
         Command::Docs(command) => config::docs(command),
     }
 }
@@ -135,8 +143,12 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
 impl Global {
     /// Connects to the relayer.
     async fn client(&self) -> Result<crate::api::Client, Failure> {
+        Ok(self.connect().await?)
+    }
+
+    async fn connect(&self) -> Result<crate::api::Client, crate::api::client::ClientError> {
         let token = std::env::var(&self.token_env).ok().filter(|token| !token.is_empty());
-        Ok(crate::api::Client::connect(&self.server, token.as_deref()).await?)
+        crate::api::Client::connect(&self.server, token.as_deref()).await
     }
 
     /// The configuration, from `--config`, or `relayer.toml` here if there is one, or the defaults.

@@ -18,6 +18,9 @@ pub(super) struct ServeArgs {
     /// Listen for REST here instead of api.rest_listen
     #[arg(long, value_name = "ADDRESS")]
     rest_listen: Option<String>,
+    /// Do only this part of the work: api, engine, observer, in any mixture [default: supervisor.roles]
+    #[arg(long, value_name = "ROLE,…")]
+    roles: Option<String>,
     /// Allow addresses beyond loopback without TLS
     #[arg(long)]
     insecure_listen: bool,
@@ -30,6 +33,9 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Result<Exit, Fail
     }
     if let Some(address) = args.rest_listen {
         flags.push(("api.rest_listen", address));
+    }
+    if let Some(roles) = args.roles {
+        flags.push(("supervisor.roles", roles));
     }
     let mut config = Config::read(global.config_file().as_deref(), &flags)?;
     config.api.insecure_listen |= args.insecure_listen;

@@ -6,6 +6,7 @@
 mod bridge;
 mod chain;
 mod coordinator;
+mod roles;
 mod service;
 mod stages;
 mod validate;
@@ -14,6 +15,7 @@ mod values;
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
 pub use coordinator::CoordinatorConfig;
+pub use roles::{Role, Roles};
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
 pub use stages::{
     BatcherConfig, DispatcherConfig, IntakeConfig, PayoutConfig, ReconcilerConfig, RouterConfig, SettlementConfig,
@@ -34,7 +36,16 @@ use relayer_adapter_api::{BridgeId, Class};
 /// Prefix of environment variables; `RELAYER_STORE__URL` is `store.url`.
 pub const ENV_PREFIX: &str = "RELAYER_";
 /// Variables with the prefix that are not configuration: they name the file, or belong to client commands.
-const ENV_RESERVED: &[&str] = &["config", "server", "token", "payer_key", "key"];
+const ENV_RESERVED: &[&str] = &[
+    "config",
+    "server",
+    "token",
+    "payer_key",
+    "key",
+    "test_postgres",
+    "test_store",
+    "e2e_store",
+];
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -34,6 +34,9 @@ pub struct ApiConfig {
     pub stream_items_max: usize,
     pub stream_stall_ms: u64,
     pub page_size_max: u32,
+    pub watch_streams_max: usize,
+    pub watch_ring_events: usize,
+    pub watch_stall_ms: u64,
 }
 
 impl Default for ApiConfig {
@@ -48,6 +51,9 @@ impl Default for ApiConfig {
             stream_items_max: 2_048,
             stream_stall_ms: 60_000,
             page_size_max: 500,
+            watch_streams_max: 1_024,
+            watch_ring_events: 20_000,
+            watch_stall_ms: 30_000,
         }
     }
 }

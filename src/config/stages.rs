@@ -1,5 +1,6 @@
 //! Limits and times of the stages. Every queue, batch, age and retry has one.
 
+use super::Roles;
 use serde::{Deserialize, Serialize};
 
 macro_rules! section {
@@ -30,6 +31,7 @@ section! {
 }
 section! {
     SupervisorConfig {
+        roles: Roles = Roles::default(),
         idle_ms: u64 = 1_000,
         step_rows_max: usize = 256,
         backoff_ms_max: u64 = 30_000,
@@ -84,7 +86,7 @@ section! {
         chunk_gas_max: u64 = 16_000_000,
         retry_ms: u64 = 15_000,
         retry_ms_max: u64 = 900_000,
-        executions_max: usize = 8,
+        executions_max: usize = 64,
     }
 }
 section! {

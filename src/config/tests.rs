@@ -91,6 +91,11 @@ fn unknown_and_wrong_keys_are_named() {
     refused("[batcher]\ncount_max = 1025", "batcher.count_max");
     refused("[intake]\ndeadline_margin = 600", "intake.deadline_margin");
     refused("[tx]\nescalate_percent = 9", "tx.escalate_percent");
+    refused("[supervisor]\nroles = []", "supervisor.roles");
+    refused(
+        "[supervisor]\nroles = [\"api\", \"cook\"]",
+        "unknown role \"cook\": the roles are api, engine and observer",
+    );
     refused("[chains.\"eip155:1\"]\nrpc = [\"http://x\"]", "chain_id");
     refused("[chains.mainnet]\nchain_id = 1", "eip155");
     refused(
@@ -156,6 +161,33 @@ fn flags_win_over_the_file() {
         (config.log.level.as_str(), config.log.format),
         ("trace", LogFormat::Json)
     );
+}
+
+#[test]
+fn roles_come_as_a_list_or_as_one_text() {
+    let roles = |text: &str| Config::from_toml(text).unwrap().supervisor.roles;
+    let list = roles("[supervisor]\nroles = [\"observer\", \"api\"]");
+    assert!(list.has(Role::Api) && list.has(Role::Observer) && !list.has(Role::Engine));
+    assert_eq!(list, roles("[supervisor]\nroles = \"api, observer\""));
+    assert_eq!(list.to_string(), "api,observer");
+    let flags = [("supervisor.roles", "engine".to_owned())];
+    let flagged = Config::read(None, &flags).unwrap().supervisor.roles;
+    assert_eq!(flagged.to_string(), "engine");
+}
+
+#[test]
+fn an_observer_needs_neither_coordinators_nor_bridges() {
+    let keys = |roles: &str| -> Vec<String> {
+        let config = Config::from_toml(&format!("[supervisor]\nroles = \"{roles}\"")).unwrap();
+        config
+            .problems_to_serve()
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect()
+    };
+    assert_eq!(keys("observer"), ["chains"]);
+    assert_eq!(keys("engine"), ["chains", "bridges"]);
+    assert_eq!(keys("api,observer"), ["chains", "coordinators", "bridges"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the types cannot say: every problem names its key and what would be right.
 
-use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Secret};
+use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Role, Secret};
 use crate::settlement::receipt::PinnedKeys;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -61,13 +61,15 @@ impl Config {
     pub fn problems_to_serve(&self) -> Vec<Problem> {
         let mut check = Check(self.problems());
         check.that(!self.chains.is_empty(), "chains", "at least one chain is needed");
+        let roles = &self.supervisor.roles;
         check.that(
-            !self.coordinators.is_empty(),
+            !self.coordinators.is_empty() || !roles.has(Role::Api),
             "coordinators",
             "at least one coordinator is needed",
         );
+        let bridges_matter = roles.has(Role::Api) || roles.has(Role::Engine);
         check.that(
-            self.bridges.values().any(|bridge| bridge.enabled),
+            !bridges_matter || self.bridges.values().any(|bridge| bridge.enabled),
             "bridges",
             "at least one enabled bridge is needed",
         );
@@ -101,6 +103,9 @@ impl Config {
         check.within("api.stream_items_max", self.api.stream_items_max, 1, 65_536);
         check.within("api.stream_stall_ms", self.api.stream_stall_ms, 100, 3_600_000);
         check.within("api.page_size_max", self.api.page_size_max, 1, 10_000);
+        check.within("api.watch_streams_max", self.api.watch_streams_max, 1, 100_000);
+        check.within("api.watch_ring_events", self.api.watch_ring_events, 1_000, 10_000_000);
+        check.within("api.watch_stall_ms", self.api.watch_stall_ms, 100, 3_600_000);
         let filter = tracing_subscriber::EnvFilter::try_new(&self.log.level);
         check.that(
             filter.is_ok(),
@@ -113,6 +118,11 @@ impl Config {
         check.within("settlement.max_retries", self.settlement.max_retries, 1, 1_000);
         check.within("settlement.retry_delay", self.settlement.retry_delay, 1, 86_400);
         check.within("settlement.timeout", self.settlement.timeout, 10, 30 * 86_400);
+        check.that(
+            !self.supervisor.roles.is_empty(),
+            "supervisor.roles",
+            "name at least one of api, engine and observer",
+        );
         check.within("supervisor.idle_ms", self.supervisor.idle_ms, 10, 60_000);
         check.within("supervisor.step_rows_max", self.supervisor.step_rows_max, 1, 10_000);
         check.within(

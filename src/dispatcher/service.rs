@@ -24,6 +24,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Dispatches of one kind claimed in one step: what can be sent before the lease runs out.
+const DISPATCHES_MAX: usize = 64;
+
 /// Configuration of the dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatcherParams {
@@ -65,6 +68,7 @@ impl Stage for Dispatcher {
     async fn step(&self, now_ms: i64, limit: usize) -> Result<Outcome, Box<dyn Coded>> {
         let mut moved = 0_usize;
         let mut more = false;
+        let limit = limit.min(DISPATCHES_MAX);
         for queue in [DispatchQueue::Mirror, DispatchQueue::Adopted, DispatchQueue::Send] {
             let claims = self.claim(queue, now_ms, limit).await?;
             // Adopted dispatches are claimed every time, changed or not.

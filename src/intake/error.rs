@@ -108,17 +108,47 @@ pub enum IntakeError {
     GroupOrder,
     #[error("the id of item {index} cannot be told: {error}")]
     GroupItem { index: usize, error: Box<IntakeError> },
-    #[error("chain {0} has not been read yet")]
+    #[error("target not ready: chain {0} has not been read yet")]
     TargetNotReady(ChainId),
     #[error("reading chain {chain}: {source}")]
     View { chain: ChainId, source: ViewError },
-    #[error("storing: {0}")]
+    #[error("{}", store_text(.0))]
     Store(Arc<StoreError>),
 }
 
 impl From<StoreError> for IntakeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+/// What a failure of the database means for the settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// No room: the transaction was undone.
+    NoRoom,
+    /// The commit was not confirmed.
+    Unknown,
+    /// The database refused what we asked.
+    Refused,
+}
+
+impl Stored {
+    fn after(error: &StoreError) -> Self {
+        match error.class() {
+            _ if error.is_full() => Self::NoRoom,
+            Class::Retry { .. } | Class::NotYet => Self::Unknown,
+            Class::Reject | Class::Bug => Self::Refused,
+        }
+    }
+}
+
+/// The client reads what to do; the log has the database's own words.
+fn store_text(error: &StoreError) -> String {
+    match Stored::after(error) {
+        Stored::NoRoom => "the database has no room; nothing was stored, resubmit later".into(),
+        Stored::Unknown => "outcome unknown, resubmit: the database did not confirm the commit; if it was stored, the same request gets its original answer".into(),
+        Stored::Refused => format!("storing: {error}"),
     }
 }
 
@@ -234,6 +264,8 @@ impl IntakeError {
             Self::GroupItem { .. } => GROUP_ITEM,
             Self::TargetNotReady(_) => TARGET_NOT_READY,
             Self::View { .. } => TARGET_UNAVAILABLE,
+            Self::Store(error) if Stored::after(error) == Stored::NoRoom => NO_ROOM,
+            Self::Store(error) if Stored::after(error) == Stored::Unknown => UNKNOWN,
             _ => STORE,
         }
     }
@@ -260,6 +292,15 @@ impl Coded for IntakeError {
     }
 }
 
+/// The one refusal that may not be one.
+const UNKNOWN: ErrorCode = ErrorCode {
+    code: "RLY-INTAKE-050",
+    title: "Outcome unknown, resubmit",
+    meaning: "The database did not confirm the commit: it was lost, restarted or did not answer in time. The settlement may or may not have been stored.",
+    relayer: "Goes on by itself when the database answers again. What was stored is settled as usual.",
+    you: "Send the same request again until it is answered: if it was stored, the answer is the original one.",
+};
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $title:literal, $meaning:literal, $you:literal;)+) => {
         $(const $name: ErrorCode = ErrorCode {
@@ -267,7 +308,7 @@ macro_rules! codes {
         };)+
 
         /// Every code of this module, for docs/errors.md.
-        pub const CODES: &[ErrorCode] = &[$($name),+];
+        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN];
     };
 }
 
@@ -396,8 +437,11 @@ codes! {
         "The job was submitted before with a different receipt.",
         "Look at the settlement named; submit the receipt it was submitted with.";
     TARGET_NOT_READY = "RLY-INTAKE-042", "Target chain not read yet",
-        "The relayer has not yet read the target chain's logs, so it knows no balances.",
+        "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline.",
         "Send the same request again shortly; check the chain with `relayer doctor` if this lasts.";
+    NO_ROOM = "RLY-INTAKE-051", "Database is full",
+        "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
+        "An operator makes room; then send the same request again. Nothing needs to be restarted.";
     TARGET_UNAVAILABLE = "RLY-INTAKE-043", "Target chain cannot be read",
         "The payer's contract could not be asked.",
         "Send the same request again later; check the chain's endpoints.";

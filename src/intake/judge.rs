@@ -76,8 +76,10 @@ fn check_deadline(policy: &IntakePolicy, verified: &Verified, head: u64) -> Resu
     let exit_delay = policy
         .targets
         .get(&verified.target)
-        .map(|target| target.exit_delay)
-        .ok_or(IntakeError::WrongChain(verified.target))?;
+        .ok_or(IntakeError::WrongChain(verified.target))?
+        .exit_delay
+        .get()
+        .ok_or(IntakeError::TargetNotReady(verified.target))?;
     let latest = head.saturating_add(exit_delay).saturating_sub(policy.exit_margin);
     if deadline > latest {
         return Err(IntakeError::DeadlineTooFar { deadline, latest });

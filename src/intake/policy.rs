@@ -1,5 +1,6 @@
 //! What the configuration says about who may submit what. Wiring builds it.
 
+use crate::chain::ExitDelay;
 use crate::settlement::ChainId;
 use crate::settlement::receipt::{AmountRule, PinnedKeys};
 use alloy::primitives::Address;
@@ -20,12 +21,12 @@ pub struct CoordinatorPolicy {
 }
 
 /// A chain payees are paid on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TargetPolicy {
     pub inbox: Address,
     pub vault: Address,
-    /// Seconds between an announcement and its effect, from the vault; never changes.
-    pub exit_delay: u64,
+    /// From the vault; nothing is accepted for the target before it is known.
+    pub exit_delay: ExitDelay,
 }
 
 /// All of it.

@@ -20,6 +20,9 @@ use std::time::Instant;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+/// Races one batch may lose. Each has a winner, so this many in a row say that something else is wrong.
+const ATTEMPTS_MAX: usize = 5;
+
 pub(super) type Answer = Result<Accepted, IntakeError>;
 
 /// Who gets the answer. Dropped without one, it answers that the intake is stopping, so that nobody waits for ever.
@@ -207,18 +210,26 @@ impl Committer {
         let started = Instant::now();
         let answers = match self.commit(jobs).await {
             Ok(answers) => answers,
+            // A database that is down or full fails each of them as well, and the clients would wait for every time-out.
+            Err(error) if error.is_outage() => {
+                let error = IntakeError::from(error);
+                jobs.iter().map(|job| failed(job, &error)).collect()
+            }
             Err(error) if jobs.len() > 1 => {
                 tracing::warn!(%error, requests = jobs.len(), "intake batch failed, storing one by one");
                 let mut answers = Vec::with_capacity(jobs.len());
                 for job in jobs {
                     answers.push(match self.commit(std::slice::from_ref(job)).await {
                         Ok(mut only) => only.pop().unwrap_or_default(),
-                        Err(error) => failed(job, error),
+                        Err(error) => failed(job, &error.into()),
                     });
                 }
                 answers
             }
-            Err(error) => jobs.first().map(|job| failed(job, error)).into_iter().collect(),
+            Err(error) => {
+                let error = IntakeError::from(error);
+                jobs.iter().map(|job| failed(job, &error)).collect()
+            }
         };
         if answers.iter().flatten().any(Result::is_ok) {
             self.accepted.notify_one();
@@ -229,8 +240,19 @@ impl Committer {
         answers
     }
 
-    /// One transaction. An answer exists only after its commit.
+    /// Again from the start when another process was faster: nothing is left of an attempt that lost.
     async fn commit(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
+        let mut attempts = 1;
+        loop {
+            match self.attempt(jobs).await {
+                Err(error) if attempts < ATTEMPTS_MAX && error.is_race() => attempts += 1,
+                done => return done,
+            }
+        }
+    }
+
+    /// One transaction. An answer exists only after its commit.
+    async fn attempt(&self, jobs: &[Job]) -> Result<Vec<Vec<Answer>>, StoreError> {
         let parts: Vec<&Candidate> = jobs.iter().flat_map(Job::candidates).collect();
         // Before the transaction: one writer on SQLite has one connection.
         let mut heads = BTreeMap::new();
@@ -300,8 +322,7 @@ impl Committer {
 }
 
 /// The answer to every candidate of a job that could not be stored.
-fn failed(job: &Job, error: StoreError) -> Vec<Answer> {
-    let error = IntakeError::from(error);
+fn failed(job: &Job, error: &IntakeError) -> Vec<Answer> {
     job.candidates().iter().map(|_| Err(error.clone())).collect()
 }
 

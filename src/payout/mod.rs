@@ -16,6 +16,7 @@
 
 pub mod bundle;
 mod error;
+mod gas;
 pub mod judge;
 pub mod mirror;
 mod pay;

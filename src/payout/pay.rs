@@ -1,6 +1,7 @@
 //! One received message: where its leaves stand, what of them pays, and the executions that do it.
 
 use super::error::PayoutError;
+use super::gas::ESTIMATE;
 use super::judge::{Simulated, Verdict, judge};
 use super::plan::{Facts, Leaf, stretches};
 use super::service::Payout;
@@ -10,17 +11,14 @@ use crate::settlement::SettlementId;
 use crate::settlement::packed::{Authorization, Member, encode, plan_chunks};
 use crate::settlement::states::{ExecutionEvent, ExecutionState, SettlementState};
 use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind, LeafSeen, Message, MessageMember};
-use alloy::primitives::{Bytes, U256};
+use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementInbox::{executeCall, executeOneCall};
-use relayer_adapter_api::{Call, ChainView, GasRule, SealedMessage, ViewError, tree};
-use std::collections::BTreeMap;
+use relayer_adapter_api::{Call, ChainView, SealedMessage, ViewError, tree};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// On top of the estimate: state may change between it and the block, by a fresh balance slot here and a nonce word there.
-const GAS_PERCENT: u16 = 120;
-const GAS_EXTRA: u64 = 100_000;
 /// Revert data kept in a reason.
 const REVERT_BYTES_MAX: usize = 68;
 
@@ -32,6 +30,8 @@ struct Board<'a> {
     members: Vec<MessageMember>,
     leaves: Vec<Leaf>,
     view: Arc<dyn ChainView>,
+    /// Leaves whose execution reverted before.
+    reverted: Vec<Range<usize>>,
 }
 
 /// What a round over a message did and left.
@@ -55,6 +55,9 @@ impl Payout {
         let executions = self.store.list_executions(message.id).await?;
         let in_flight = self.in_flight(&executions, &cursor).await?;
         let seen = self.store.list_leaves_seen(message).await?;
+        if is_under_way(message, &in_flight, &seen) {
+            return Ok(self.next_look(message, &Round::default(), !in_flight.is_empty(), now_ms));
+        }
         let members = self.store.list_members(message.id).await?;
         let leaves: Vec<Leaf> = members
             .iter()
@@ -63,9 +66,18 @@ impl Payout {
         let board = Board {
             message,
             token: claim.token,
-            sealed: self.store.get_sealed_message(message.id, true).await?,
+            sealed: SealedMessage {
+                header: message.header.clone(),
+                ids: members.iter().map(|member| member.settlement.id).collect(),
+                committed: true,
+            },
             members,
             leaves,
+            reverted: executions
+                .iter()
+                .filter(|execution| execution.state == ExecutionState::Reverted)
+                .map(|execution| execution.leaves.clone())
+                .collect(),
             view: self.chain(target)?.view(cursor.seen),
         };
         let mut round = Round::default();
@@ -82,7 +94,7 @@ impl Payout {
         }
         self.note_reasons(&board, &round, now_ms).await?;
         worked?;
-        Ok(self.next_look(&board, &round, !in_flight.is_empty(), now_ms))
+        Ok(self.next_look(message, &round, !in_flight.is_empty(), now_ms))
     }
 
     /// Leaf ranges that must not be planned again: on their way, or in a block whose logs have not been read.
@@ -203,15 +215,21 @@ impl Payout {
     ) -> Result<bool, PayoutError> {
         let message = board.message;
         let target = message.header.target;
+        let tokens = board.tokens(range);
+        if board
+            .reverted
+            .iter()
+            .any(|before| before.start < range.end && range.start < before.end)
+        {
+            self.trusted.forget(target, &tokens);
+        }
+        let model_gas = self.model_gas(board, range);
         let call = Call {
             chain: target,
             to: message.header.inbox,
             data: execute_data(&packed),
             value: U256::ZERO,
-            gas: GasRule::Estimate {
-                percent: GAS_PERCENT,
-                extra: GAS_EXTRA,
-            },
+            gas: self.trusted.rule(target, &tokens, model_gas, now_ms),
         };
         let sender = self.sender(target)?;
         let planned = match sender.plan(&call).await {
@@ -224,6 +242,10 @@ impl Payout {
             }
             other => other?,
         };
+        if call.gas == ESTIMATE {
+            let limit = planned.gas_limit;
+            self.trusted.learn(target, &tokens, model_gas, limit, now_ms);
+        }
         let mut txn = self.store.begin(now_ms).await?;
         txn.expect_message_lease(message.id, board.token).await?;
         let id = txn
@@ -240,6 +262,20 @@ impl Payout {
         txn.commit().await?;
         tracing::info!(message = %message.id, execution = %id, first = range.start, leaves = range.len(), %tx, "execution prepared");
         Ok(true)
+    }
+
+    /// What the model gives a range that has been cut to the limits already; 0 when it does not fit after all.
+    fn model_gas(&self, board: &Board<'_>, range: &Range<usize>) -> u64 {
+        let chunks = plan_chunks(
+            range.start,
+            &board.packable(range),
+            &self.params.limits,
+            &self.params.gas,
+        );
+        match chunks.as_deref() {
+            Ok([chunk]) => chunk.gas,
+            _ => 0,
+        }
     }
 
     /// Asks why single leaves are left, a few per round. Only a hint: what cannot be asked stays without a reason.
@@ -312,12 +348,12 @@ impl Payout {
         Ok(())
     }
 
-    fn next_look(&self, board: &Board<'_>, round: &Round, in_flight: bool, now_ms: i64) -> i64 {
+    fn next_look(&self, message: &Message, round: &Round, in_flight: bool, now_ms: i64) -> i64 {
         let waiting = !round.left.is_empty() || !round.reasons.is_empty() || in_flight || round.sent > 0;
         let recheck = now_ms.saturating_add(self.params.recheck_ms);
         match (round.cut, waiting) {
             (true, _) => now_ms.saturating_add(self.params.retry_min_ms),
-            (false, true) => recheck.min(self.retry_at(board.message, now_ms)),
+            (false, true) => recheck.min(self.retry_at(message, now_ms)),
             (false, false) => recheck,
         }
     }
@@ -329,6 +365,12 @@ impl Board<'_> {
         members.iter().map(MessageMember::member).collect()
     }
 
+    fn tokens(&self, range: &Range<usize>) -> Vec<Address> {
+        let members = self.members.get(range.clone()).unwrap_or_default();
+        let tokens: BTreeSet<Address> = members.iter().map(|member| member.settlement.terms.token).collect();
+        tokens.into_iter().collect()
+    }
+
     fn is_payable(&self, leaf: usize) -> bool {
         matches!(self.leaves.get(leaf), Some(Leaf::Fresh | Leaf::Skipped))
     }
@@ -336,6 +378,14 @@ impl Board<'_> {
     fn payable(&self, range: &Range<usize>) -> usize {
         range.clone().filter(|leaf| self.is_payable(*leaf)).count()
     }
+}
+
+/// Whether every leaf is paid or on its way: then there is nothing to do, and no need to read what the leaves are.
+fn is_under_way(message: &Message, in_flight: &[Range<usize>], seen: &BTreeMap<usize, LeafSeen>) -> bool {
+    let covered = |leaf: usize| {
+        seen.get(&leaf).is_some_and(|seen| seen.paid) || in_flight.iter().any(|range| range.contains(&leaf))
+    };
+    (0..message.header.count as usize).all(covered)
 }
 
 fn facts(member: &MessageMember, in_flight: &[Range<usize>], seen: &BTreeMap<usize, LeafSeen>) -> Facts {

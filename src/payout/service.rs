@@ -1,6 +1,7 @@
 //! One step: follow executions whose transaction moved, pay received messages, rescue what is stuck.
 
 use super::error::PayoutError;
+use super::gas::TrustedTokens;
 use super::mirror::follow;
 use crate::chain::Chain;
 use crate::chain::sender::Sender;
@@ -11,9 +12,15 @@ use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Message, NewEvent, Store, StoreError, TxRow};
 use alloy::primitives::U256;
 use async_trait::async_trait;
+use futures::future::join_all;
 use relayer_adapter_api::{BridgeAdapter, ChainId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// Messages claimed in one step: what can be simulated and signed before the lease runs out…
+const MESSAGES_MAX: usize = 32;
+/// …and how many of them at the same time: while the node simulates one, the next is read.
+const CONCURRENT: usize = 4;
 
 /// Configuration of payout.
 #[derive(Debug, Clone)]
@@ -59,6 +66,7 @@ pub struct Payout {
     pub(super) chains: BTreeMap<ChainId, Arc<dyn Chain>>,
     pub(super) senders: BTreeMap<ChainId, Arc<Sender>>,
     pub(super) params: PayoutParams,
+    pub(super) trusted: TrustedTokens,
 }
 
 impl std::fmt::Debug for Payout {
@@ -81,7 +89,7 @@ impl Stage for Payout {
         let rescued = self.rescue_dispatches(now_ms, limit).await?;
         Ok(Outcome {
             processed: mirrored.saturating_add(paid).saturating_add(rescued),
-            more: mirrored >= limit || paid >= limit,
+            more: mirrored >= limit || paid >= limit.min(MESSAGES_MAX),
         })
     }
 }
@@ -100,6 +108,7 @@ impl Payout {
             chains,
             senders,
             params,
+            trusted: TrustedTokens::default(),
         }
     }
 
@@ -143,8 +152,10 @@ impl Payout {
             let (id, token) = (claim.row.id, Some(claim.token));
             txn.execution_apply(id, token, *event, patch, &cause).await?;
         }
-        // What it left unpaid is planned again.
-        txn.wake_message(claim.row.message).await?;
+        // What it left unpaid is planned again; having been sent, it has left nothing yet.
+        if events != [ExecutionEvent::Submit] {
+            txn.wake_message(claim.row.message).await?;
+        }
         txn.commit().await?;
         Ok(())
     }
@@ -163,26 +174,35 @@ impl Payout {
 
     async fn pay_messages(&self, now_ms: i64, limit: usize) -> Result<usize, PayoutError> {
         let params = &self.params;
+        let limit = limit.min(MESSAGES_MAX);
         let states = [MessageState::Received];
         let claims = self
             .store
             .claim_messages(&states, &params.owner, now_ms, limit, params.lease_ms)
             .await?;
-        for claim in &claims {
-            match self.pay(claim, now_ms).await {
-                Ok(next_at) => self.release(claim, next_at, None, now_ms).await?,
-                Err(PayoutError::Store(StoreError::Conflict { what })) => {
-                    tracing::debug!(message = %claim.row.id, what, "paying a message lost a race");
-                }
-                Err(PayoutError::Store(error)) => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(message = %claim.row.id, code = error.code().code, %error, "message waits to be paid out");
-                    let again = self.retry_at(&claim.row, now_ms);
-                    self.release(claim, again, Some(error.to_string()), now_ms).await?;
-                }
+        for chunk in claims.chunks(CONCURRENT) {
+            for result in join_all(chunk.iter().map(|claim| self.pay_or_defer(claim, now_ms))).await {
+                result?;
             }
         }
         Ok(claims.len())
+    }
+
+    /// One message; only a broken database stops the others.
+    async fn pay_or_defer(&self, claim: &Claim<Message>, now_ms: i64) -> Result<(), PayoutError> {
+        match self.pay(claim, now_ms).await {
+            Ok(next_at) => self.release(claim, next_at, None, now_ms).await,
+            Err(PayoutError::Store(StoreError::Conflict { what })) => {
+                tracing::debug!(message = %claim.row.id, what, "paying a message lost a race");
+                Ok(())
+            }
+            Err(PayoutError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(message = %claim.row.id, code = error.code().code, %error, "message waits to be paid out");
+                let again = self.retry_at(&claim.row, now_ms);
+                self.release(claim, again, Some(error.to_string()), now_ms).await
+            }
+        }
     }
 
     pub(super) fn retry_at(&self, message: &Message, now_ms: i64) -> i64 {

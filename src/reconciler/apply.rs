@@ -4,11 +4,11 @@ use super::error::ReconcilerError;
 use super::runs::{self, FeeCredit, Run, event_of};
 use super::service::Reconciler;
 use crate::ledger::{AccountKey, Asset, Cause, EventRef, Obligation, Posting, Reason, postings};
-use crate::settlement::MessageId;
 use crate::settlement::states::SettlementEvent;
+use crate::settlement::{MessageId, SettlementId};
 use crate::store::{ChainLog, Drift, DriftClass, Ending, Evidence, Payment, Settlement, Txn};
 use alloy::primitives::{Address, B256, U256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What must be known before the database transaction starts.
 struct Paid {
@@ -33,8 +33,9 @@ impl Reconciler {
             .list_unapplied_final(self.params.chain_id, limit as u64)
             .await?;
         let mut txs: Vec<B256> = Vec::new();
+        let mut listed = HashSet::new();
         for log in &open {
-            if !txs.contains(&log.tx_hash) {
+            if listed.insert(log.tx_hash) {
                 txs.push(log.tx_hash);
             }
         }
@@ -62,9 +63,11 @@ impl Reconciler {
         let open: Vec<i64> = logs.iter().filter(|log| !log.applied_final).map(|log| log.id).collect();
         let runs = runs::runs(&logs)?;
         let mut recipients = BTreeMap::new();
-        for run in &runs {
-            if let Some(message) = self.store.find_message(run.message).await? {
-                recipients.insert(run.message, message.header.fee_recipient);
+        // The runs of an execution belong to one message; a stranger's transaction may carry several.
+        let messages: BTreeSet<MessageId> = runs.iter().map(|run| run.message).collect();
+        for id in messages {
+            if let Some(message) = self.store.find_message(id).await? {
+                recipients.insert(id, message.header.fee_recipient);
             }
         }
         let paid = Paid {
@@ -73,9 +76,25 @@ impl Reconciler {
             recipients,
         };
         let mut txn = self.store.begin(now_ms).await?;
+        let ids: Vec<SettlementId> = paid
+            .runs
+            .iter()
+            .flat_map(|run| &run.items)
+            .map(|item| item.id)
+            .collect();
+        let known: HashMap<SettlementId, Settlement> = txn
+            .lock_settlements(&ids)
+            .await?
+            .into_iter()
+            .filter(|row| self.is_here(row))
+            .map(|row| (row.id, row))
+            .collect();
+        let mut payments = Vec::with_capacity(known.len());
         for run in &paid.runs {
-            self.apply_run(&mut txn, &logs, &paid, run).await?;
+            self.apply_run(&mut txn, &logs, &paid, run, &known, &mut payments)
+                .await?;
         }
+        txn.settlements_pay(&payments).await?;
         for credit in &paid.fee_credits {
             txn.post(&[fee_credit(&paid, credit)]).await?;
         }
@@ -87,29 +106,35 @@ impl Reconciler {
         Ok(open.len())
     }
 
-    /// Pays what is ours; what is not, leaves the payer's available balance.
-    async fn apply_run(&self, txn: &mut Txn, logs: &[ChainLog], paid: &Paid, run: &Run) -> Result<(), ReconcilerError> {
+    /// Adds what is ours to `payments`; what is not, leaves the payer's available balance.
+    async fn apply_run(
+        &self,
+        txn: &mut Txn,
+        logs: &[ChainLog],
+        paid: &Paid,
+        run: &Run,
+        known: &HashMap<SettlementId, Settlement>,
+        payments: &mut Vec<(SettlementId, Payment)>,
+    ) -> Result<(), ReconcilerError> {
         let (mut amount, mut fee) = (run.amount, run.fee);
         let mut strangers = Vec::new();
         for item in &run.items {
             let evidence = evidence(logs, item.event);
-            let known = txn.lock_settlement(item.id).await?;
-            let Some(row) = known.filter(|row| self.is_here(row)) else {
+            let Some(row) = known.get(&item.id) else {
                 strangers.push(item);
                 self.supersede(txn, run, item, evidence).await?;
                 continue;
             };
-            self.check_run(txn, &row, run).await?;
+            self.check_run(txn, row, run).await?;
             amount = self.less(txn, run, amount, row.terms.amount).await?;
             fee = self.less(txn, run, fee, row.terms.fee).await?;
-            let fee_is_ours = paid.fee_recipient(run) == Some(row.fee_recipient);
             let payment = Payment {
                 evidence,
                 payout: run.payout,
-                fee_is_ours,
+                fee_is_ours: paid.fee_recipient(run) == Some(row.fee_recipient),
                 event: item.event,
             };
-            txn.settlement_pay(row.id, &payment).await?;
+            payments.push((row.id, payment));
         }
         if let Some(first) = strangers.first() {
             let obligation = Obligation {

@@ -4,14 +4,23 @@ use super::error::ReconcilerError;
 use super::service::Reconciler;
 use crate::ledger::postings;
 use crate::store::{Inclusion, IntentKind, TxRow};
-use alloy::primitives::{B256, U256};
+use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::BlockRef;
+use std::collections::BTreeMap;
 
 impl Reconciler {
     pub(super) async fn book_costs(&self, now_ms: i64, limit: usize) -> Result<usize, ReconcilerError> {
-        let txs = self.store.list_finalized_unposted_txs(limit as u64).await?;
+        let txs = self
+            .store
+            .list_finalized_unposted_txs(self.params.chain_id, limit as u64)
+            .await?;
+        // Several of one signer in one block: what each of them cost cannot be told from balances, so nobody is asked.
+        let mut in_block: BTreeMap<(Address, u64), usize> = BTreeMap::new();
+        for (tx, included) in txs.iter().filter_map(|tx| Some((tx, tx.included?))) {
+            *in_block.entry((tx.signer, included.block_number)).or_default() += 1;
+        }
         let mut booked = 0usize;
-        for tx in txs.iter().filter(|tx| tx.chain == self.params.chain_id) {
+        for tx in &txs {
             let Some(included) = tx.included else {
                 // Final without a block is impossible; the engine writes both at once.
                 tracing::error!(tx = %tx.id, "a finalized transaction has no block");
@@ -19,10 +28,13 @@ impl Reconciler {
             };
             let gas = gas_cost(tx);
             let sends = tx.intent.kind == IntentKind::Dispatch && tx.succeeded == Some(true);
-            let bridge = if sends {
-                self.bridge_fee(tx, included, gas).await?
-            } else {
-                U256::ZERO
+            let others = in_block
+                .get(&(tx.signer, included.block_number))
+                .is_some_and(|n| *n > 1);
+            let bridge = match (sends, others) {
+                (false, _) => U256::ZERO,
+                (true, true) => tx.value,
+                (true, false) => self.bridge_fee(tx, included, gas).await?,
             };
             let entries: Vec<_> = [
                 postings::gas_fee(tx.chain, gas, included.hash),

@@ -115,7 +115,7 @@ impl Model {
             finalized: head,
         };
         let mut txn = self.store.begin(1).await.unwrap();
-        txn.finalize_logs(TARGET, head.number).await.unwrap();
+        txn.finalize_logs(TARGET, None, head.number).await.unwrap();
         txn.move_cursor(TARGET, old.as_ref(), &cursor).await.unwrap();
         txn.commit().await.unwrap();
     }

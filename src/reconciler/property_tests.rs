@@ -255,7 +255,7 @@ fn run(ops: Vec<Op>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: testing::cases(40), max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     #[test]
     fn books_balance_nothing_is_paid_twice_and_reservations_end_once(ops in prop::collection::vec(op(), 1..40)) {

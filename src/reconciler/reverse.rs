@@ -14,6 +14,7 @@ impl Reconciler {
         let orphaned = self.store.list_orphaned_applied(chain, limit as u64).await?;
         for log in &orphaned {
             let mut txn = self.store.begin(now_ms).await?;
+            txn.expect_orphaned_applied(log).await?;
             self.reverse_log(&mut txn, log).await?;
             txn.unmark_applied_final(&[log.id]).await?;
             let found = Drift {

@@ -4,7 +4,7 @@ use super::error::ReconcilerError;
 use super::service::Reconciler;
 use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
-use crate::store::{Cursor, Drift, DriftClass, Txn};
+use crate::store::{Cursor, Drift, DriftClass, TallyKey, Txn};
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::ChainView;
@@ -41,6 +41,9 @@ pub fn check_count(subject: &str, contract: u128, logs: u64) -> [Check; 2] {
         check(DriftClass::Duplicate, logs_wide <= contract),
     ]
 }
+
+/// What the vault itself knows of. The others, one for every payee ever paid among them, are not on its books.
+const VAULT_ACCOUNTS: &[AccountKind] = &[AccountKind::Available, AccountKind::Reserved, AccountKind::Unclaimed];
 
 /// Cumulative sums of the vault for one token.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -122,12 +125,12 @@ impl Reconciler {
             return Ok(false);
         };
         let view = self.chain.view(before.finalized);
-        let mut checks = self.count_checks(view.as_ref(), before.finalized.number).await?;
+        let (mut checks, tallies) = self.count_checks(view.as_ref(), before.finalized.number).await?;
         if let Some(target) = self.params.target {
             for token in self.store.list_tokens(chain).await? {
                 let asset = Asset { chain, token };
                 let totals = self.totals(view.as_ref(), target.vault, token).await?;
-                let accounts = self.store.list_accounts(Some(asset)).await?;
+                let accounts = self.store.list_accounts_of(VAULT_ACCOUNTS, Some(asset)).await?;
                 checks.extend(check_token(asset, totals, &accounts));
             }
         }
@@ -137,6 +140,9 @@ impl Reconciler {
         }
         let mut txn = self.store.begin(now_ms).await?;
         self.record(&mut txn, &checks, before.finalized.number).await?;
+        for (key, counted) in &tallies {
+            txn.advance_tally(key, before.finalized.number, *counted).await?;
+        }
         txn.commit().await?;
         Ok(true)
     }
@@ -150,16 +156,26 @@ impl Reconciler {
         }
     }
 
-    async fn count_checks(&self, view: &dyn ChainView, number: u64) -> Result<Vec<Check>, ReconcilerError> {
+    /// Counters against logs, and what was counted, for the next sweep to go on from.
+    async fn count_checks(
+        &self,
+        view: &dyn ChainView,
+        number: u64,
+    ) -> Result<(Vec<Check>, Vec<(TallyKey, u64)>), ReconcilerError> {
         let attempted = "reading counters";
         let mut checks = Vec::new();
+        let mut tallies = Vec::new();
         if let Some(target) = self.params.target {
             let call = ISettlementInbox::countersCall {};
             let answer = self.call(view, target.inbox, &call, attempted).await?;
             let counters = ISettlementInbox::countersCall::abi_decode_returns(&answer)
                 .map_err(|error| self.undecodable(attempted, &error))?;
-            let received = self.count(target.inbox, "message_received", number).await?;
-            let paid = self.count(target.inbox, "settlement_paid", number).await?;
+            let received = self
+                .count(target.inbox, "message_received", number, &mut tallies)
+                .await?;
+            let paid = self
+                .count(target.inbox, "settlement_paid", number, &mut tallies)
+                .await?;
             checks.extend(check_count("messages received", counters.received, received));
             checks.extend(check_count("settlements paid", counters.paid, paid));
         }
@@ -168,15 +184,27 @@ impl Reconciler {
             let answer = self.call(view, outbox, &call, attempted).await?;
             let counters = ISettlementOutbox::countersCall::abi_decode_returns(&answer)
                 .map_err(|error| self.undecodable(attempted, &error))?;
-            let dispatched = self.count(outbox, "message_dispatched", number).await?;
+            let dispatched = self.count(outbox, "message_dispatched", number, &mut tallies).await?;
             checks.extend(check_count("messages dispatched", counters.dispatches, dispatched));
         }
-        Ok(checks)
+        Ok((checks, tallies))
     }
 
-    async fn count(&self, address: Address, kind: &str, number: u64) -> Result<u64, ReconcilerError> {
-        let chain = self.params.chain_id;
-        Ok(self.store.count_final_logs(chain, address, kind, number).await?)
+    async fn count(
+        &self,
+        address: Address,
+        kind: &str,
+        number: u64,
+        tallies: &mut Vec<(TallyKey, u64)>,
+    ) -> Result<u64, ReconcilerError> {
+        let key = TallyKey {
+            chain: self.params.chain_id,
+            address,
+            kind: kind.to_owned(),
+        };
+        let counted = self.store.count_final_logs(&key, number).await?;
+        tallies.push((key, counted));
+        Ok(counted)
     }
 
     async fn totals(&self, view: &dyn ChainView, vault: Address, token: Address) -> Result<Totals, ReconcilerError> {

@@ -15,15 +15,18 @@ use alloy::primitives::{Address, B256, U256};
 use async_trait::async_trait;
 use futures::future::join_all;
 use relayer_adapter_api::{
-    BridgeAdapter, BridgeId, ChainId, ChainView, Family, Header, Kind, Lane, SealedMessage, SettlementId,
+    AdapterError, BridgeAdapter, BridgeId, ChainId, ChainView, Family, Header, Kind, Lane, Quote, SealedMessage,
+    SettlementId,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Messages quoted at the same time.
 const CONCURRENT: usize = 8;
+/// Messages claimed in one step: what can be planned before the lease runs out.
+const MESSAGES_MAX: usize = 64;
 
 /// Configuration of the router.
 #[derive(Debug, Clone)]
@@ -45,7 +48,12 @@ pub struct RouterParams {
     pub retry_max_ms: i64,
     /// How often a message on its way is looked at in any case; stalls wake the router at once.
     pub recheck_ms: i64,
+    /// How long the quote of a lane stands for further messages: they are all of one size, so it prices the lane, not the message.
+    pub quote_ms: i64,
 }
+
+/// A lane as its quotes are kept: bridge, both chains, outbox and inbox.
+type QuoteKey = (BridgeId, ChainId, ChainId, Address, Address);
 
 /// A message that does not exist yet, to be priced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +72,8 @@ pub struct Router {
     adapters: Vec<Arc<dyn BridgeAdapter>>,
     chains: BTreeMap<ChainId, Arc<dyn Chain>>,
     params: RouterParams,
+    /// Newest quote of each lane and when it was given.
+    quotes: Mutex<BTreeMap<QuoteKey, (Quote, i64)>>,
 }
 
 impl std::fmt::Debug for Router {
@@ -82,6 +92,7 @@ impl Stage for Router {
 
     async fn step(&self, now_ms: i64, limit: usize) -> Result<Outcome, Box<dyn Coded>> {
         let params = &self.params;
+        let limit = limit.min(MESSAGES_MAX);
         let states = [MessageState::Sealed];
         let claims = self
             .store
@@ -114,6 +125,7 @@ impl Router {
             adapters,
             chains,
             params,
+            quotes: Mutex::default(),
         }
     }
 
@@ -138,7 +150,8 @@ impl Router {
         let lanes = self.lanes(wanted.source, wanted.target);
         let view = self.view(wanted.source).await?;
         let mut offers = join_all(lanes.iter().map(|(adapter, lane)| async {
-            let answer = self.ask(adapter.as_ref(), view.as_ref(), &message).await;
+            // A question of its own, never answered from memory.
+            let answer = self.ask(adapter.as_ref(), view.as_ref(), &message, i64::MIN).await;
             offer(lane, &stalled, answer)
         }))
         .await;
@@ -165,9 +178,41 @@ impl Router {
         caps.get(&source).copied().unwrap_or(self.params.fee_cap_default)
     }
 
-    async fn ask(&self, adapter: &dyn BridgeAdapter, view: &dyn ChainView, message: &SealedMessage) -> Answer {
+    fn quotes(&self) -> std::sync::MutexGuard<'_, BTreeMap<QuoteKey, (Quote, i64)>> {
+        self.quotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lane's last quote while it stands, else a new one.
+    async fn quote_of(
+        &self,
+        adapter: &dyn BridgeAdapter,
+        view: &dyn ChainView,
+        message: &SealedMessage,
+        now_ms: i64,
+    ) -> Result<Quote, AdapterError> {
+        let header = &message.header;
+        let key = (adapter.id(), header.source, header.target, header.outbox, header.inbox);
+        let kept = self.quotes().get(&key).cloned();
+        if let Some((quote, at)) = kept
+            && (0..self.params.quote_ms).contains(&now_ms.saturating_sub(at))
+        {
+            return Ok(quote);
+        }
+        let quote = adapter.quote(view, message).await?;
+        self.quotes().insert(key, (quote.clone(), now_ms));
+        Ok(quote)
+    }
+
+    async fn ask(
+        &self,
+        adapter: &dyn BridgeAdapter,
+        view: &dyn ChainView,
+        message: &SealedMessage,
+        now_ms: i64,
+    ) -> Answer {
         let refused = |reason: String| Answer::Refused { reason };
-        let asked = tokio::time::timeout(self.params.quote_timeout, adapter.quote(view, message)).await;
+        let asking = self.quote_of(adapter, view, message, now_ms);
+        let asked = tokio::time::timeout(self.params.quote_timeout, asking).await;
         let quote = match asked {
             Ok(Ok(quote)) => quote,
             Ok(Err(error)) => return refused(error.to_string()),
@@ -226,7 +271,7 @@ impl Router {
             Need::OneOf(open) => {
                 let committed = dispatches.iter().any(Dispatch::is_included);
                 let offers = self
-                    .offers(message, &lanes, &open, &carriages, stalled, committed)
+                    .offers(message, &lanes, &open, &carriages, stalled, committed, now_ms)
                     .await?;
                 self.plan(claim, offers, &dispatches, now_ms).await
             }
@@ -239,6 +284,7 @@ impl Router {
     }
 
     /// Every lane with its answer; only lanes in `open` are asked.
+    #[expect(clippy::too_many_arguments, reason = "everything a decision rests on, named once")]
     async fn offers(
         &self,
         message: &Message,
@@ -247,12 +293,13 @@ impl Router {
         carriages: &[Carriage],
         stalled: &[LaneKey],
         committed: bool,
+        now_ms: i64,
     ) -> Result<Vec<Offer>, RouterError> {
         let sealed = self.store.get_sealed_message(message.id, committed).await?;
         let view = self.view(message.header.source).await?;
         let offers = lanes.iter().map(|(adapter, lane)| async {
             let answer = if open.contains(&lane.bridge) {
-                self.ask(adapter.as_ref(), view.as_ref(), &sealed).await
+                self.ask(adapter.as_ref(), view.as_ref(), &sealed, now_ms).await
             } else if carriages.iter().any(|carriage| carriage.bridge == lane.bridge) {
                 Answer::Used
             } else {

@@ -2,7 +2,7 @@
 use super::*;
 use crate::settlement::states::{DispatchSource, MessageState, SettlementState};
 use crate::store::testing::{INBOX, OUTBOX, SOURCE, TARGET};
-use crate::testing::{FEE_CAP, Flow, PATIENCE, TIMEOUT_MS};
+use crate::testing::{FEE_CAP, Flow, PATIENCE, QUOTE_MS, TIMEOUT_MS};
 use alloy::primitives::U256;
 
 fn decision(text: &str) -> serde_json::Value {
@@ -184,5 +184,22 @@ async fn a_wake_while_a_message_is_held_is_not_lost() {
         txn.release_claim(&held, now + 1_000).await.unwrap();
         txn.commit().await.unwrap();
         assert_eq!(flow.store().get_message(message).await.unwrap().next_at <= now, due);
+    }
+}
+
+#[tokio::test]
+async fn the_quote_of_a_lane_stands_for_the_next_messages_for_a_while() {
+    let flow = Flow::new(&["a"], 3).await;
+    let first = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    flow.world().fees.insert("a".into(), 20);
+    let second = flow.seal(1).await;
+    flow.wait(QUOTE_MS - 1);
+    flow.step(&flow.router).await;
+    flow.wait(1);
+    let third = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    for (message, fee) in [(first, 10), (second, 10), (third, 20)] {
+        assert_eq!(flow.dispatch_over(message, "a").await.fee_quoted, U256::from(fee));
     }
 }

@@ -8,7 +8,9 @@ use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, U256};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// New totals, each where the version is still the one that was read.
@@ -43,6 +45,26 @@ impl Store {
         row.map_or(Ok(Balance::default()), |row| Ok(decode(&row)?.balance))
     }
 
+    /// Accounts of these kinds, of one asset or of all, in row order.
+    pub async fn list_accounts_of(
+        &self,
+        kinds: &[AccountKind],
+        asset: Option<Asset>,
+    ) -> Result<Vec<(AccountKey, Balance)>, StoreError> {
+        let mut query = account::Entity::find()
+            .filter(account::Column::Kind.is_in(kinds.iter().map(|kind| kind.as_str())))
+            .order_by_asc(account::Column::Id);
+        if let Some(asset) = asset {
+            query = query
+                .filter(account::Column::Chain.eq(int("account.chain", asset.chain.0)?))
+                .filter(account::Column::Token.eq(asset.token.to_vec()));
+        }
+        let rows = query.all(&self.db).await?;
+        rows.iter()
+            .map(|row| decode(row).map(|locked| (locked.key, locked.balance)))
+            .collect()
+    }
+
     /// All accounts of an asset (all there are when none is named), in row order.
     pub async fn list_accounts(&self, asset: Option<Asset>) -> Result<Vec<(AccountKey, Balance)>, StoreError> {
         let mut query = account::Entity::find().order_by_asc(account::Column::Id);
@@ -59,14 +81,45 @@ impl Store {
 }
 
 impl Txn {
-    /// Locks accounts in row order, making those that do not exist: concurrent writers then queue instead of deadlocking.
+    /// Locks accounts in row order. Those that do not exist are made first, in key order, while nothing is locked: concurrent writers
+    /// then queue instead of deadlocking.
     pub(super) async fn lock_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
-        let mut locked = self.select_accounts(keys).await?;
-        if locked.len() == keys.len() {
-            return Ok(locked);
+        let mut found = self.select_accounts(keys).await?;
+        if found.len() < keys.len() {
+            self.make_accounts(keys.iter().filter(|key| !found.contains_key(key)))
+                .await?;
+            found = self.select_accounts(keys).await?;
         }
+        if let Some(key) = keys.iter().find(|key| !found.contains_key(key)) {
+            return Err(StoreError::Missing {
+                what: format!("account {key}"),
+            });
+        }
+        // A write transaction of SQLite is alone.
+        if self.tx.get_database_backend() == DbBackend::Sqlite {
+            return Ok(found);
+        }
+        let mut rows: Vec<i64> = found.values().map(|account| account.row).collect();
+        rows.sort_unstable();
+        let mut locked = LockedAccounts::new();
+        for chunk in rows.chunks(1_000) {
+            let models = account::Entity::find()
+                .filter(account::Column::Id.is_in(chunk.iter().copied()))
+                .order_by_asc(account::Column::Id)
+                .lock_exclusive()
+                .all(&self.tx)
+                .await?;
+            for row in &models {
+                let account = decode(row)?;
+                locked.insert(account.key, account);
+            }
+        }
+        Ok(locked)
+    }
+
+    async fn make_accounts(&self, keys: impl Iterator<Item = &AccountKey>) -> Result<(), StoreError> {
         let mut missing = Vec::new();
-        for key in keys.iter().filter(|key| !locked.contains_key(key)) {
+        for key in keys {
             missing.push(account::ActiveModel {
                 kind: Set(key.kind().as_str().to_owned()),
                 chain: Set(int("account.chain", key.asset().chain.0)?),
@@ -85,17 +138,12 @@ impl Txn {
                 .exec_without_returning(&self.tx)
                 .await?;
         }
-        locked = self.select_accounts(keys).await?;
-        match keys.iter().find(|key| !locked.contains_key(key)) {
-            None => Ok(locked),
-            Some(key) => Err(StoreError::Missing {
-                what: format!("account {key}"),
-            }),
-        }
+        Ok(())
     }
 
+    /// As they are now, not locked.
     async fn select_accounts(&self, keys: &BTreeSet<AccountKey>) -> Result<LockedAccounts, StoreError> {
-        let mut locked = LockedAccounts::new();
+        let mut found = LockedAccounts::new();
         let keys_in_order: Vec<&AccountKey> = keys.iter().collect();
         for chunk in keys_in_order.chunks(500) {
             let chains: BTreeSet<i64> = chunk
@@ -111,18 +159,16 @@ impl Txn {
                 .filter(account::Column::Chain.is_in(chains))
                 .filter(account::Column::Token.is_in(tokens))
                 .filter(account::Column::Holder.is_in(padded(holders.into_iter().collect())))
-                .order_by_asc(account::Column::Id)
-                .lock_exclusive()
                 .all(&self.tx)
                 .await?;
             for row in &rows {
                 let account = decode(row)?;
                 if keys.contains(&account.key) {
-                    locked.insert(account.key, account);
+                    found.insert(account.key, account);
                 }
             }
         }
-        Ok(locked)
+        Ok(found)
     }
 
     /// Writes the new totals of locked accounts.

@@ -1,6 +1,7 @@
 //! Decoded logs of our contracts with their standing: seen, final, orphaned; and who has applied them.
 
 use super::entity::chain_log;
+use super::txn::expect_one;
 use super::{Store, StoreError, Txn, codec};
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::ChainId;
@@ -125,7 +126,8 @@ impl Store {
     pub async fn list_unapplied_seen(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::AppliedSeen.eq(false))
+            // A literal, so that the partial index serves.
+            .filter(Expr::cust("NOT applied_seen"))
             .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -133,14 +135,13 @@ impl Store {
         rows(models)
     }
 
-    /// Final logs the ledger has not posted.
+    /// Final logs the ledger has not posted, as they were stored: in chain order, but for what a reorg brought back.
     pub async fn list_unapplied_final(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
-            .filter(chain_log::Column::AppliedFinal.eq(false))
-            .order_by_asc(chain_log::Column::BlockNumber)
-            .order_by_asc(chain_log::Column::LogIndex)
+            // Literals, so that the partial index serves.
+            .filter(Expr::cust("status = 'final' AND NOT applied_final"))
+            .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
             .await?;
@@ -151,8 +152,8 @@ impl Store {
     pub async fn list_orphaned_applied(&self, chain: ChainId, limit: u64) -> Result<Vec<ChainLog>, StoreError> {
         let models = chain_log::Entity::find()
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Status.eq(LogStatus::Orphaned.as_str()))
-            .filter(chain_log::Column::AppliedFinal.eq(true))
+            // Literals, so that the partial index serves.
+            .filter(Expr::cust("status = 'orphaned' AND applied_final"))
             .order_by_asc(chain_log::Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -185,25 +186,6 @@ impl Store {
             .all(&self.db)
             .await?;
         rows(models)
-    }
-
-    /// How many logs of a kind a contract has in final blocks up to a height; compared with the contract's own counters.
-    pub async fn count_final_logs(
-        &self,
-        chain: ChainId,
-        address: Address,
-        kind: &str,
-        up_to: u64,
-    ) -> Result<u64, StoreError> {
-        use sea_orm::PaginatorTrait;
-        Ok(chain_log::Entity::find()
-            .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
-            .filter(chain_log::Column::Kind.eq(kind))
-            .filter(chain_log::Column::Address.eq(address.to_vec()))
-            .filter(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
-            .filter(chain_log::Column::BlockNumber.lte(codec::int("chain_log.block_number", up_to)?))
-            .count(&self.db)
-            .await?)
     }
 }
 
@@ -263,12 +245,17 @@ impl Txn {
             .filter(chain_log::Column::Status.ne(LogStatus::Orphaned.as_str()))
             .exec(&self.tx)
             .await?;
+        self.reset_tallies(chain, number).await?;
         Ok(result.rows_affected)
     }
 
-    /// Logs in blocks up to `number` are final. Returns how many became so.
-    pub async fn finalize_logs(&mut self, chain: ChainId, number: u64) -> Result<u64, StoreError> {
-        let result = chain_log::Entity::update_many()
+    /// Logs in blocks above `after` (what was final before) and up to `number` are final. Returns how many became so.
+    pub async fn finalize_logs(&mut self, chain: ChainId, after: Option<u64>, number: u64) -> Result<u64, StoreError> {
+        let mut newly = chain_log::Entity::update_many();
+        if let Some(after) = after {
+            newly = newly.filter(chain_log::Column::BlockNumber.gt(codec::int("chain_log.block_number", after)?));
+        }
+        let result = newly
             .col_expr(chain_log::Column::Status, Expr::value(LogStatus::Final.as_str()))
             .filter(chain_log::Column::Chain.eq(codec::int("chain_log.chain", chain.0)?))
             .filter(chain_log::Column::BlockNumber.lte(codec::int("chain_log.block_number", number)?))
@@ -278,8 +265,8 @@ impl Txn {
         Ok(result.rows_affected)
     }
 
-    /// The stages have taken note of these logs. `Conflict` when a reorg changed the standing of one since it was listed:
-    /// then nothing of the caller's transaction may stand.
+    /// The stages have taken note of these logs. `Conflict` when a reorg changed the standing of one since it was listed, or another
+    /// worker was faster: then nothing of the caller's transaction may stand.
     pub async fn mark_applied_seen(&mut self, logs: &[ChainLog]) -> Result<(), StoreError> {
         let (orphaned, alive): (Vec<&ChainLog>, Vec<&ChainLog>) =
             logs.iter().partition(|log| log.status == LogStatus::Orphaned);
@@ -293,6 +280,7 @@ impl Txn {
                 let result = chain_log::Entity::update_many()
                     .col_expr(chain_log::Column::AppliedSeen, Expr::value(true))
                     .filter(chain_log::Column::Id.is_in(chunk.iter().map(|log| log.id)))
+                    .filter(chain_log::Column::AppliedSeen.eq(false))
                     .filter(standing)
                     .exec(&self.tx)
                     .await?;
@@ -306,7 +294,8 @@ impl Txn {
         Ok(())
     }
 
-    /// The ledger has posted these logs. A log a reorg took in between is left alone, and the caller's transaction fails.
+    /// The ledger has posted these logs. A log a reorg took in between, or that another worker has posted, is left alone, and the
+    /// caller's transaction fails.
     pub async fn mark_applied_final(&mut self, ids: &[i64]) -> Result<(), StoreError> {
         for chunk in ids.chunks(10_000) {
             let result = chain_log::Entity::update_many()
@@ -314,7 +303,8 @@ impl Txn {
                 .filter(
                     Condition::all()
                         .add(chain_log::Column::Id.is_in(chunk.to_vec()))
-                        .add(chain_log::Column::Status.eq(LogStatus::Final.as_str())),
+                        .add(chain_log::Column::Status.eq(LogStatus::Final.as_str()))
+                        .add(chain_log::Column::AppliedFinal.eq(false)),
                 )
                 .exec(&self.tx)
                 .await?;
@@ -325,6 +315,17 @@ impl Txn {
             }
         }
         Ok(())
+    }
+
+    /// Fails unless a log is orphaned and what it caused is still on the books; nobody else reverses it until the end of the transaction.
+    pub async fn expect_orphaned_applied(&mut self, log: &ChainLog) -> Result<(), StoreError> {
+        let held = chain_log::Entity::find_by_id(log.id)
+            .filter(chain_log::Column::Status.eq(LogStatus::Orphaned.as_str()))
+            .filter(chain_log::Column::AppliedFinal.eq(true))
+            .lock_exclusive()
+            .one(&self.tx)
+            .await?;
+        expect_one(u64::from(held.is_some()), format!("log {}", log.reference()))
     }
 
     /// The ledger has reversed what these orphaned logs had caused.

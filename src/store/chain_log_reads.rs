@@ -4,6 +4,7 @@ use super::chain_log::{ChainLog, LogStatus, rows};
 use super::codec::{address, b256, int};
 use super::entity::{account, chain_log};
 use super::{Store, StoreError};
+use crate::ledger::AccountKind;
 use crate::settlement::ChainId;
 use alloy::primitives::{Address, B256};
 use sea_orm::sea_query::Expr;
@@ -51,6 +52,8 @@ impl Store {
             .select_only()
             .column(account::Column::Token)
             .distinct()
+            // Whatever is booked in a token came from outside once.
+            .filter(account::Column::Kind.eq(AccountKind::External.as_str()))
             .filter(account::Column::Chain.eq(id))
             .into_tuple()
             .all(&self.db)

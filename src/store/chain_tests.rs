@@ -1,6 +1,7 @@
 //! Transactions, leases, cursor and logs on SQLite.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use super::testing::{self, TestStore};
 use super::*;
 use crate::settlement::states::TxState;
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -22,15 +23,11 @@ impl LeaseClock for HandClock {
     }
 }
 
-async fn store() -> (Store, Arc<HandClock>) {
+async fn store() -> (TestStore, Arc<HandClock>) {
     let clock = Arc::new(HandClock(AtomicI64::new(1_000)));
-    let url = "sqlite::memory:".into();
-    let store = Store::open(&StoreConfig { url })
-        .await
-        .unwrap()
-        .with_clock(clock.clone());
-    store.migrate().await.unwrap();
-    (store, clock)
+    let mut test = testing::open().await;
+    test.store = test.store.clone().with_clock(clock.clone());
+    (test, clock)
 }
 
 fn token(epoch: i64, counter: i64) -> LeaseToken {
@@ -320,9 +317,9 @@ fn log(number: u64, index: u64) -> NewChainLog {
 async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
     let (store, _) = store().await;
     let mut txn = store.begin(1).await.unwrap();
-    txn.put_logs(&[log(2, 1), log(1, 0), log(3, 0)]).await.unwrap();
+    txn.put_logs(&[log(1, 0), log(2, 1), log(3, 0)]).await.unwrap();
     txn.put_logs(&[log(2, 1)]).await.unwrap();
-    assert_eq!(txn.finalize_logs(CHAIN, 2).await.unwrap(), 2);
+    assert_eq!(txn.finalize_logs(CHAIN, None, 2).await.unwrap(), 2);
     txn.commit().await.unwrap();
     let found = store
         .find_logs(CHAIN, "deposited", B256::repeat_byte(1), None, false)
@@ -333,9 +330,15 @@ async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
         vec![1, 2, 3]
     );
     assert_eq!(found[1].detail["amount"], "1");
-    let last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    let mut last = store.list_unapplied_final(CHAIN, 10).await.unwrap();
+    last.sort_by_key(|log| log.block_number);
     assert_eq!(last.len(), 2);
-    assert_eq!(store.count_final_logs(CHAIN, SIGNER, "deposited", 1).await.unwrap(), 1);
+    let tally = TallyKey {
+        chain: CHAIN,
+        address: SIGNER,
+        kind: "deposited".into(),
+    };
+    assert_eq!(store.count_final_logs(&tally, 1).await.unwrap(), 1);
     let mut txn = store.begin(1).await.unwrap();
     txn.orphan_logs_above(CHAIN, 1).await.unwrap();
     txn.commit().await.unwrap();

@@ -151,7 +151,8 @@ impl Txn {
                     ..Default::default()
                 })
                 .exec_without_returning(&self.tx)
-                .await?;
+                .await
+                .map_err(|error| StoreError::or_race(error, "a drift"))?;
             }
         }
         if fresh {
@@ -210,6 +211,7 @@ impl Txn {
             .filter(drift::Column::Chain.eq(int("drift.chain", chain.0)?))
             .filter(drift::Column::Subject.eq(subject))
             .limit(1)
+            .lock_exclusive()
             .one(&self.tx)
             .await?)
     }

@@ -1,12 +1,14 @@
 //! Reading the event table: what happened, in commit order.
 
 use super::codec::b256;
-use super::entity::event;
+use super::entity::{counter, event};
 use super::{Store, StoreError};
 use crate::settlement::SettlementId;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+/// Counter that holds the newest `seq` that was ever pruned.
+pub(super) const EVENTS_PRUNED: &str = "event_pruned";
 /// Settlements are found by their own column; the index over aggregates leaves them out, and serves where this stands literally.
 const NOT_SETTLEMENT: &str = "aggregate <> 'settlement'";
 
@@ -74,6 +76,16 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.into_iter().rev().map(decode).collect()
+    }
+
+    /// The oldest `seq` after which nothing has been pruned: a reader who has seen everything up to it, or later, misses nothing.
+    pub async fn oldest_cursor(&self) -> Result<i64, StoreError> {
+        self.counter(EVENTS_PRUNED).await
+    }
+
+    async fn counter(&self, name: &str) -> Result<i64, StoreError> {
+        let row = counter::Entity::find_by_id(name).one(&self.db).await?;
+        Ok(row.map_or(0, |row| row.value))
     }
 
     /// Events after a position in the order of all, oldest first.

@@ -12,7 +12,7 @@ use crate::settlement::terms::SignedGroup;
 use alloy::primitives::B256;
 use relayer_adapter_api::{ChainId, MessageId, SettlementId};
 use sea_orm::sea_query::Query;
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -133,7 +133,8 @@ impl Store {
 
     /// What the target chain said about each leaf of a message so far.
     pub async fn list_leaves_seen(&self, message: &Message) -> Result<BTreeMap<usize, LeafSeen>, StoreError> {
-        let sql = "SELECT ms.leaf AS leaf, l.kind AS kind, l.detail AS detail FROM message_settlement ms \
+        let sql = "SELECT ms.leaf AS leaf, l.kind AS kind, \
+                   CASE WHEN l.kind = 'settlement_paid' THEN '' ELSE l.detail END AS detail FROM message_settlement ms \
                    JOIN chain_log l ON l.chain = $1 AND l.key = ms.settlement_id \
                    AND l.kind IN ('settlement_paid', 'settlement_skipped') AND l.status <> 'orphaned' \
                    WHERE ms.message_id = $2 ORDER BY l.block_number, l.log_index";
@@ -194,11 +195,13 @@ impl Txn {
         self.release_message(row.id, claim.token, next_at).await
     }
 
-    /// Fails unless the claim of a message still holds; the lease is kept. Guards what is written on a message's behalf.
+    /// Fails unless the claim of a message still holds; the lease is kept, and nobody takes it over until the end of the transaction.
+    /// Guards what is written on a message's behalf.
     pub async fn expect_message_lease(&self, id: MessageId, token: i64) -> Result<(), StoreError> {
         let held = message::Entity::find()
             .filter(message::Column::MessageId.eq(id.0.to_vec()))
             .filter(message::Column::LeaseToken.eq(token))
+            .lock_exclusive()
             .one(&self.tx)
             .await?;
         expect_one(u64::from(held.is_some()), format!("lease of message {id}"))

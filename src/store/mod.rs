@@ -1,13 +1,16 @@
 //! The only user of sea-orm. One file per aggregate; every write goes through a [`Txn`], which appends the events of what it changed.
 //!
-//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`lease`] claims, [`codec`] columns,
-//! then one file per aggregate. `entity/` are the rows.
+//! Layout: [`open`] opens and migrates, [`txn`] transactions, events and compare-and-set, [`changes`] wakes those that wait for
+//! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
 mod bulk;
+#[doc(hidden)]
+pub mod ceiling;
 pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
+mod changes;
 pub mod codec;
 pub mod dispatch;
 pub mod drift;
@@ -15,19 +18,27 @@ mod entity;
 mod error;
 pub mod event;
 pub mod execution;
+mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod lease;
+mod log_tally;
 pub mod message;
 pub mod message_members;
 mod open;
 pub mod posting;
+mod prune;
+#[doc(hidden)]
+pub mod seed;
 pub mod settlement;
 pub mod settlement_accept;
 pub mod settlement_apply;
+mod settlement_page;
+pub mod settlement_pay;
 pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trouble;
 pub mod tx;
 mod tx_write;
 mod txn;
@@ -35,6 +46,12 @@ pub mod vault_facts;
 
 #[cfg(test)]
 mod chain_tests;
+#[cfg(test)]
+mod concurrent_tests;
+#[cfg(test)]
+mod plan_tests;
+#[cfg(test)]
+mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
@@ -43,16 +60,20 @@ pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
+pub use figures::{Census, Counted};
 pub use group::NewGroup;
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
+pub use log_tally::TallyKey;
 pub use message::{Message, MessageLeaf, MessagePatch};
 pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
+pub use prune::{Archive, PruneRule, Pruned};
 pub use relayer_migrations::SCHEMA_VERSION;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
-pub use settlement_apply::{Ending, Payment};
+pub use settlement_apply::Ending;
+pub use settlement_pay::Payment;
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};

@@ -1,18 +1,57 @@
 //! Opening a database: connection settings, durability check, schema check.
 
 use super::StoreError;
+use super::changes::Changes;
 use super::lease::{LeaseClock, SystemLeaseClock};
 use relayer_migrations::{Migrator, SCHEMA_VERSION};
+use sea_orm::sqlx::{self, Executor, PgConnection, Row};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 use sea_orm_migration::MigratorTrait;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Advisory lock of whoever brings a PostgreSQL schema up to date. Any number will do that nobody else in the database uses.
+const MIGRATION_LOCK: i64 = 0x7265_6c61_7965_7201;
+
+/// A client of the API waits for a connection: longer than a restart of the pool takes, shorter than its patience.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// SQLite has one connection and waits only for our own transactions.
+const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection that has been idle for this long is tried before it is used: the server may have been restarted.
+const TRUSTED_FOR: Duration = Duration::from_millis(500);
+
+/// For each connection to PostgreSQL. A worker that freezes inside a transaction holds its locks, the order of events among them, only
+/// for so long; nobody waits for a lock for ever.
+const SESSION: &[(&str, &str)] = &[("idle_in_transaction_session_timeout", "15s"), ("lock_timeout", "10s")];
+
+/// Settings of PostgreSQL without which an acknowledged commit can be lost.
+const POSTGRES_DURABILITY: &[&str] = &["fsync", "synchronous_commit", "full_page_writes"];
+
+/// How often a SQLite file is tried that another process has locked while it prepares it.
+const OPENINGS: usize = 50;
 
 /// Where the data is.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     /// `sqlite://path/to/file.db` or `postgres://…`; `sqlite::memory:` for tests.
     pub url: String,
+    /// PostgreSQL: connections at most, beside one that listens. SQLite has one, its only writer.
+    pub connections: u32,
+}
+
+impl StoreConfig {
+    /// What one process takes of the server's `max_connections`, 100 unless somebody raised it.
+    pub const CONNECTIONS: u32 = 16;
+
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            connections: Self::CONNECTIONS,
+        }
+    }
 }
 
 /// What the database says about keeping what it acknowledged.
@@ -30,35 +69,33 @@ pub struct Durability {
 pub struct Store {
     pub(super) db: DatabaseConnection,
     pub(super) clock: Arc<dyn LeaseClock>,
+    pub(super) changes: Arc<Changes>,
+    /// From [`Store::assert_durable`] on, each new connection is asked too.
+    durable_only: Arc<AtomicBool>,
 }
 
 impl Store {
     /// Opens the database; does not migrate. SQLite: one connection (one writer), WAL, synchronous FULL.
     pub async fn open(config: &StoreConfig) -> Result<Self, StoreError> {
-        let mut options = ConnectOptions::new(config.url.clone());
-        options
-            .sqlx_logging(false)
-            .test_before_acquire(false)
-            .acquire_timeout(Duration::from_secs(30));
-        if config.url.starts_with("sqlite") {
-            options.max_connections(1).min_connections(1);
-            options.map_sqlx_sqlite_opts(|sqlite| {
-                sqlite
-                    .create_if_missing(true)
-                    .pragma("journal_mode", "WAL")
-                    .pragma("synchronous", "FULL")
-                    .pragma("foreign_keys", "ON")
-                    .pragma("wal_autocheckpoint", "10000")
-                    .pragma("cache_size", "-65536")
-                    .busy_timeout(Duration::from_secs(10))
-            });
-        } else {
-            options.max_connections(16);
-        }
-        let db = Database::connect(options).await?;
+        let durable_only = Arc::new(AtomicBool::new(false));
+        let options = connect_options(config, durable_only.clone());
+        let mut tried = 1;
+        let mut db = loop {
+            match Database::connect(options.clone()).await {
+                // Another process switches the new file to WAL; SQLite does not wait for that by itself.
+                Err(error) if tried < OPENINGS && StoreError::is_busy(&error) => {
+                    tried += 1;
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                opened => break opened?,
+            }
+        };
+        db.set_metric_callback(|info| count_statement(&info.statement.sql));
         Ok(Self {
             db,
             clock: Arc::new(SystemLeaseClock),
+            changes: Arc::new(Changes::new(&config.url)),
+            durable_only,
         })
     }
 
@@ -68,17 +105,22 @@ impl Store {
         self
     }
 
-    /// Brings the schema up to date. Idempotent.
+    /// Brings the schema up to date, all of it or nothing. Idempotent, and safe when several processes start at once: they take turns.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        Ok(Migrator::up(&self.db, None).await?)
+        let txn = self.begin_write().await?;
+        if self.db.get_database_backend() == DbBackend::Postgres {
+            txn.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
+                .await?;
+            txn.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+                .await?;
+        }
+        Migrator::up(&txn, None).await?;
+        Ok(txn.commit().await?)
     }
 
     /// Fails unless the schema is the one this program was built with.
     pub async fn check_schema(&self) -> Result<(), StoreError> {
-        let applied = Migrator::get_applied_migrations(&self.db).await.unwrap_or_default();
-        let found = applied
-            .last()
-            .map_or("empty".to_owned(), |migration| migration.name().to_owned());
+        let found = self.schema_version().await?.unwrap_or_else(|| "empty".to_owned());
         if found == SCHEMA_VERSION {
             Ok(())
         } else {
@@ -89,11 +131,31 @@ impl Store {
         }
     }
 
+    /// The newest migration that was applied. Only reads, so that it may race with one that migrates.
+    async fn schema_version(&self) -> Result<Option<String>, StoreError> {
+        let backend = self.db.get_database_backend();
+        let table = match backend {
+            DbBackend::Postgres => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",
+            _ => "SELECT 1 FROM sqlite_master WHERE name = 'seaql_migrations'",
+        };
+        if self
+            .db
+            .query_one_raw(Statement::from_string(backend, table))
+            .await?
+            .is_none()
+        {
+            return Ok(None);
+        }
+        let newest = "SELECT version FROM seaql_migrations ORDER BY version DESC LIMIT 1";
+        let row = self.db.query_one_raw(Statement::from_string(backend, newest)).await?;
+        Ok(row.map(|row| row.try_get("", "version")).transpose()?)
+    }
+
     /// Reads the settings that decide whether a commit survives power loss.
     pub async fn durability(&self) -> Result<Durability, StoreError> {
         let backend = self.db.get_database_backend();
         let names: &[&str] = match backend {
-            DbBackend::Postgres => &["fsync", "synchronous_commit", "full_page_writes"],
+            DbBackend::Postgres => POSTGRES_DURABILITY,
             _ => &["journal_mode", "synchronous"],
         };
         let mut settings = Vec::new();
@@ -111,15 +173,7 @@ impl Store {
             };
             settings.push(((*name).to_owned(), value));
         }
-        let problem = settings.iter().find_map(|(name, value)| {
-            let fine = match name.as_str() {
-                "journal_mode" => value == "wal" || value == "memory",
-                "synchronous" => value == "2" || value == "3",
-                "synchronous_commit" => value != "off" && value != "local",
-                _ => value == "on",
-            };
-            (!fine).then(|| format!("{name} is {value}"))
-        });
+        let problem = settings.iter().find_map(|(name, value)| weakness(name, value));
         let backend = if backend == DbBackend::Postgres {
             "postgres"
         } else {
@@ -132,11 +186,14 @@ impl Store {
         })
     }
 
-    /// Fails when acknowledged commits could be lost.
+    /// Fails when acknowledged commits could be lost. From now on a connection on which they could is refused as well.
     pub async fn assert_durable(&self) -> Result<(), StoreError> {
         match self.durability().await?.problem {
             Some(problem) => Err(StoreError::NotDurable(problem)),
-            None => Ok(()),
+            None => {
+                self.durable_only.store(true, Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 
@@ -146,6 +203,11 @@ impl Store {
             self.db.execute_unprepared("PRAGMA wal_checkpoint(TRUNCATE)").await?;
         }
         Ok(())
+    }
+
+    /// Whether other processes may be at work on the same database.
+    pub fn is_shared(&self) -> bool {
+        self.db.get_database_backend() == DbBackend::Postgres
     }
 
     /// Group commits that may be under way at once. SQLite has one writer; PostgreSQL works on the next while the last one is flushed.
@@ -160,4 +222,77 @@ impl Store {
     pub async fn lease_now_ms(&self) -> Result<i64, StoreError> {
         self.clock.now_ms(&self.db).await
     }
+}
+
+/// What a settlement costs the database shows here first: a stage that goes row by row sends as many statements as there are rows.
+fn count_statement(sql: &str) {
+    let word = match sql.trim_start().get(..6).map(str::to_ascii_lowercase).as_deref() {
+        Some("select") => "select",
+        Some("insert") => "insert",
+        Some("update") => "update",
+        Some("delete") => "delete",
+        _ => "other",
+    };
+    metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
+}
+
+fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {
+    let mut options = ConnectOptions::new(config.url.clone());
+    options.sqlx_logging(false).test_before_acquire(false);
+    if config.url.starts_with("sqlite") {
+        options
+            .max_connections(1)
+            .min_connections(1)
+            .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT);
+        options.map_sqlx_sqlite_opts(|sqlite| {
+            sqlite
+                .create_if_missing(true)
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "FULL")
+                .pragma("foreign_keys", "ON")
+                .pragma("wal_autocheckpoint", "10000")
+                .pragma("cache_size", "-65536")
+                .busy_timeout(Duration::from_secs(10))
+        });
+        return options;
+    }
+    options
+        .max_connections(config.connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire_if_idle_for(TRUSTED_FOR)
+        .map_sqlx_postgres_opts(|postgres| postgres.options(SESSION.iter().copied()))
+        .map_sqlx_postgres_pool_opts(move |pool| {
+            let durable_only = durable_only.clone();
+            pool.after_connect(move |connection, _| {
+                let asked = durable_only.load(Ordering::Relaxed);
+                Box::pin(async move { if asked { refuse_weak(connection).await } else { Ok(()) } })
+            })
+        });
+    options
+}
+
+/// Fails when a commit on this connection could be lost: the settings of a role or a database may change while we run.
+async fn refuse_weak(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for name in POSTGRES_DURABILITY {
+        let row = connection
+            .fetch_one(sqlx::AssertSqlSafe(format!("SHOW {name}")))
+            .await?;
+        if let Some(problem) = weakness(name, row.try_get::<&str, _>(0)?) {
+            return Err(sqlx::Error::Configuration(
+                format!("the database is not durable: {problem}").into(),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a setting, if it lets acknowledged commits be lost.
+fn weakness(name: &str, value: &str) -> Option<String> {
+    let fine = match name {
+        "journal_mode" => value == "wal" || value == "memory",
+        "synchronous" => value == "2" || value == "3",
+        "synchronous_commit" => value != "off" && value != "local",
+        _ => value == "on",
+    };
+    (!fine).then(|| format!("{name} is {value}"))
 }

@@ -105,7 +105,7 @@ impl Txn {
         self.post_locked(&mut accounts, postings).await
     }
 
-    /// As [`Txn::post`], with accounts the caller has locked: one update per account, however many postings.
+    /// As [`Txn::post`], with accounts the caller has locked: one statement for all accounts, however many postings.
     pub(super) async fn post_locked(
         &mut self,
         accounts: &mut LockedAccounts,
@@ -270,16 +270,6 @@ impl Txn {
             }
         }
         Ok(standing)
-    }
-
-    /// Postings of one settlement in this transaction, oldest first.
-    pub(super) async fn postings_of(&self, settlement: SettlementId) -> Result<Vec<PostingRow>, StoreError> {
-        let rows = posting::Entity::find()
-            .filter(posting::Column::SettlementId.eq(settlement.0.to_vec()))
-            .order_by_asc(posting::Column::Id)
-            .all(&self.tx)
-            .await?;
-        rows.iter().map(decode).collect()
     }
 
     async fn is_reversed(&self, reason: Reason, reference: &str) -> Result<bool, StoreError> {

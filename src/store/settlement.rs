@@ -10,7 +10,7 @@ use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes};
 use sea_orm::sea_query::{Expr, Query, UnionType};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use std::fmt;
 use std::str::FromStr;
 
@@ -139,6 +139,8 @@ pub struct SettlementFilter {
     pub target: Option<ChainId>,
     /// Job id in clear, as in the receipt.
     pub job_id: Option<String>,
+    /// Rows from this one on.
+    pub row_min: Option<i64>,
 }
 
 impl Store {
@@ -209,6 +211,9 @@ impl Store {
             let ids = of("holds").union(UnionType::All, of("NOT holds")).to_owned();
             query = query.filter(Column::SettlementId.in_subquery(ids));
         }
+        if let Some(row_min) = filter.row_min {
+            query = query.filter(Column::Id.gte(row_min));
+        }
         if let Some(before) = before {
             query = query.filter(Column::Id.lt(before));
         }
@@ -227,10 +232,14 @@ impl Store {
         use settlement::Column;
         let rows = settlement::Entity::find()
             .filter(Column::State.eq(SettlementState::Accepted.as_str()))
+            // The index is of those that have not ended.
+            .filter(Column::EndedAt.is_null())
             .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
             .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
+            // The order of the index, so that a long backlog is not sorted for every batch.
+            .order_by_asc(Column::BatchAfter)
             .order_by_asc(Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -253,6 +262,7 @@ impl Store {
         let rows = settlement::Entity::find()
             .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
             .filter(Column::State.is_in(open.map(|state| state.as_str())))
+            .filter(Column::EndedAt.is_null())
             .filter(Column::Deadline.lt(int("deadline", timestamp)?))
             .filter(Column::Id.gt(after))
             .order_by_asc(Column::Id)
@@ -277,23 +287,6 @@ impl Store {
             .collect()
     }
 
-    /// When the oldest settlement of each non-terminal state was last changed, Unix ms.
-    pub async fn oldest_by_state(&self) -> Result<Vec<(SettlementState, i64)>, StoreError> {
-        let open = SettlementState::ALL.iter().filter(|state| !state.is_terminal());
-        let rows: Vec<(String, i64)> = settlement::Entity::find()
-            .select_only()
-            .column(settlement::Column::State)
-            .column_as(settlement::Column::UpdatedAt.min(), "oldest")
-            .filter(settlement::Column::State.is_in(open.map(|state| state.as_str())))
-            .group_by(settlement::Column::State)
-            .into_tuple()
-            .all(&self.db)
-            .await?;
-        rows.iter()
-            .map(|(state, oldest)| Ok((name("settlement.state", state)?, *oldest)))
-            .collect()
-    }
-
     /// The settlement that used this nonce here, if any.
     pub async fn find_settlement_by_nonce(
         &self,
@@ -302,15 +295,8 @@ impl Store {
         payer: Address,
         nonce: alloy::primitives::U256,
     ) -> Result<Option<Settlement>, StoreError> {
-        use settlement::Column;
-        let row = settlement::Entity::find()
-            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
-            .filter(Column::Inbox.eq(inbox.to_vec()))
-            .filter(Column::Payer.eq(payer.to_vec()))
-            .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce)))
-            .one(&self.db)
-            .await?;
-        row.as_ref().map(decode).transpose()
+        let found = by_nonce(target, inbox, payer, nonce)?.one(&self.db).await?;
+        found.as_ref().map(decode).transpose()
     }
 
     /// Receipts a settlement covers, in the order of its tree.
@@ -372,7 +358,7 @@ impl Txn {
     }
 
     /// Rows by id, locked until the end of the transaction, in row order.
-    pub(super) async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
+    pub async fn lock_settlements(&self, ids: &[SettlementId]) -> Result<Vec<Settlement>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(1_000) {
             let rows = settlement::Entity::find()
@@ -401,17 +387,36 @@ impl Txn {
         payer: Address,
         nonce: alloy::primitives::U256,
     ) -> Result<Option<Settlement>, StoreError> {
-        use settlement::Column;
-        let row = settlement::Entity::find()
-            .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
-            .filter(Column::Inbox.eq(inbox.to_vec()))
-            .filter(Column::Payer.eq(payer.to_vec()))
-            .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce)))
-            .lock_exclusive()
-            .one(&self.tx)
-            .await?;
-        row.as_ref().map(decode).transpose()
+        let query = by_nonce(target, inbox, payer, nonce)?.lock_exclusive();
+        query.one(&self.tx).await?.as_ref().map(decode).transpose()
     }
+
+    /// The settlement on this (payer, nonce) as it is now. Not locked: whoever accepts holds accounts, and whoever pays locks the
+    /// settlement first.
+    pub(super) async fn settlement_by_nonce(
+        &self,
+        target: ChainId,
+        inbox: Address,
+        payer: Address,
+        nonce: alloy::primitives::U256,
+    ) -> Result<Option<Settlement>, StoreError> {
+        let found = by_nonce(target, inbox, payer, nonce)?.one(&self.tx).await?;
+        found.as_ref().map(decode).transpose()
+    }
+}
+
+fn by_nonce(
+    target: ChainId,
+    inbox: Address,
+    payer: Address,
+    nonce: alloy::primitives::U256,
+) -> Result<Select<settlement::Entity>, StoreError> {
+    use settlement::Column;
+    Ok(settlement::Entity::find()
+        .filter(Column::TargetChain.eq(int("target_chain", target.0)?))
+        .filter(Column::Inbox.eq(inbox.to_vec()))
+        .filter(Column::Payer.eq(payer.to_vec()))
+        .filter(Column::Nonce.eq(super::codec::u256_bytes(nonce))))
 }
 
 pub(super) fn missing(id: SettlementId) -> StoreError {

@@ -316,6 +316,7 @@ impl Txn {
             let receipts = news[*index].receipts.iter().enumerate();
             sorted.extend(receipts.map(|(position, receipt)| (receipt.hash, *index, position)));
         }
+        // Two writers with the same receipts wait for each other in one order.
         sorted.sort_unstable();
         for (_, index, position) in &sorted {
             let (new, receipt) = (&news[*index], &news[*index].receipts[*position]);
@@ -428,7 +429,7 @@ impl Txn {
                 continue;
             }
             let by_nonce = self
-                .lock_settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
+                .settlement_by_nonce(new.target, new.inbox, new.terms.payer, new.terms.nonce)
                 .await?;
             let answer = match by_nonce {
                 Some(other) => Some(Accept::NonceTaken { by: other.id }),

@@ -4,24 +4,13 @@ use super::entity::{settlement, settlement_receipt};
 use super::settlement::{Evidence, Settlement, missing};
 use super::txn::expect_one;
 use super::{NewEvent, StoreError, Txn};
-use crate::ledger::{AccountKey, AccountKind, Cause, EventRef, Obligation, Payout, Reason};
+use crate::ledger::{Cause, EventRef, Obligation};
 use crate::settlement::SettlementId;
 use crate::settlement::states::{SettlementEvent, SettlementState};
 use crate::settlement::transitions::Machine;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use std::collections::BTreeMap;
-
-/// A finalized payment as the chain told it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Payment {
-    pub evidence: Evidence,
-    pub payout: Payout,
-    /// The message that brought it names the fee recipient this settlement has, so the fee is income.
-    pub fee_is_ours: bool,
-    /// `SettlementPaid`.
-    pub event: EventRef,
-}
 
 /// What a settlement that ended unpaid rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,50 +125,6 @@ impl Txn {
         Ok(row)
     }
 
-    /// A finalized payment: the state, the postings, the leaves. False when this very payment was booked before.
-    /// A payment of a settlement that had ended unpaid contradicts the proof of its end: it is booked and the settlement is disputed.
-    pub async fn settlement_pay(&mut self, id: SettlementId, payment: &Payment) -> Result<bool, StoreError> {
-        let mut row = self.lock_settlement(id).await?.ok_or_else(|| missing(id))?;
-        let posted = self.post_payment(&row, payment).await?;
-        if !posted {
-            return Ok(false);
-        }
-        let event = if row.state.ended_unpaid() {
-            SettlementEvent::Dispute
-        } else {
-            SettlementEvent::Pay
-        };
-        let patch = settlement::ActiveModel {
-            credited: Set(Some(payment.payout == Payout::Credited)),
-            skip_reason: Set(None),
-            ..evidence_patch(&payment.evidence)
-        };
-        let cause = Cause::Event(payment.event).to_string();
-        self.settlement_apply(&mut row, event, patch, &cause).await?;
-        self.hold_receipts(id, true).await?;
-        self.resolve_leaves(&[id], true).await?;
-        Ok(true)
-    }
-
-    /// Postings of a payment. Money leaves the reservation, or the available balance when the reservation is gone.
-    async fn post_payment(&mut self, row: &Settlement, payment: &Payment) -> Result<bool, StoreError> {
-        let obligation = Obligation::new(row.id, row.target, &row.terms);
-        let mut postings = if self.holds_reservation(row.id).await? {
-            obligation.executed(payment.payout, payment.event)
-        } else {
-            obligation.paid_by_stranger(payment.payout, payment.fee_is_ours, payment.event)
-        };
-        if !payment.fee_is_ours {
-            for posting in &mut postings {
-                if posting.credit.kind() == AccountKind::FeesIncome {
-                    posting.credit = AccountKey::external(obligation.asset);
-                }
-            }
-        }
-        let posted = self.post(&postings).await?;
-        Ok(posted.iter().any(Option::is_some))
-    }
-
     /// Positive proof that it will never be paid: the state, the released reservation, the freed receipts, the leaves.
     /// Ends as cancelled when a cancel was asked for. False when it had ended before.
     pub async fn settlement_end_unpaid(&mut self, id: SettlementId, ending: &Ending) -> Result<bool, StoreError> {
@@ -256,7 +201,7 @@ impl Txn {
     }
 
     /// The one place where a single settlement's state is written: table, compare-and-set, event.
-    async fn settlement_apply(
+    pub(super) async fn settlement_apply(
         &mut self,
         row: &mut Settlement,
         event: SettlementEvent,
@@ -293,7 +238,7 @@ impl Txn {
         Ok(())
     }
 
-    async fn hold_receipts(&self, id: SettlementId, holds: bool) -> Result<(), StoreError> {
+    pub(super) async fn hold_receipts(&self, id: SettlementId, holds: bool) -> Result<(), StoreError> {
         // Taking receipts back can meet a successor that holds them by now; then they stay with it, and the dispute says so.
         if holds && !self.receipts_are_free(id).await? {
             return Ok(());
@@ -302,7 +247,8 @@ impl Txn {
             .col_expr(settlement_receipt::Column::Holds, Expr::val(holds))
             .filter(settlement_receipt::Column::SettlementId.eq(id.0.to_vec()))
             .exec(&self.tx)
-            .await?;
+            .await
+            .map_err(|error| StoreError::or_race(error, "the receipts of a settlement"))?;
         Ok(())
     }
 
@@ -331,13 +277,7 @@ impl Txn {
         Ok(other.is_none())
     }
 
-    async fn holds_reservation(&self, id: SettlementId) -> Result<bool, StoreError> {
-        let postings = self.postings_of(id).await?;
-        let has = |reason| postings.iter().any(|posting| posting.reason == reason);
-        Ok(has(Reason::Accept) && !has(Reason::Release))
-    }
-
-    fn record_change(
+    pub(super) fn record_change(
         &mut self,
         row: &Settlement,
         event: SettlementEvent,
@@ -372,7 +312,7 @@ fn about(row: &Settlement, cause: &str) -> NewEvent {
     }
 }
 
-fn evidence_patch(evidence: &Evidence) -> settlement::ActiveModel {
+pub(super) fn evidence_patch(evidence: &Evidence) -> settlement::ActiveModel {
     settlement::ActiveModel {
         evidence_chain_block: Set(i64::try_from(evidence.block_number).ok()),
         evidence_block_hash: Set(Some(evidence.block_hash.to_vec())),

@@ -1,12 +1,14 @@
 //! What tests of several modules share: a database of their own and settlements to put in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod database;
+
 use super::*;
 use crate::ledger::{AccountKey, Asset, EventRef, Payout, postings};
 use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, U256, keccak256};
-use tempfile::TempDir;
+pub use database::TestDatabase;
 
 pub const SOURCE: ChainId = ChainId(31_337);
 pub const TARGET: ChainId = ChainId(31_338);
@@ -18,11 +20,11 @@ pub const PAYEE: Address = Address::repeat_byte(0xbb);
 pub const FEE_RECIPIENT: Address = Address::repeat_byte(0xfe);
 pub const DEADLINE: u64 = 2_000_000;
 
-/// A database that goes away with this value.
+/// A store on a database that goes away with this value.
 #[derive(Debug)]
 pub struct TestStore {
     pub store: Store,
-    _dir: TempDir,
+    pub database: TestDatabase,
 }
 
 impl std::ops::Deref for TestStore {
@@ -33,19 +35,18 @@ impl std::ops::Deref for TestStore {
     }
 }
 
-/// The one place that knows which database tests run on.
-fn database_url(dir: &TempDir) -> String {
-    format!("sqlite://{}", dir.path().join("relayer.db").display())
+/// The one door to a database for tests; see [`TestDatabase`].
+pub async fn open() -> TestStore {
+    let database = TestDatabase::migrated().await;
+    TestStore {
+        store: database.open().await,
+        database,
+    }
 }
 
-pub async fn open() -> TestStore {
-    let dir = TempDir::new().unwrap();
-    let config = StoreConfig {
-        url: database_url(&dir),
-    };
-    let store = Store::open(&config).await.unwrap();
-    store.migrate().await.unwrap();
-    TestStore { store, _dir: dir }
+/// Cases of a property test about decisions rather than about the database: PostgreSQL makes a database for each of them.
+pub fn cases(n: u32) -> u32 {
+    if database::server().is_some() { n / 5 } else { n }
 }
 
 pub const ASSET: Asset = Asset {
@@ -195,4 +196,15 @@ pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::S
     txn.seal_message(&message, 1, "batcher").await.unwrap();
     txn.commit().await.unwrap();
     message
+}
+
+/// SQLite: the file may not grow by more than `spare` pages, as on a disk that is full; None gives the room back.
+pub async fn limit_pages(store: &Store, spare: Option<i64>) {
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
+    let read = Statement::from_string(DbBackend::Sqlite, "PRAGMA page_count");
+    let row = store.db.query_one_raw(read).await.unwrap().unwrap();
+    let used: i64 = row.try_get_by_index(0).unwrap();
+    let most = spare.map_or(i64::from(u32::MAX - 1), |spare| used + spare);
+    let limit = format!("PRAGMA max_page_count = {most}");
+    store.db.execute_unprepared(&limit).await.unwrap();
 }

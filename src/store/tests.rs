@@ -410,14 +410,17 @@ async fn lists_filter_and_page_newest_first() {
     let store = open().await;
     deposit(&store, PAYER, 1_000, 100).await;
     let news: Vec<_> = (0..5).map(|n| new_settlement(PAYER, n, 10, 0, n)).collect();
-    accept(&store, &news).await;
+    // One by one: within a batch the order of rows is that of the ids.
+    for new in &news {
+        accept(&store, std::slice::from_ref(new)).await;
+    }
     let all = SettlementFilter {
         coordinator_id: Some("coordinator".into()),
         state: Some(SettlementState::Accepted),
         payer: Some(PAYER),
         payee: Some(PAYEE),
         target: Some(TARGET),
-        job_id: None,
+        ..SettlementFilter::default()
     };
     let page = store.list_settlements(&all, None, 3).await.unwrap();
     let ids: Vec<_> = page.iter().map(|settlement| settlement.id).collect();

@@ -7,7 +7,11 @@ use super::{LeaseToken, Store, StoreError, codec};
 use crate::settlement::states::{TxEvent, TxState};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::ChainId;
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect, Select,
+    Statement,
+};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -270,6 +274,27 @@ pub(super) async fn read_tx<C: ConnectionTrait>(db: &C, id: TxId) -> Result<Opti
     found.map(tx_row).transpose()
 }
 
+fn rows(models: Vec<tx::Model>) -> Result<Vec<TxRow>, StoreError> {
+    models.into_iter().map(tx_row).collect()
+}
+
+/// Transactions of a signer in these states.
+fn open_of(chain: ChainId, signer: Address, states: &[TxState]) -> Result<Select<tx::Entity>, StoreError> {
+    Ok(tx::Entity::find()
+        .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+        .filter(tx::Column::Signer.eq(signer.to_vec()))
+        .filter(tx::Column::State.is_in(names(states))))
+}
+
+/// Every column but the calldata, which is read as empty.
+fn without_data(query: Select<tx::Entity>) -> Select<tx::Entity> {
+    let others = tx::Column::iter().filter(|column| !matches!(column, tx::Column::Data));
+    query
+        .select_only()
+        .columns(others)
+        .column_as(Expr::val(Vec::<u8>::new()), tx::Column::Data)
+}
+
 pub(super) fn missing(id: TxId) -> StoreError {
     StoreError::Missing {
         what: format!("transaction {id}"),
@@ -301,43 +326,39 @@ impl Store {
         rows.into_iter().map(tx_row).collect()
     }
 
-    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce.
+    /// Transactions of a signer the chain has not taken yet (prepared, submitted), by nonce; without their calldata, which is large and
+    /// rarely needed: [`Store::get_tx`] has it.
     pub async fn list_waiting_txs(
         &self,
         chain: ChainId,
         signer: Address,
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
-        self.list_by_state(chain, signer, &[TxState::Prepared, TxState::Submitted], limit)
-            .await
+        let waiting = without_data(open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?);
+        rows(
+            waiting
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
-    /// Transactions of a signer that are in a block that is not final yet, by nonce.
+    /// Transactions of a signer that are in a block that is not final yet, by nonce; without their calldata, which nobody needs any more.
     pub async fn list_included_txs(
         &self,
         chain: ChainId,
         signer: Address,
         limit: u64,
     ) -> Result<Vec<TxRow>, StoreError> {
-        self.list_by_state(chain, signer, &[TxState::Included], limit).await
-    }
-
-    async fn list_by_state(
-        &self,
-        chain: ChainId,
-        signer: Address,
-        states: &[TxState],
-        limit: u64,
-    ) -> Result<Vec<TxRow>, StoreError> {
-        let rows = tx::Entity::find()
-            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
-            .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::State.is_in(names(states)))
-            .order_by_asc(tx::Column::Nonce)
-            .limit(limit)
-            .all(&self.db)
-            .await?;
-        rows.into_iter().map(tx_row).collect()
+        let included = without_data(open_of(chain, signer, &[TxState::Included])?);
+        rows(
+            included
+                .order_by_asc(tx::Column::Nonce)
+                .limit(limit)
+                .all(&self.db)
+                .await?,
+        )
     }
 
     /// Attempts of a transaction, oldest first.
@@ -352,44 +373,47 @@ impl Store {
 
     /// Worst case of what the open, not yet included transactions of a signer may still cost: value + gas limit × dearest attempt.
     pub async fn committed_wei(&self, chain: ChainId, signer: Address) -> Result<U256, StoreError> {
-        let rows = tx::Entity::find()
-            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
-            .filter(tx::Column::Signer.eq(signer.to_vec()))
-            .filter(tx::Column::State.is_in(names(&[TxState::Prepared, TxState::Submitted])))
+        // Amounts only: calldata and signed bytes are large and say nothing about costs.
+        let open: Vec<(i64, Vec<u8>, i64)> = open_of(chain, signer, &[TxState::Prepared, TxState::Submitted])?
+            .select_only()
+            .columns([tx::Column::Id, tx::Column::Value, tx::Column::GasLimit])
+            .into_tuple()
             .all(&self.db)
             .await?;
-        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
-        let attempts = attempt::Entity::find()
-            .filter(attempt::Column::TxId.is_in(ids))
+        let fees: Vec<(i64, Vec<u8>)> = attempt::Entity::find()
+            .select_only()
+            .columns([attempt::Column::TxId, attempt::Column::MaxFee])
+            .filter(attempt::Column::TxId.is_in(open.iter().map(|(id, ..)| *id)))
+            .into_tuple()
             .all(&self.db)
             .await?;
         let mut dearest: BTreeMap<i64, u128> = BTreeMap::new();
-        for attempt in attempts {
-            let max_fee = fee("attempt.max_fee", &attempt.max_fee)?;
-            let entry = dearest.entry(attempt.tx_id).or_default();
+        for (id, max_fee) in &fees {
+            let max_fee = fee("attempt.max_fee", max_fee)?;
+            let entry = dearest.entry(*id).or_default();
             *entry = max_fee.max(*entry);
         }
         let mut sum = U256::ZERO;
-        for row in rows {
-            let price = U256::from(dearest.get(&row.id).copied().unwrap_or_default());
-            let gas = U256::from(codec::uint("tx.gas_limit", row.gas_limit)?);
+        for (id, value, gas_limit) in &open {
+            let price = U256::from(dearest.get(id).copied().unwrap_or_default());
+            let gas = U256::from(codec::uint("tx.gas_limit", *gas_limit)?);
             sum = sum
-                .saturating_add(codec::u256("tx.value", &row.value)?)
+                .saturating_add(codec::u256("tx.value", value)?)
                 .saturating_add(gas.saturating_mul(price));
         }
         Ok(sum)
     }
 
-    /// Finalized transactions whose costs are not in the ledger yet; end each with [`Txn::mark_tx_posted`].
-    pub async fn list_finalized_unposted_txs(&self, limit: u64) -> Result<Vec<TxRow>, StoreError> {
-        let rows = tx::Entity::find()
-            .filter(tx::Column::State.eq(TxState::Finalized.as_str()))
-            .filter(tx::Column::NextAt.lt(POSTED))
+    /// Finalized transactions of a chain whose costs are not in the ledger yet, without their calldata; end each with
+    /// [`Txn::mark_tx_posted`].
+    pub async fn list_finalized_unposted_txs(&self, chain: ChainId, limit: u64) -> Result<Vec<TxRow>, StoreError> {
+        let unposted = without_data(tx::Entity::find())
+            .filter(tx::Column::Chain.eq(codec::int("tx.chain", chain.0)?))
+            // Literals, so that the partial index serves; the number is `POSTED`.
+            .filter(Expr::cust("state = 'finalized' AND next_at < 9223372036854775807"))
             .order_by_asc(tx::Column::Id)
-            .limit(limit)
-            .all(&self.db)
-            .await?;
-        rows.into_iter().map(tx_row).collect()
+            .limit(limit);
+        rows(unposted.all(&self.db).await?)
     }
 
     /// Highest nonce stored for a signer.

@@ -81,7 +81,9 @@ impl Txn {
             updated_at: Set(self.now_ms),
             version: Set(0),
         };
-        let id = TxId(tx::Entity::insert(row).exec(&self.tx).await?.last_insert_id);
+        let inserted = tx::Entity::insert(row).exec(&self.tx).await;
+        let inserted = inserted.map_err(|error| StoreError::or_race(error, "the next nonce of a signer"))?;
+        let id = TxId(inserted.last_insert_id);
         let hash = first.hash;
         self.insert_attempt(id, first).await?;
         self.record(NewEvent {

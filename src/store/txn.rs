@@ -2,11 +2,14 @@
 //! so that commit order and `seq` order agree.
 
 use super::bulk::Insert;
+use super::changes::{CHANNEL, Changes};
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, SqliteTransactionMode, Statement, TransactionOptions,
+    TransactionTrait, Value,
 };
+use std::sync::Arc;
 
 const EVENTS: Insert = Insert {
     table: "event",
@@ -54,21 +57,26 @@ pub struct Txn {
     /// Scheduling clock of the caller, Unix ms; stamps rows and events.
     pub now_ms: i64,
     events: Vec<NewEvent>,
+    changes: Arc<Changes>,
 }
 
 impl Store {
     /// Starts a write transaction (SQLite: immediate, so that it never fails half-way for want of the write lock).
     pub async fn begin(&self, now_ms: i64) -> Result<Txn, StoreError> {
+        Ok(Txn {
+            tx: self.begin_write().await?,
+            now_ms,
+            events: Vec::new(),
+            changes: self.changes.clone(),
+        })
+    }
+
+    pub(super) async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        let tx = self.db.begin_with_options(options).await?;
-        Ok(Txn {
-            tx,
-            now_ms,
-            events: Vec::new(),
-        })
+        self.db.begin_with_options(options).await
     }
 }
 
@@ -79,11 +87,19 @@ impl Txn {
     }
 
     /// Appends the events and commits. Returns the last `seq` written, if any.
+    ///
+    /// The counter's row stays locked from here to the end of the commit, so whoever gets the next `seq` commits later: a reader that has
+    /// seen n has seen everything up to n.
     pub async fn commit(self) -> Result<Option<i64>, StoreError> {
-        let Self { tx, now_ms, events } = self;
+        let Self {
+            tx,
+            now_ms,
+            events,
+            changes,
+        } = self;
         let mut last = None;
         if !events.is_empty() {
-            let first = reserve(&tx, "event_seq", events.len() as i64).await?;
+            let first = take_seqs(&tx, events.len() as i64).await?;
             let mut rows: Vec<Vec<Value>> = Vec::with_capacity(events.len());
             for (new, seq) in events.into_iter().zip(first..) {
                 last = Some(seq);
@@ -105,6 +121,9 @@ impl Txn {
             EVENTS.run(&tx, rows).await?;
         }
         tx.commit().await?;
+        if let Some(last) = last {
+            changes.publish(last);
+        }
         Ok(last)
     }
 
@@ -114,9 +133,28 @@ impl Txn {
     }
 }
 
+/// Name of the counter that orders all events.
+pub(super) const EVENT_SEQ: &str = "event_seq";
+
+const RESERVE: &str = "INSERT INTO counter (name, value) VALUES ($1, $2) \
+    ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
+
 async fn reserve(tx: &DatabaseTransaction, name: &str, n: i64) -> Result<i64, StoreError> {
-    let sql = "INSERT INTO counter (name, value) VALUES ($1, $2) \
-               ON CONFLICT (name) DO UPDATE SET value = counter.value + excluded.value RETURNING value";
+    reserve_by(tx, RESERVE.into(), name, n).await
+}
+
+/// Takes places in the order of events. PostgreSQL tells the listeners of all processes in the same statement; they hear it when the
+/// commit is done.
+async fn take_seqs(tx: &DatabaseTransaction, n: i64) -> Result<i64, StoreError> {
+    let sql = if tx.get_database_backend() == DbBackend::Postgres {
+        format!("WITH taken AS ({RESERVE}) SELECT value, pg_notify('{CHANNEL}', CAST(value AS TEXT)) FROM taken")
+    } else {
+        RESERVE.into()
+    };
+    reserve_by(tx, sql, EVENT_SEQ, n).await
+}
+
+async fn reserve_by(tx: &DatabaseTransaction, sql: String, name: &str, n: i64) -> Result<i64, StoreError> {
     let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, [name.into(), n.into()]);
     let row = tx.query_one_raw(statement).await?;
     let row = row.ok_or_else(|| StoreError::Missing {

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+/// Dispatches claimed in one step: what can be looked after before the lease runs out.
+const MESSAGES_MAX: usize = 64;
 /// Dispatches looked after at the same time.
 const CONCURRENT: usize = 8;
 /// Arrivals a lane's history looks back on.
@@ -32,6 +34,9 @@ pub struct TrackerParams {
     /// Bounds of the time between two looks at one dispatch.
     pub poll_min_ms: i64,
     pub poll_max_ms: i64,
+    /// Whether bridges are asked about messages that are on their normal way: before source finality, and before they have had the time
+    /// their lane takes. What the inbox says is noticed in any case, so there is nothing to gain but a note.
+    pub ask_early: bool,
 }
 
 /// See the module's page.
@@ -64,9 +69,10 @@ impl Stage for Tracker {
             total.more |= applied >= limit;
         }
         let params = &self.params;
+        let claimed = limit.min(MESSAGES_MAX);
         let claims = self
             .store
-            .claim_dispatches(DispatchQueue::Follow, &params.owner, now_ms, limit, params.lease_ms)
+            .claim_dispatches(DispatchQueue::Follow, &params.owner, now_ms, claimed, params.lease_ms)
             .await
             .map_err(TrackerError::Store)?;
         for chunk in claims.chunks(CONCURRENT) {
@@ -75,7 +81,7 @@ impl Stage for Tracker {
             }
         }
         total.processed = total.processed.saturating_add(claims.len());
-        total.more |= claims.len() >= limit;
+        total.more |= claims.len() >= claimed;
         Ok(total)
     }
 }
@@ -156,6 +162,13 @@ impl Tracker {
                 (decoded.clone(), Some(decoded))
             }
         };
+        if let Some(until) = self
+            .normal_until(dispatch, &lane)
+            .await?
+            .filter(|until| now_ms < *until)
+        {
+            return Ok(on_its_way(learned, until));
+        }
         let target = self.view(dispatch.target).await?;
         let delivery = adapter.delivery(source.as_ref(), target.as_ref(), &reference).await;
         let mut look = match delivery {
@@ -173,6 +186,28 @@ impl Tracker {
             look.patch.evidence = Some(Some(decoded.evidence));
         }
         Ok(look)
+    }
+
+    /// Until when a message is on its normal way: bridges wait for finality and then take the time they usually take. None when it may be
+    /// asked about at any time.
+    async fn normal_until(&self, dispatch: &Dispatch, lane: &Lane) -> Result<Option<i64>, TrackerError> {
+        let params = &self.params;
+        if params.ask_early || dispatch.stalled_at.is_some() || dispatch.target_state == DispatchTarget::Attested {
+            return Ok(None);
+        }
+        let Some(finalized_at) = dispatch.finalized_at else {
+            // Finality wakes us; only a chain that does not get there makes the age of the send count.
+            let since = dispatch.included_at.unwrap_or(dispatch.planned_at);
+            return Ok(Some(since.saturating_add(params.stall.timeout_ms)));
+        };
+        let history = self.store.list_lane_transits(&key_of(dispatch), HISTORY).await?;
+        let expected = i64::try_from(lane.expected.as_millis()).unwrap_or(i64::MAX);
+        let normal = if history.len() < params.stall.history_min {
+            expected
+        } else {
+            history.iter().copied().max().unwrap_or(expected)
+        };
+        Ok(Some(finalized_at.saturating_add(normal.min(params.stall.timeout_ms))))
     }
 
     async fn decode(
@@ -227,11 +262,7 @@ impl Tracker {
             included_at: since,
             finalized_at: dispatch.finalized_at,
         };
-        let lane = LaneKey {
-            source: dispatch.source,
-            target: dispatch.target,
-            bridge: dispatch.bridge.clone(),
-        };
+        let lane = key_of(dispatch);
         let overdue = dispatch.stalled_at.is_none()
             && (failed || {
                 let history = self.store.list_lane_transits(&lane, HISTORY).await?;
@@ -285,6 +316,31 @@ impl Tracker {
             .await?
             .ok_or(TrackerError::NotRead(chain))?;
         Ok(handle.view(cursor.seen))
+    }
+}
+
+fn key_of(dispatch: &Dispatch) -> LaneKey {
+    LaneKey {
+        source: dispatch.source,
+        target: dispatch.target,
+        bridge: dispatch.bridge.clone(),
+    }
+}
+
+/// Nothing to ask yet; what was decoded is kept.
+fn on_its_way(learned: Option<MessageRef>, until: i64) -> Look {
+    let mut patch = DispatchPatch {
+        next_at: Some(until),
+        ..DispatchPatch::default()
+    };
+    if let Some(decoded) = learned {
+        patch.bridge_ref = Some(Some(decoded.id));
+        patch.evidence = Some(Some(decoded.evidence));
+    }
+    Look {
+        change: DispatchChange::Note(""),
+        patch,
+        wake: false,
     }
 }
 

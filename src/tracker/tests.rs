@@ -181,3 +181,31 @@ async fn a_message_the_bridge_gave_up_stalls_at_once() {
     assert!(dispatch.note.unwrap().contains("skipped"));
     assert_eq!(flow.message_state(message).await, MessageState::Sealed);
 }
+
+#[tokio::test]
+async fn nobody_asks_the_bridge_while_a_message_is_on_its_normal_way() {
+    let mut flow = Flow::new(&["a"], 3).await;
+    flow.tracker.params.ask_early = false;
+    let message = flow.seal(1).await;
+    let tx = flow.dispatch(message, "a", 11).await.tx.unwrap();
+    let verified = Delivery::Attested {
+        note: "verified".into(),
+    };
+    flow.world().delivery.insert("a".into(), verified);
+    flow.step(&flow.tracker).await;
+    let dispatch = flow.dispatch_over(message, "a").await;
+    assert!(dispatch.bridge_ref.is_some(), "what was sent is decoded at once");
+    assert_eq!(dispatch.target_state, DispatchTarget::Pending);
+    flow.change_tx(tx, TxChange::Finalize).await;
+    flow.step(&flow.dispatcher).await;
+    flow.step(&flow.tracker).await;
+    // The lane normally takes a minute from finality.
+    flow.wait(59_999);
+    flow.step(&flow.tracker).await;
+    let dispatch = flow.dispatch_over(message, "a").await;
+    assert_eq!(dispatch.target_state, DispatchTarget::Pending);
+    flow.wait(1);
+    flow.step(&flow.tracker).await;
+    let dispatch = flow.dispatch_over(message, "a").await;
+    assert_eq!(dispatch.target_state, DispatchTarget::Attested);
+}

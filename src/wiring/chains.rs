@@ -67,8 +67,10 @@ pub async fn chain_ids(name: &ChainName, config: &ChainConfig) -> Vec<Result<u64
 
 /// Fails when an endpoint serves another chain. One that does not answer is only reported: it may come back.
 pub(super) async fn check_chain_ids(config: &Config) -> Result<(), WiringError> {
-    for (name, chain) in &config.chains {
-        for (index, answer) in chain_ids(name, chain).await.into_iter().enumerate() {
+    let asked = config.chains.iter().map(|(name, chain)| chain_ids(name, chain));
+    let answers = futures::future::join_all(asked).await;
+    for ((name, chain), answers) in config.chains.iter().zip(answers) {
+        for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(found) if found != chain.chain_id => {
                     return Err(WiringError::ChainId {

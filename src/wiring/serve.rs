@@ -1,9 +1,11 @@
 //! Runs what the wiring built: listeners, loops and the writer, from the first look at the chains to a clean stop.
 
 use super::chains::check_chain_ids;
-use super::{WiringError, store, wire, wrong};
-use crate::api::{Api, Auth, Handlers, Listeners};
-use crate::config::Config;
+use super::{Face, Wired, WiringError, store, wire};
+use crate::api::{Api, Auth, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, ServeError};
+use crate::chain::Sender;
+use crate::clock::Clock;
+use crate::config::{Config, Role};
 use crate::liveness::Liveness;
 use crate::store::Store;
 use crate::supervisor::Supervisor;
@@ -22,41 +24,32 @@ pub async fn serve(
     metrics: Option<PrometheusHandle>,
     stop: CancellationToken,
 ) -> Result<(), WiringError> {
-    let store = store(config).await?;
-    check_chain_ids(config).await?;
-    let auth = Auth::from_config(&config.coordinators)?;
-    let listeners = Listeners::bind(&config.api).await?;
-    let wired = match wire(config, store, &stop).await {
-        // Stopped while it waited for a chain: nothing has started, nothing is wrong.
-        Err(_) if stop.is_cancelled() => return Ok(()),
-        wired => wired?,
+    // Stopped while it starts: nothing runs yet, so nothing is wrong.
+    let started = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        started = start(config) => started,
     };
-    let (grpc, rest) = listeners.addresses().map_err(|error| wrong("api", error))?;
-    let liveness = Liveness::default();
-    let handlers = Handlers::new(Arc::new(wired.service), auth, config.api.clone()).with_stop(stop.clone());
-    let api = Api {
-        handlers: Arc::new(handlers),
+    let (wired, listening) = started?;
+    let health = Health {
         metrics,
-        liveness: liveness.clone(),
+        liveness: Liveness::default(),
     };
     let supervisor = Supervisor {
         config: config.supervisor.clone(),
-        clock: wired.clock,
+        clock: wired.clock.clone(),
         wakers: wired.wakers,
-        liveness,
+        liveness: health.liveness.clone(),
+        changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
-    tracing::info!(%grpc, %rest, loops = wired.tasks.len(), "relayer runs");
-    let writer = tokio::spawn(wired.writer.run(stop.clone()));
+    let roles = &config.supervisor.roles;
+    tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
-    first_look(&wired.store, config, &stop).await;
     let served = tokio::select! {
-        served = listeners.serve(api, stop.clone()) => served,
+        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone()), health, &stop) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
     };
     // A listener that failed ends the process; the loops are stopped as on a signal.
     stop.cancel();
-    // What was handed to the writer is answered or lost with the connection; either way nothing half-done remains.
-    let _ = tokio::time::timeout(Duration::from_millis(config.supervisor.stop_ms_max), writer).await;
     match loops.await {
         Ok(cut) if cut.is_empty() => tracing::info!("relayer stopped"),
         Ok(cut) => tracing::warn!(
@@ -65,7 +58,102 @@ pub async fn serve(
         ),
         Err(error) => tracing::error!(%error, "the supervisor ended abnormally"),
     }
+    release(&wired.senders, config.supervisor.stop_ms_max).await;
     Ok(served?)
+}
+
+async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
+    let store = store(config).await?;
+    check_chain_ids(config).await?;
+    let listening = Listening::bind(config).await?;
+    Ok((wire(config, store).await?, listening))
+}
+
+/// What this process listens on.
+#[derive(Debug)]
+enum Listening {
+    /// Role `api`.
+    Api { listeners: Listeners, auth: Auth },
+    /// Any other: only how it stands.
+    Health(HealthListener),
+}
+
+impl std::fmt::Display for Listening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Api { listeners, .. } => match listeners.addresses() {
+                Ok((grpc, rest)) => write!(f, "grpc {grpc}, rest {rest}"),
+                Err(error) => write!(f, "{error}"),
+            },
+            Self::Health(listener) => match listener.address() {
+                Ok(rest) => write!(f, "rest {rest}"),
+                Err(error) => write!(f, "{error}"),
+            },
+        }
+    }
+}
+
+impl Listening {
+    async fn bind(config: &Config) -> Result<Self, WiringError> {
+        if !config.supervisor.roles.has(Role::Api) {
+            return Ok(Self::Health(Listeners::bind_health(&config.api).await?));
+        }
+        Ok(Self::Api {
+            auth: Auth::from_config(&config.coordinators)?,
+            listeners: Listeners::bind(&config.api).await?,
+        })
+    }
+
+    /// Answers until `stop`; the intake's writer runs as long.
+    async fn serve(
+        self,
+        config: &Config,
+        face: Option<Face>,
+        (store, clock): (&Store, Arc<dyn Clock>),
+        health: Health,
+        stop: &CancellationToken,
+    ) -> Result<(), ServeError> {
+        match (self, face) {
+            (Self::Api { listeners, auth }, Some(face)) => {
+                let writer = tokio::spawn(face.writer.run(stop.clone()));
+                let limits = FeedLimits {
+                    ring_events: config.api.watch_ring_events,
+                    streams_max: config.api.watch_streams_max,
+                    stall: Duration::from_millis(config.api.watch_stall_ms),
+                };
+                let feed = Feed::start(store.clone(), clock, limits, stop.clone());
+                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone())
+                    .with_stop(stop.clone())
+                    .with_feed(feed);
+                let api = Api {
+                    handlers: Arc::new(handlers),
+                    health,
+                };
+                first_look(store, config, stop).await;
+                let served = listeners.serve(api, stop.clone()).await;
+                stop.cancel();
+                // What was handed to the writer is answered or lost with the connection; either way nothing half-done remains.
+                let _ = tokio::time::timeout(Duration::from_millis(config.supervisor.stop_ms_max), writer).await;
+                served
+            }
+            (Self::Health(listener), _) => listener.serve(health, stop.clone()).await,
+            // The wiring builds a face exactly for the role that listens with one.
+            (Self::Api { .. }, None) => Ok(()),
+        }
+    }
+}
+
+/// Gives the signers' leases back, so that the next process need not wait for them to run out. Late writes of a step that was cut off
+/// are refused by the token all the same.
+async fn release(senders: &[Arc<Sender>], bound_ms: u64) {
+    let release = async {
+        for sender in senders {
+            if let Err(error) = sender.release_leases().await {
+                tracing::warn!(chain = sender.chain().0, %error, "leases not given back; they run out by themselves");
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(bound_ms), release).await;
 }
 
 /// Waits until every chain has been read once, so that the first submissions are not refused for want of a head or of a deposit. A chain that does not answer

@@ -1,22 +1,24 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
 use super::chains::{fee_policy, key_of, signers};
-use super::{WiringError, ms, seconds_ms, wrong};
+use super::{Face, WiringError, ms, seconds_ms, wrong};
+use crate::api::{Ends, Service};
 use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
 use crate::chain::engine::TxEngine;
 use crate::chain::observer::{Observer, ObserverParams};
 use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
-use crate::chain::{Chain, RpcChain, TxChain};
+use crate::chain::{Chain, ExitDelayReader, RpcChain, TxChain};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dispatcher::{Dispatcher, DispatcherParams};
+use crate::error::Coded;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::router::{Patience, Policy, Router, RouterParams};
-use crate::sampler::Sampler;
+use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
 use crate::stage::Stage;
@@ -24,14 +26,18 @@ use crate::store::Store;
 use crate::supervisor::Task;
 use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, U256};
-use alloy::sol_types::SolCall;
-use relayer_adapter_api::abi::ISettlementVault;
-use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class, ViewError};
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Class};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
+
+/// How long a start waits for a vault nobody has ever asked.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a lane's quote stands for the next messages of the lane: a few blocks, well within the buffer adapters add to it.
+const QUOTE_MS: i64 = 5_000;
 
 pub(super) struct Wiring<'a> {
     pub config: &'a Config,
@@ -64,9 +70,8 @@ impl Wiring<'_> {
         self.adapters.values().cloned().collect()
     }
 
-    /// Observer, sender and transaction engine of every chain.
-    pub fn chain_stages(&mut self) -> Result<(), WiringError> {
-        for (name, chain) in &self.config.chains {
+    pub fn observers(&mut self) {
+        for chain in self.config.chains.values() {
             let id = ChainId(chain.chain_id);
             let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
@@ -85,6 +90,16 @@ impl Wiring<'_> {
                 Observer::new(rpc.clone(), self.store.clone(), contracts, params),
                 chain.poll_ms,
             );
+        }
+    }
+
+    /// Sender and transaction engine of every chain.
+    pub fn engines(&mut self) -> Result<(), WiringError> {
+        for (name, chain) in &self.config.chains {
+            let id = ChainId(chain.chain_id);
+            let Some(rpc) = self.rpc.get(&id).cloned() else {
+                continue;
+            };
             let pool = signers(name, chain)?;
             if pool.addresses().is_empty() {
                 tracing::warn!(chain = id.0, "no signer: this relayer sends nothing on this chain");
@@ -131,6 +146,7 @@ impl Wiring<'_> {
             retry_min_ms: seconds_ms(config.settlement.retry_delay),
             retry_max_ms: seconds_ms(config.settlement.timeout),
             recheck_ms: seconds_ms(config.settlement.timeout),
+            quote_ms: ms(config.dispatcher.quote_age_ms_max).min(QUOTE_MS),
         };
         Router::new(self.store.clone(), adapters, self.chains.clone(), params)
     }
@@ -168,6 +184,7 @@ impl Wiring<'_> {
             },
             poll_min_ms: ms(config.tracker.poll_ms),
             poll_max_ms: ms(config.tracker.poll_ms_max),
+            ask_early: false,
         };
         let (store, chains) = (self.store.clone(), self.chains.clone());
         self.task(
@@ -182,8 +199,10 @@ impl Wiring<'_> {
             bridges: self.adapters.keys().cloned().collect(),
             signers: self.signer_accounts(),
             next_balances: AtomicI64::new(0),
+            censuses: Censuses::default(),
+            next_figures: AtomicI64::new(0),
         };
-        self.task(sampler, 5_000);
+        self.task(sampler, 1_000);
     }
 }
 
@@ -285,30 +304,37 @@ impl Wiring<'_> {
         lanes
     }
 
-    /// Asks every vault for its exit delay; waits for chains that do not answer, because no deadline could be judged without.
-    async fn targets(&self, stop: &CancellationToken) -> Result<BTreeMap<ChainId, TargetPolicy>, WiringError> {
-        let mut targets = BTreeMap::new();
+    /// Every vault's exit delay, from the database or the chain. A chain that does not answer now is asked again by a loop of its own;
+    /// until then nothing is accepted for it. An address that is no vault fails the start.
+    async fn targets(&mut self) -> Result<BTreeMap<ChainId, TargetPolicy>, WiringError> {
+        let mut readers = Vec::new();
         for (name, chain) in &self.config.chains {
-            let (Some(inbox), Some(vault)) = (chain.contracts.inbox, chain.contracts.vault) else {
+            let id = ChainId(chain.chain_id);
+            let contracts = &chain.contracts;
+            let (Some(inbox), Some(vault), Some(rpc)) = (contracts.inbox, contracts.vault, self.chains.get(&id)) else {
                 continue;
             };
-            let id = ChainId(chain.chain_id);
-            let Some(rpc) = self.chains.get(&id) else { continue };
-            let exit_delay = loop {
-                match exit_delay(rpc.as_ref(), vault).await {
-                    Ok(delay) => break delay,
-                    Err(error) if error.class() == Class::Reject || stop.is_cancelled() => {
-                        return Err(wrong(key_of(name, "contracts.vault"), error));
-                    }
-                    Err(error) => {
-                        tracing::warn!(chain = id.0, %error, "waiting for the vault's exit delay");
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = tokio::time::sleep(Duration::from_secs(2)) => {}
-                        }
-                    }
+            let reader = ExitDelayReader::new(rpc.clone(), self.store.clone(), vault);
+            readers.push((name, id, inbox, vault, reader));
+        }
+        let asked = readers
+            .iter()
+            .map(|(.., reader)| tokio::time::timeout(FIRST_ANSWER, reader.learn()));
+        let answers = futures::future::join_all(asked).await;
+        let mut targets = BTreeMap::new();
+        for ((name, id, inbox, vault, reader), answer) in readers.into_iter().zip(answers) {
+            match answer {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.class() == Class::Reject => {
+                    return Err(wrong(key_of(name, "contracts.vault"), error));
                 }
-            };
+                Ok(Err(error)) => tracing::warn!(chain = id.0, %error, "starting without the vault's exit delay"),
+                Err(_) => tracing::warn!(chain = id.0, "starting without the vault's exit delay: no answer"),
+            }
+            let exit_delay = reader.delay();
+            if exit_delay.get().is_none() {
+                self.task(reader, self.config.supervisor.idle_ms);
+            }
             let target = TargetPolicy {
                 inbox,
                 vault,
@@ -319,11 +345,30 @@ impl Wiring<'_> {
         Ok(targets)
     }
 
-    pub async fn intake(
-        &self,
-        accepted: Arc<tokio::sync::Notify>,
-        stop: &CancellationToken,
-    ) -> Result<(Intake, IntakeWriter), WiringError> {
+    /// Intake and API. `accepted` is rung after every commit of the intake.
+    pub async fn face(&mut self, accepted: Arc<Notify>) -> Result<Face, WiringError> {
+        let config = self.config;
+        let (intake, writer) = self.intake(accepted).await?;
+        let ends = config.chains.values().map(|chain| {
+            let ends = Ends {
+                outbox: chain.contracts.outbox,
+                inbox: chain.contracts.inbox,
+            };
+            (ChainId(chain.chain_id), ends)
+        });
+        let service = Service {
+            store: self.store.clone(),
+            intake,
+            router: Arc::new(self.router()),
+            clock: self.clock.clone(),
+            ends: ends.collect(),
+            count_max: config.batcher.count_max,
+            quote_age_ms_max: config.dispatcher.quote_age_ms_max,
+        };
+        Ok(Face { service, writer })
+    }
+
+    async fn intake(&mut self, accepted: Arc<Notify>) -> Result<(Intake, IntakeWriter), WiringError> {
         let config = self.config;
         let mut coordinators = BTreeMap::new();
         for (id, coordinator) in &config.coordinators {
@@ -339,7 +384,7 @@ impl Wiring<'_> {
         }
         let policy = IntakePolicy {
             coordinators,
-            targets: self.targets(stop).await?,
+            targets: self.targets().await?,
             lanes: self.lanes(),
             receipt_bytes_max: config.intake.receipt_bytes_max,
             receipts_max: config.intake.receipts_per_settlement_max,
@@ -360,13 +405,4 @@ impl Wiring<'_> {
         )
         .map_err(|error| wrong("intake.verify_threads", error))
     }
-}
-
-async fn exit_delay(chain: &dyn Chain, vault: Address) -> Result<u64, ViewError> {
-    let head = chain.head().await?;
-    let data = ISettlementVault::exitDelayCall {}.abi_encode().into();
-    let answer = chain.view(head).call(None, vault, data, U256::ZERO).await?;
-    let delay = ISettlementVault::exitDelayCall::abi_decode_returns(&answer)
-        .map_err(|_| ViewError::Reverted { data: answer.to_vec() })?;
-    Ok(u64::try_from(delay).unwrap_or(u64::MAX))
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask`: everything a developer, an operator or CI runs. It only starts other programs, so that it builds in seconds.
 //!
-//! `test` checks everything, `demo` settles on two local chains, `devnet` serves them, `contracts` builds, deploys and wires.
+//! `test` checks everything, `demo` settles on two local chains, `bench` measures, `devnet` serves them, `contracts` builds, deploys and wires.
 
+mod postgres;
 mod steps;
 mod tools;
 
@@ -32,6 +33,25 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Measure what this machine allows and what the relayer makes of it, in release mode, on SQLite and PostgreSQL (under 25 minutes).
+    ///
+    /// In one run: signatures, plain SQL, gRPC and the chain node as ceilings; accepting unary, streamed and in groups; end to end with blocks
+    /// of a second; gas and RPC calls by batch size; bytes, memory, start; Watch. The chains, the database and the load generator share the
+    /// machine with the relayer. Without PostgreSQL installed its figures are null.
+    Bench {
+        /// End with one line of JSON on standard output: every figure, the machine, the targets.
+        #[arg(long)]
+        json: bool,
+        /// Small sizes, under five minutes.
+        #[arg(long)]
+        quick: bool,
+        /// Rewrite the measured part of docs/benchmarks.md.
+        #[arg(long)]
+        write: bool,
+        /// Only these families: processor, store, grpc, node, intake, settling, gas, scale, watch.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+    },
     /// Start two local chains with everything deployed, and the relayer; serve until Ctrl-C.
     Devnet {
         /// Passed on to the devnet program: --dir D, --no-relayer, --block-time N, --json.
@@ -50,6 +70,12 @@ fn main() {
     let outcome = match Cli::parse().command {
         Command::Test { only } => steps::test(&only),
         Command::Demo { json, args } => demo(json, args),
+        Command::Bench {
+            json,
+            quick,
+            write,
+            only,
+        } => bench([("--json", json), ("--quick", quick), ("--write", write)], &only),
         Command::Devnet { args } => steps::run_program("devnet", &args),
         Command::Contracts { args } => contracts(&args),
     };
@@ -64,6 +90,18 @@ fn demo(json: bool, mut args: Vec<String>) -> Result<()> {
         args.push("--json".into());
     }
     steps::run_program("demo", &args)
+}
+
+fn bench(switches: [(&str, bool); 3], only: &[String]) -> Result<()> {
+    let mut args: Vec<String> = switches
+        .iter()
+        .filter(|(_, on)| *on)
+        .map(|(switch, _)| (*switch).to_owned())
+        .collect();
+    if !only.is_empty() {
+        args.push(format!("--only={}", only.join(",")));
+    }
+    steps::run_release_program("bench", &args)
 }
 
 fn contracts(args: &[String]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! What `test`, `demo` and `devnet` do, step by step, each timed and announced.
 
-use crate::tools::{answers, built, command, ensure_cargo_tool, require_node, root, run};
+use crate::postgres::{self, TestDatabase};
+use crate::tools::{answers, built, built_release, command, ensure_cargo_tool, require_node, root, run};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use std::path::Path;
@@ -16,7 +17,9 @@ pub enum Part {
     Contracts,
     /// Unit and property tests of every crate.
     Rust,
-    /// Real chains, real protocol contracts, the real binary.
+    /// The tests that use a store again, on PostgreSQL.
+    Postgres,
+    /// Real chains, real protocol contracts, the real binary; with PostgreSQL where there is one.
     E2e,
     /// The demo, ending with its JSON line.
     Demo,
@@ -71,6 +74,16 @@ pub fn run_program(program: &str, args: &[String]) -> Result<()> {
     run(command(built(program), &args, &root()))
 }
 
+/// The same in release mode: what is measured is what is shipped.
+pub fn run_release_program(program: &str, args: &[String]) -> Result<()> {
+    build_contracts()?;
+    step("cargo build --release (a quarter of an hour the first time)", || {
+        cargo(&["build", "--release", "--workspace", "--bins"])
+    })?;
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(command(built_release(program), &args, &root()))
+}
+
 /// The whole check. Stops at the first failing step.
 pub fn test(only: &[Part]) -> Result<()> {
     let wanted = |part: Part| only.is_empty() || only.contains(&part);
@@ -106,7 +119,7 @@ pub fn test(only: &[Part]) -> Result<()> {
             run(command("npm", &["run", "--silent", "test"], &contracts))
         })?;
     }
-    if wanted(Part::Rust) || wanted(Part::E2e) {
+    if wanted(Part::Rust) || wanted(Part::Postgres) || wanted(Part::E2e) {
         step("cargo build, all targets", || {
             cargo(&["build", "--workspace", "--all-targets", "--locked"])
         })?;
@@ -114,20 +127,57 @@ pub fn test(only: &[Part]) -> Result<()> {
     }
     if wanted(Part::Rust) {
         note_python();
-        step("Rust tests", || nextest("not (package(relayer-e2e) & kind(test))"))?;
+        step("Rust tests, stores on SQLite", || nextest(&on_sqlite(), None))?;
+    }
+    let mut skipped = Vec::new();
+    let database = if wanted(Part::Postgres) || wanted(Part::E2e) {
+        postgres::find()?
+    } else {
+        None
+    };
+    if wanted(Part::Postgres) {
+        match &database {
+            Some(database) => step("Rust tests, stores on PostgreSQL", || {
+                nextest(&on_postgres(), Some(database))
+            })?,
+            None => skipped.push("Rust tests on PostgreSQL"),
+        }
     }
     if wanted(Part::E2e) {
-        step("end-to-end tests", || nextest("package(relayer-e2e) & kind(test)"))?;
+        step("end-to-end tests, relayer on SQLite", || nextest(E2E, None))?;
+        match &database {
+            Some(database) => e2e_on_postgres(database)?,
+            None => skipped.push("end-to-end tests on PostgreSQL"),
+        }
     }
+    drop(database);
     if wanted(Part::Demo) {
         step("demo", demo)?;
     }
-    eprintln!("==== all passed, {:.0} s", started.elapsed().as_secs_f32());
+    let left_out = postgres::left_out(&skipped);
+    eprintln!("==== all passed{left_out}, {:.0} s", started.elapsed().as_secs_f32());
     Ok(())
 }
 
-fn nextest(filter: &str) -> Result<()> {
-    cargo(&[
+const E2E: &str = "package(relayer-e2e) & kind(test)";
+
+/// What PostgreSQL alone can show; on SQLite these tests have nothing to do.
+const POSTGRES_ONLY: &str = "test(/^store::postgres_tests::/)";
+
+/// Modules of the relayer whose tests open a store.
+const STORE_USERS: &str =
+    "api|batcher|chain|dispatcher|intake|payout|reconciler|router|sampler|store|supervisor|tracker|wiring";
+
+fn on_sqlite() -> String {
+    format!("not ({E2E}) & not {POSTGRES_ONLY}")
+}
+
+fn on_postgres() -> String {
+    format!("package(relayer) & kind(lib) & test(/^({STORE_USERS})::/)")
+}
+
+fn nextest(filter: &str, database: Option<&TestDatabase>) -> Result<()> {
+    let args = [
         "nextest",
         "run",
         "--workspace",
@@ -135,7 +185,24 @@ fn nextest(filter: &str) -> Result<()> {
         "--no-fail-fast",
         "-E",
         filter,
-    ])
+    ];
+    let mut command = command("cargo", &args, &root());
+    // A developer's own settings do not decide which store is tested.
+    command.env_remove("RELAYER_TEST_STORE").env_remove(postgres::VARIABLE);
+    if let Some(database) = database {
+        command.env(postgres::VARIABLE, database.url());
+    }
+    run(command)
+}
+
+/// The end-to-end tests again with the relayer's data on PostgreSQL. Left out are those without a relayer's database (contracts,
+/// layerzero), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill or to
+/// share and so have run already (workers, database).
+fn e2e_on_postgres(database: &TestDatabase) -> Result<()> {
+    let apart = "binary(chain) | binary(contracts) | binary(layerzero) | binary(workers) | binary(database)";
+    step("end-to-end tests, relayer on PostgreSQL", || {
+        nextest(&format!("{E2E} & not ({apart})"), Some(database))
+    })
 }
 
 /// The property test against CPython needs an interpreter; its absence must be seen, not guessed.

@@ -15,11 +15,20 @@ pub fn target_dir() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+fn built_in(profile: &str, program: &str) -> PathBuf {
+    target_dir()
+        .join(profile)
+        .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+}
+
 /// Path of a program built by this workspace in the dev profile.
 pub fn built(program: &str) -> PathBuf {
-    target_dir()
-        .join("debug")
-        .join(format!("{program}{}", std::env::consts::EXE_SUFFIX))
+    built_in("debug", program)
+}
+
+/// Path of a program built by this workspace in the release profile.
+pub fn built_release(program: &str) -> PathBuf {
+    built_in("release", program)
 }
 
 /// A command run from a folder of the workspace.

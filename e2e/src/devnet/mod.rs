@@ -52,6 +52,8 @@ pub struct Options {
     pub exit_delay: u64,
     /// Whole tokens the payer deposits on each chain.
     pub deposit: u64,
+    /// Target blocks for which an executed packet is looked at again, in case a reorg undoes it.
+    pub watched_blocks: u64,
 }
 
 impl Options {
@@ -63,6 +65,7 @@ impl Options {
             finality_depth: 3,
             exit_delay: 86_400,
             deposit: 1_000_000,
+            watched_blocks: 64,
         }
     }
 }
@@ -192,6 +195,7 @@ impl Devnet {
                 dvn: accounts.dvn.clone(),
                 executor: accounts.executor.clone(),
                 switches: switches.clone(),
+                watched_blocks: options.watched_blocks,
             };
             tokio::spawn(direction.run(stop.clone()));
         }

@@ -30,8 +30,6 @@ const TICK: Duration = Duration::from_millis(200);
 const MINED_WITHIN: Duration = Duration::from_secs(15);
 /// A delivery that failed is tried again after this time; anyone else may be faster.
 const DELIVER_AGAIN_AFTER: Duration = Duration::from_secs(3);
-/// Executed packets are looked at again for this many target blocks, in case a reorg undoes them.
-const SETTLED_BLOCKS: u64 = 64;
 /// Attestations in one transaction.
 const ATTESTATIONS_MAX: usize = 32;
 /// Gas is fixed, because a delivery cannot be estimated before its commit is mined; what is not used is not paid.
@@ -129,6 +127,8 @@ pub struct Direction {
     pub dvn: PrivateKeySigner,
     pub executor: PrivateKeySigner,
     pub switches: Switches,
+    /// Executed packets are looked at again for this many target blocks, in case a reorg undoes them.
+    pub watched_blocks: u64,
 }
 
 /// A wallet on the target that survives reorgs: the nonce is asked for every time.
@@ -233,7 +233,7 @@ impl Direction {
                 .or_insert_with(Instant::now)
                 .elapsed();
             let executed = memory.executed.get(&packet.key()).copied();
-            if executed.is_some_and(|height| height + SETTLED_BLOCKS < target_head) {
+            if executed.is_some_and(|height| height + self.watched_blocks < target_head) {
                 continue;
             }
             if self.is_executed(dvn, &packet).await? {

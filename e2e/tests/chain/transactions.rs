@@ -35,13 +35,24 @@ async fn transfers_become_final_and_pay_once() {
         assert_paid_once(&world, n).await;
     }
     assert_eq!(world.anvil.count(SIGNER).await, 5);
-    let unposted = world.process.store.list_finalized_unposted_txs(10).await.unwrap();
+    let unposted = world
+        .process
+        .store
+        .list_finalized_unposted_txs(CHAIN, 10)
+        .await
+        .unwrap();
     assert_eq!(unposted.len(), 5);
     let mut txn = world.process.store.begin(world.now()).await.unwrap();
     txn.mark_tx_posted(ids[0]).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(
-        world.process.store.list_finalized_unposted_txs(10).await.unwrap().len(),
+        world
+            .process
+            .store
+            .list_finalized_unposted_txs(CHAIN, 10)
+            .await
+            .unwrap()
+            .len(),
         4
     );
 }

@@ -168,7 +168,7 @@ async fn boot(
     clock: Arc<TestClock>,
 ) -> Process {
     let url = format!("sqlite://{}", database.display());
-    let store = Store::open(&StoreConfig { url }).await.unwrap();
+    let store = Store::open(&StoreConfig::new(url)).await.unwrap();
     store.migrate().await.unwrap();
     let mut config = RpcConfig::new(CHAIN, urls, Finality::Depth(finality));
     config.head_age_ms_max = 0;

@@ -1,5 +1,7 @@
 //! gRPC: `SettlementService`, health, reflection. Statuses carry `ErrorInfo` with the `RLY-…` code.
 
+mod watch;
+
 use super::error::{ApiError, DOMAIN};
 use super::handlers::Handlers;
 use super::{Api, ServeError};
@@ -71,8 +73,10 @@ impl SettlementService for Service {
         method!(self, request, submit_group)
     }
 
-    async fn watch(&self, _request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("Watch"))
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let token = token(&request);
+        let watching = self.0.watch(token.as_deref(), request.into_inner()).await?;
+        Ok(Response::new(Box::pin(watch::responses(watching))))
     }
 
     async fn submit(&self, request: Request<v1::SubmitRequest>) -> Result<Response<v1::SubmitResponse>, Status> {
@@ -106,7 +110,9 @@ pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationTok
         .build_v1()
         .map_err(|error| failed(error.to_string()))?;
     let decode_max = api.handlers.limits().body_bytes_max.saturating_mul(DECODE_HEADROOM);
-    let service = SettlementServiceServer::new(Service(api.handlers)).max_decoding_message_size(decode_max);
+    let handlers = api.handlers;
+    let inner = SettlementServiceServer::new(Service(handlers.clone())).max_decoding_message_size(decode_max);
+    let service = watch::WithWatch { inner, handlers };
     tonic::transport::Server::builder()
         .add_service(health_service)
         .add_service(reflection)

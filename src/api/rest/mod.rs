@@ -1,9 +1,10 @@
-//! REST: the two routes of the original design, health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
+//! REST: the two routes of the original design, lists and the event stream ([`lists`]), health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
 
 pub(super) mod body;
+mod lists;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
-use super::{Api, ServeError};
+use super::{Api, ServeError, health};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -109,30 +110,6 @@ async fn status(
     })))
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
-/// Ready while every loop finished its last step without an error.
-async fn readyz(State(api): State<Api>) -> Response {
-    let loops = api.liveness.snapshot();
-    let ready = !loops.is_empty() && loops.values().all(|state| state.error.is_none());
-    let status = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, Json(json!({ "ready": ready, "loops": loops }))).into_response()
-}
-
-async fn metrics(State(api): State<Api>) -> String {
-    let Some(handle) = &api.metrics else {
-        return String::new();
-    };
-    handle.run_upkeep();
-    handle.render()
-}
-
 async fn no_route() -> ApiError {
     ApiError::new(Kind::NotFound, super::error::ROUTE, "no such route")
 }
@@ -141,11 +118,11 @@ pub(super) fn router(api: Api) -> Router {
     Router::new()
         .route("/v1/settlement/cross-chain", post(submit))
         .route("/v1/settlement/{message_id}/status", get(status))
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/v1/settlements", get(lists::list))
+        .route("/v1/events", get(lists::events))
         .fallback(no_route)
-        .with_state(api)
+        .with_state(api.clone())
+        .merge(health::routes(api.health))
 }
 
 pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationToken) -> Result<(), ServeError> {

@@ -31,6 +31,7 @@ async fn bench() -> Bench {
         retry_min_ms: 1,
         retry_max_ms: 1,
         recheck_ms: 1,
+        quote_ms: 0,
     };
     let policy = IntakePolicy::default();
     let (intake, _writer) =

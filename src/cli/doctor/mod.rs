@@ -158,7 +158,7 @@ async fn check_store(config: &Config) -> Vec<Finding> {
         {
             return Err(format!("{path} does not exist"));
         }
-        Store::open(&StoreConfig { url })
+        Store::open(&StoreConfig::new(url))
             .await
             .map_err(|error| error.to_string())
     };

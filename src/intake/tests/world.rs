@@ -187,7 +187,7 @@ pub(super) fn policy() -> IntakePolicy {
     let target = TargetPolicy {
         inbox: INBOX,
         vault: VAULT,
-        exit_delay: EXIT_DELAY,
+        exit_delay: EXIT_DELAY.into(),
     };
     IntakePolicy {
         coordinators: BTreeMap::from([(COORDINATOR.to_owned(), coordinator), ("lenient".to_owned(), lenient)]),

@@ -62,6 +62,8 @@ pub struct Model {
     pub updated_at: i64,
     /// ms
     pub ended_at: Option<i64>,
+    /// ms; history and authorization were pruned
+    pub archived_at: Option<i64>,
     /// block of the proof that ended it
     pub evidence_chain_block: Option<i64>,
     pub evidence_block_hash: Option<Vec<u8>>,

@@ -1,0 +1,132 @@
+//! `cargo xtask bench`: what this machine allows and what the relayer makes of it, measured in one run.
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use relayer_e2e::bench::machine::Machine;
+use relayer_e2e::bench::report::Report;
+use relayer_e2e::bench::targets::{self, Target};
+use relayer_e2e::bench::{Bench, Family, ceilings_grpc, document, run};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+/// Measures the ceilings of this machine and the relayer beside them: accepting, settling, gas, memory, start and Watch, on SQLite and on a
+/// private PostgreSQL. Compiled in release mode by `cargo xtask bench`.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench")]
+struct Cli {
+    /// End with one line of JSON on standard output; the tables go to standard error.
+    #[arg(long)]
+    json: bool,
+    /// Small sizes: under five minutes instead of under twenty-five, and less to rely on.
+    #[arg(long)]
+    quick: bool,
+    /// Write the tables into docs/benchmarks.md.
+    #[arg(long)]
+    write: bool,
+    /// Only these families of figures.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Family>,
+    /// Serves calls that do nothing; the bench starts itself with this.
+    #[arg(long, hide = true)]
+    serve_nothing: Option<SocketAddr>,
+}
+
+#[tokio::main]
+async fn main() {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .init();
+    let outcome = match cli.serve_nothing {
+        Some(listen) => ceilings_grpc::serve(listen).await,
+        None => tokio::select! {
+            outcome = measure(&cli) => outcome,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; everything it started is stopped")),
+        },
+    };
+    if let Err(error) = outcome {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn command_line(cli: &Cli) -> String {
+    let mut line = String::from("cargo xtask bench");
+    if cli.quick {
+        line.push_str(" --quick");
+    }
+    if !cli.only.is_empty() {
+        let names: Vec<&str> = cli.only.iter().map(|family| family.name()).collect();
+        line.push_str(&format!(" --only {}", names.join(",")));
+    }
+    line
+}
+
+async fn measure(cli: &Cli) -> Result<()> {
+    ensure!(
+        !(cli.write && cfg!(debug_assertions)),
+        "figures of a debug build are not written; run `cargo xtask bench`"
+    );
+    let families = if cli.only.is_empty() {
+        Family::ALL.to_vec()
+    } else {
+        cli.only.clone()
+    };
+    let machine = Machine::look();
+    eprintln!("{}", machine.sentence());
+    if cfg!(debug_assertions) {
+        eprintln!("this is a debug build: its figures mean nothing");
+    }
+    let started = Instant::now();
+    let mut bench = Bench::new(cli.quick, families.len())?;
+    if !bench.has_postgres() {
+        eprintln!("PostgreSQL is not installed: its figures are null");
+    }
+    let report = run(&mut bench, &families).await;
+    let seconds = started.elapsed().as_secs_f64();
+    let judged = targets::judge(&report);
+    let text = document(cli, &machine, &report, &judged, seconds);
+    eprintln!("{text}");
+    if cli.write {
+        document::write(&text)?;
+        eprintln!("written to docs/benchmarks.md");
+    }
+    if cli.json {
+        println!("{}", line(cli, &machine, &report, &judged, seconds)?);
+    }
+    ensure!(
+        report.failures.is_empty(),
+        "{} families could not be measured",
+        report.failures.len()
+    );
+    Ok(())
+}
+
+fn document(cli: &Cli, machine: &Machine, report: &Report, judged: &[Target], seconds: f64) -> String {
+    let debug = if cfg!(debug_assertions) { " (debug build)" } else { "" };
+    let targets = if cli.only.is_empty() {
+        targets::markdown(judged)
+    } else {
+        String::new()
+    };
+    format!(
+        "Command: `{}`{debug}, {:.0} s. Machine: {}.\n\n{targets}\n{}",
+        command_line(cli),
+        seconds,
+        machine.sentence(),
+        report.markdown()
+    )
+}
+
+fn line(cli: &Cli, machine: &Machine, report: &Report, judged: &[Target], seconds: f64) -> Result<Value> {
+    let mut object = report.json();
+    object.insert("command".into(), command_line(cli).into());
+    object.insert("quick".into(), cli.quick.into());
+    object.insert("release".into(), (!cfg!(debug_assertions)).into());
+    object.insert("seconds".into(), json!(seconds.round()));
+    object.insert("machine".into(), serde_json::to_value(machine).context("the machine")?);
+    object.insert("targets".into(), targets::json(judged));
+    Ok(Value::Object(object))
+}
