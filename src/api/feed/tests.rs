@@ -284,7 +284,7 @@ fn a_page_stops_at_the_first_hole_and_shares_runs_of_bytes() {
     assert!(Page::new(vec![], &symbols).is_none());
     let holed = [3, 4, 6].map(|seq| event(seq, "a")).to_vec();
     let page = Page::new(holed, &symbols).unwrap();
-    assert_eq!((page.first(), page.last(), page.len()), (3, 4, 2));
+    assert_eq!((page.first(), page.last(), page.count()), (3, 4, 2));
     assert!(page.follows(2) && page.follows(3) && !page.follows(4) && !page.follows(1));
     let mixed = [("a", 1), ("a", 2), ("b", 3), ("b", 4), ("a", 5)];
     let page = Page::new(mixed.map(|(who, seq)| event(seq, who)).to_vec(), &symbols).unwrap();
