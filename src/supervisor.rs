@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,9 @@ const STEP_SPACING: Duration = Duration::from_millis(25);
 
 /// Pause after the first failure of a loop; doubles up to the configured bound.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+
+/// At least this long between two wake-ups by commits of other processes: what comes in between is found by the same look.
+const WAKE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Wakes loops early. Losing a wake-up only costs the idle time, so this carries no data.
 #[derive(Debug, Clone, Default)]
@@ -64,6 +67,8 @@ pub struct Supervisor {
     pub clock: Arc<dyn Clock>,
     pub wakers: Wakers,
     pub liveness: Liveness,
+    /// Where the database is shared: the newest event anybody has committed.
+    pub changes: Option<watch::Receiver<i64>>,
 }
 
 impl Supervisor {
@@ -83,6 +88,9 @@ impl Supervisor {
                 supervisor.run_loop(&name, task, stop).await;
                 running.lock().unwrap_or_else(PoisonError::into_inner).remove(&name);
             });
+        }
+        if let Some(changes) = supervisor.changes.clone() {
+            tokio::spawn(wake_on_changes(changes, supervisor.wakers.clone(), stop.clone()));
         }
         stop.cancelled().await;
         let bound = Duration::from_millis(supervisor.config.stop_ms_max);
@@ -164,6 +172,23 @@ impl Supervisor {
         };
         counter!(names::LOOP_ERRORS_TOTAL, "loop" => label, "code" => failure.code).increment(1);
         Err(failure)
+    }
+}
+
+/// Looks at once when another process has committed something. Losing this only costs the idle time.
+async fn wake_on_changes(mut changes: watch::Receiver<i64>, wakers: Wakers, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() {
+                return;
+            },
+        }
+        wakers.wake_all();
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(WAKE_PAUSE) => {}
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A whole world for tests and the demo: devnet, relayer process, coordinator, and questions put to the chains themselves.
 
 use crate::coordinator::{Coordinator, Signed};
+use crate::database::Database;
 use crate::devnet::abi::ITestToken;
 use crate::devnet::config::RelayerOptions;
 use crate::devnet::{Chain, Devnet, Options, key};
@@ -31,6 +32,8 @@ pub struct World {
     pub relayer: RelayerProcess,
     pub relayer_options: RelayerOptions,
     pub coordinator: Coordinator,
+    /// After the relayer, which uses it.
+    _database: Option<Database>,
     /// Keeps the folder alive.
     _folder: Option<tempfile::TempDir>,
 }
@@ -57,10 +60,21 @@ impl World {
         let public = hex::encode(receipts.verifying_key().as_bytes());
         relayer_options.coordinators.push(("market".into(), vec![public]));
         adjust(&mut options, &mut relayer_options);
+        let database = match relayer_options.store_url {
+            Some(_) => None,
+            None => Database::from_env()?,
+        };
+        if let Some(database) = &database {
+            relayer_options.store_url = Some(database.url().to_owned());
+        }
         let devnet = Devnet::start(options).await?;
         let config = devnet.write_relayer_config(&relayer_options)?;
         let log = dir.join("relayer.log");
         let relayer = RelayerProcess::new(&config, &log, &relayer_options.grpc, &relayer_options.rest);
+        let relayer = match &relayer_options.roles {
+            Some(roles) => relayer.with_roles(roles),
+            None => relayer,
+        };
         let coordinator = Coordinator::new(
             "market",
             receipts,
@@ -76,8 +90,17 @@ impl World {
             relayer,
             relayer_options,
             coordinator,
+            _database: database,
             _folder: None,
         })
+    }
+
+    /// A further process on the same configuration and database with listeners of its own, not started.
+    pub fn worker(&self, name: &str, roles: &str) -> Result<RelayerProcess> {
+        let dir = &self.devnet.options.dir;
+        let listen = || free_port().map(|port| format!("127.0.0.1:{port}"));
+        let (config, log) = (dir.join("relayer.toml"), dir.join(format!("{name}.log")));
+        Ok(RelayerProcess::new(&config, &log, &listen()?, &listen()?).with_roles(roles))
     }
 
     pub async fn client(&self) -> Result<SettlementServiceClient<Channel>> {
@@ -252,9 +275,18 @@ impl World {
 
     /// Open differences between ledger and chains, after a sweep had time to run.
     pub async fn drift(&self) -> Result<u64> {
-        let text = crate::metrics::scrape(&self.relayer.rest_url()).await?;
-        Ok(crate::metrics::total(&text, "relayer_ledger_drift_count") as u64)
+        drift_of(&self.relayer).await
     }
+}
+
+/// Open differences as a process with the engine's role shows them.
+pub async fn drift_of(process: &RelayerProcess) -> Result<u64> {
+    let text = crate::metrics::scrape(&process.rest_url()).await?;
+    ensure!(
+        text.contains("relayer_settlement_state_count"),
+        "this process samples no figures"
+    );
+    Ok(crate::metrics::total(&text, "relayer_ledger_drift_count") as u64)
 }
 
 /// Whether trying again may help.

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod coordinator;
+pub mod database;
 pub mod demo;
 pub mod deploy;
 pub mod devnet;

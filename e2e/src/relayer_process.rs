@@ -36,6 +36,8 @@ pub struct RelayerProcess {
     log: PathBuf,
     grpc: String,
     rest: String,
+    /// None = all.
+    roles: Option<String>,
     child: Option<Child>,
     /// The relayer dies with us, even when we are killed.
     leash: Option<Leash>,
@@ -49,9 +51,20 @@ impl RelayerProcess {
             log: log.into(),
             grpc: grpc.into(),
             rest: rest.into(),
+            roles: None,
             child: None,
             leash: None,
         }
+    }
+
+    /// The process shall do only this part of the work.
+    pub fn with_roles(mut self, roles: &str) -> Self {
+        self.roles = Some(roles.to_owned());
+        self
+    }
+
+    fn is_api(&self) -> bool {
+        self.roles.as_ref().is_none_or(|roles| roles.contains("api"))
     }
 
     pub fn grpc_url(&self) -> String {
@@ -88,6 +101,10 @@ impl RelayerProcess {
         }
         let mut command = Command::new(&binary);
         command.arg("--config").arg(&self.config).arg("serve");
+        command.args(["--grpc-listen", &self.grpc, "--rest-listen", &self.rest]);
+        if let Some(roles) = &self.roles {
+            command.args(["--roles", roles]);
+        }
         let child = own_group(&mut command)
             .stdin(Stdio::null())
             .stdout(self.log_file()?)
@@ -104,7 +121,7 @@ impl RelayerProcess {
         file.with_context(|| format!("could not open {}", self.log.display()))
     }
 
-    /// Waits until the gRPC port answers.
+    /// Waits until the gRPC port answers, or, without the role `api`, the REST port.
     pub async fn wait_ready(&mut self, patience: Duration) -> Result<()> {
         let until = Instant::now() + patience;
         loop {
@@ -114,7 +131,11 @@ impl RelayerProcess {
                     self.log.display()
                 );
             }
-            if let Ok(channel) = Channel::from_shared(self.grpc_url())?.connect().await {
+            if !self.is_api() {
+                if crate::metrics::scrape(&self.rest_url()).await.is_ok() {
+                    return Ok(());
+                }
+            } else if let Ok(channel) = Channel::from_shared(self.grpc_url())?.connect().await {
                 let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
                 let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
                 if health
@@ -142,6 +163,25 @@ impl RelayerProcess {
 
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
+    }
+
+    /// SIGSTOP: the process holds what it holds and does nothing.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal("-STOP")
+    }
+
+    /// SIGCONT: goes on where it was, as if no time had passed.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal("-CONT")
+    }
+
+    fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.pid().context("the relayer does not run")?;
+        let status = Command::new("kill").arg(signal).arg(pid.to_string()).status()?;
+        if !status.success() {
+            bail!("kill {signal} {pid} failed");
+        }
+        Ok(())
     }
 
     /// kill -9: nothing is flushed, nothing is said.

@@ -275,3 +275,29 @@ async fn a_lease_given_back_serves_the_next_worker_at_once_and_the_first_no_more
         "{late:?}"
     );
 }
+
+#[tokio::test]
+async fn a_worker_whose_clock_jumps_neither_steals_nor_loses_a_lease() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut world = World::new(0).await;
+    let first = world.sender.plan(&call()).await.unwrap();
+    let steady = world.clock.clone();
+    // The other machine is a day ahead, then a day behind: by the database's clock no time has passed.
+    for jump in [DAY_MS, -DAY_MS] {
+        world.clock = Arc::new(HandClock(AtomicI64::new(steady.now_ms() + jump)));
+        let second = second_sender(&world);
+        assert!(
+            matches!(second.plan(&call()).await, Err(ChainError::NoLease { .. })),
+            "{jump}"
+        );
+    }
+    // The holder's own clock jumps: the lease is renewed under the same token, and what it planned is still its own.
+    for jump in [DAY_MS, -2 * DAY_MS, DAY_MS] {
+        steady.0.fetch_add(jump, Ordering::SeqCst);
+        assert_eq!(world.sender.plan(&call()).await.unwrap().token, first.token, "{jump}");
+    }
+    let mut txn = world.store.begin(steady.now_ms()).await.unwrap();
+    let intent = Intent::new(IntentKind::Execution, "1");
+    world.sender.prepare(&mut txn, &first, intent).await.unwrap();
+    txn.commit().await.unwrap();
+}

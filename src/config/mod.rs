@@ -44,6 +44,7 @@ const ENV_RESERVED: &[&str] = &[
     "key",
     "test_postgres",
     "test_store",
+    "e2e_store",
 ];
 
 /// The whole configuration.

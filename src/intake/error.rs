@@ -112,13 +112,43 @@ pub enum IntakeError {
     TargetNotReady(ChainId),
     #[error("reading chain {chain}: {source}")]
     View { chain: ChainId, source: ViewError },
-    #[error("storing: {0}")]
+    #[error("{}", store_text(.0))]
     Store(Arc<StoreError>),
 }
 
 impl From<StoreError> for IntakeError {
     fn from(error: StoreError) -> Self {
         Self::Store(Arc::new(error))
+    }
+}
+
+/// What a failure of the database means for the settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stored {
+    /// No room: the transaction was undone.
+    NoRoom,
+    /// The commit was not confirmed.
+    Unknown,
+    /// The database refused what we asked.
+    Refused,
+}
+
+impl Stored {
+    fn after(error: &StoreError) -> Self {
+        match error.class() {
+            _ if error.is_full() => Self::NoRoom,
+            Class::Retry { .. } | Class::NotYet => Self::Unknown,
+            Class::Reject | Class::Bug => Self::Refused,
+        }
+    }
+}
+
+/// The client reads what to do; the log has the database's own words.
+fn store_text(error: &StoreError) -> String {
+    match Stored::after(error) {
+        Stored::NoRoom => "the database has no room; nothing was stored, resubmit later".into(),
+        Stored::Unknown => "outcome unknown, resubmit: the database did not confirm the commit; if it was stored, the same request gets its original answer".into(),
+        Stored::Refused => format!("storing: {error}"),
     }
 }
 
@@ -234,6 +264,8 @@ impl IntakeError {
             Self::GroupItem { .. } => GROUP_ITEM,
             Self::TargetNotReady(_) => TARGET_NOT_READY,
             Self::View { .. } => TARGET_UNAVAILABLE,
+            Self::Store(error) if Stored::after(error) == Stored::NoRoom => NO_ROOM,
+            Self::Store(error) if Stored::after(error) == Stored::Unknown => UNKNOWN,
             _ => STORE,
         }
     }
@@ -260,6 +292,15 @@ impl Coded for IntakeError {
     }
 }
 
+/// The one refusal that may not be one.
+const UNKNOWN: ErrorCode = ErrorCode {
+    code: "RLY-INTAKE-051",
+    title: "Outcome unknown, resubmit",
+    meaning: "The database did not confirm the commit: it was lost, restarted or did not answer in time. The settlement may or may not have been stored.",
+    relayer: "Goes on by itself when the database answers again. What was stored is settled as usual.",
+    you: "Send the same request again until it is answered: if it was stored, the answer is the original one.",
+};
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $title:literal, $meaning:literal, $you:literal;)+) => {
         $(const $name: ErrorCode = ErrorCode {
@@ -267,7 +308,7 @@ macro_rules! codes {
         };)+
 
         /// Every code of this module, for docs/errors.md.
-        pub const CODES: &[ErrorCode] = &[$($name),+];
+        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN];
     };
 }
 
@@ -419,4 +460,7 @@ codes! {
     GROUP_ITEM = "RLY-INTAKE-049", "Item of a group without an id",
         "An item leaves a hash to be derived from receipts that cannot be read, so nobody can say what the payer signed. The message names the item.",
         "State job_id and receipt_hash in the terms of every item, or take the item out and sign again.";
+    NO_ROOM = "RLY-INTAKE-050", "Database is full",
+        "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
+        "An operator makes room; then send the same request again. Nothing needs to be restarted.";
 }

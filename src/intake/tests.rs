@@ -506,3 +506,45 @@ async fn a_target_whose_exit_delay_is_not_known_is_not_ready_yet() {
     unknown.set(EXIT_DELAY);
     assert!(!world.intake.submit(request(1)).await.unwrap().existing);
 }
+
+#[tokio::test]
+async fn a_full_disk_refuses_with_its_own_code_stores_no_half_and_heals_by_itself() {
+    let world = world().await;
+    if world.test.database.is_postgres() {
+        eprintln!("skipped: filling a disk under PostgreSQL takes a file system of its own");
+        return;
+    }
+    testing::limit_pages(&world.test, Some(0)).await;
+    let (mut taken, mut refused) = (0, Vec::new());
+    for tag in 1..60 {
+        match world.intake.submit(request(tag)).await {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                assert_eq!(error.code().code, "RLY-INTAKE-050", "{error}");
+                assert_eq!(error.refusal(), Refusal::Unavailable);
+                refused.push(tag);
+            }
+        }
+    }
+    assert!(!refused.is_empty(), "60 settlements fit into no page at all");
+    assert_eq!(stored(&world).await, taken);
+    let each = 4_200_007;
+    assert_eq!(
+        testing::reserved(&world.test, payer().address()).await,
+        each * taken as u64
+    );
+    for tag in &refused {
+        let row = world
+            .test
+            .find_settlement(crate::settlement::SettlementId(digest(&request(*tag))))
+            .await;
+        assert!(row.unwrap().is_none(), "a refused settlement is there");
+    }
+
+    testing::limit_pages(&world.test, None).await;
+    for tag in &refused {
+        assert!(!world.intake.submit(request(*tag)).await.unwrap().existing);
+    }
+    assert_eq!(stored(&world).await, 59);
+    assert_eq!(testing::reserved(&world.test, payer().address()).await, each * 59);
+}

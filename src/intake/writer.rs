@@ -210,18 +210,26 @@ impl Committer {
         let started = Instant::now();
         let answers = match self.commit(jobs).await {
             Ok(answers) => answers,
+            // A database that is down or full fails each of them as well, and the clients would wait for every time-out.
+            Err(error) if error.is_outage() => {
+                let error = IntakeError::from(error);
+                jobs.iter().map(|job| failed(job, &error)).collect()
+            }
             Err(error) if jobs.len() > 1 => {
                 tracing::warn!(%error, requests = jobs.len(), "intake batch failed, storing one by one");
                 let mut answers = Vec::with_capacity(jobs.len());
                 for job in jobs {
                     answers.push(match self.commit(std::slice::from_ref(job)).await {
                         Ok(mut only) => only.pop().unwrap_or_default(),
-                        Err(error) => failed(job, error),
+                        Err(error) => failed(job, &error.into()),
                     });
                 }
                 answers
             }
-            Err(error) => jobs.first().map(|job| failed(job, error)).into_iter().collect(),
+            Err(error) => {
+                let error = IntakeError::from(error);
+                jobs.iter().map(|job| failed(job, &error)).collect()
+            }
         };
         if answers.iter().flatten().any(Result::is_ok) {
             self.accepted.notify_one();
@@ -314,8 +322,7 @@ impl Committer {
 }
 
 /// The answer to every candidate of a job that could not be stored.
-fn failed(job: &Job, error: StoreError) -> Vec<Answer> {
-    let error = IntakeError::from(error);
+fn failed(job: &Job, error: &IntakeError) -> Vec<Answer> {
     job.candidates().iter().map(|_| Err(error.clone())).collect()
 }
 

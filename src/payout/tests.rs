@@ -338,3 +338,22 @@ async fn a_disputed_settlement_is_an_operators_business() {
     flow.step(&flow.payout).await;
     assert_eq!(ranges(&flow, message).await, [1..2]);
 }
+
+#[tokio::test]
+async fn a_worker_whose_clock_jumps_takes_no_message_from_another() {
+    const DAY_MS: i64 = 86_400_000;
+    let (flow, message) = received(2).await;
+    let states = [MessageState::Received];
+    let held = flow
+        .store()
+        .claim_messages(&states, "another worker", flow.now_ms(), 10, 60_000);
+    assert_eq!(held.await.unwrap().len(), 1);
+    for jump in [DAY_MS, 365 * DAY_MS, -2 * 365 * DAY_MS, 3 * 365 * DAY_MS] {
+        flow.wait(jump);
+        flow.step(&flow.payout).await;
+        assert!(
+            ranges(&flow, message).await.is_empty(),
+            "stolen after a jump of {jump} ms"
+        );
+    }
+}

@@ -383,3 +383,17 @@ fn the_bridge_fee_is_what_is_missing_and_never_more_than_was_sent() {
     assert_eq!(fee(1_000, 100, 40, 80), 80, "money went elsewhere");
     assert_eq!(fee(1_000, 960, 40, 80), 0);
 }
+
+#[tokio::test]
+async fn no_jump_of_our_clock_ends_a_settlement() {
+    let world = World::new(1_000).await;
+    let new = new_settlement(PAYER, 1, 100, 0, 1);
+    world.accept(&new).await;
+    let deadline_ms = i64::try_from(DEADLINE).unwrap() * 1_000;
+    for now_ms in [deadline_ms + 1, deadline_ms * 1_000, 0, deadline_ms + 1] {
+        world.model.finalize().await;
+        world.reconciler.step(now_ms, 1_000).await.unwrap();
+        assert_eq!(world.state(new.id).await, SettlementState::Accepted, "at {now_ms}");
+    }
+    assert_eq!(reserved(&world.store, PAYER).await, 100);
+}

@@ -86,7 +86,7 @@ fn retry(after_ms: u64) -> Class {
     }
 }
 
-fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
+pub(super) fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -95,7 +95,7 @@ fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     }
 }
 
-fn code_of(error: &DbErr) -> Option<std::borrow::Cow<'_, str>> {
+pub(super) fn code_of(error: &DbErr) -> Option<std::borrow::Cow<'_, str>> {
     sqlx_error(error)?.as_database_error()?.code()
 }
 

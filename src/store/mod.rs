@@ -38,6 +38,7 @@ pub mod settlement_pay;
 pub mod signer_lease;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trouble;
 pub mod tx;
 mod tx_write;
 mod txn;

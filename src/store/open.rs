@@ -205,6 +205,11 @@ impl Store {
         Ok(())
     }
 
+    /// Whether other processes may be at work on the same database.
+    pub fn is_shared(&self) -> bool {
+        self.db.get_database_backend() == DbBackend::Postgres
+    }
+
     /// Group commits that may be under way at once. SQLite has one writer; PostgreSQL works on the next while the last one is flushed.
     pub fn commits_in_flight(&self) -> usize {
         match self.db.get_database_backend() {

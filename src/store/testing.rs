@@ -201,3 +201,14 @@ pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::S
     txn.commit().await.unwrap();
     message
 }
+
+/// SQLite: the file may not grow by more than `spare` pages, as on a disk that is full; None gives the room back.
+pub async fn limit_pages(store: &Store, spare: Option<i64>) {
+    use sea_orm::{ConnectionTrait, DbBackend, Statement};
+    let read = Statement::from_string(DbBackend::Sqlite, "PRAGMA page_count");
+    let row = store.db.query_one_raw(read).await.unwrap().unwrap();
+    let used: i64 = row.try_get_by_index(0).unwrap();
+    let most = spare.map_or(i64::from(u32::MAX - 1), |spare| used + spare);
+    let limit = format!("PRAGMA max_page_count = {most}");
+    store.db.execute_unprepared(&limit).await.unwrap();
+}

@@ -72,6 +72,7 @@ fn bench() -> Bench {
         clock: Arc::new(SystemClock),
         wakers: wakers.clone(),
         liveness: liveness.clone(),
+        changes: None,
     };
     Bench {
         supervisor,
@@ -137,6 +138,50 @@ async fn a_bell_wakes_an_idle_loop() {
     until(|| steps.load(Ordering::SeqCst) == 2).await;
     stop.cancel();
     run.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_of_another_process_wakes_an_idle_loop() {
+    let mut bench = bench();
+    let (newest, changes) = watch::channel(0);
+    bench.supervisor.changes = Some(changes);
+    let stop = CancellationToken::new();
+    let (task, steps) = script("idle", 0, 0, 0);
+    let run = tokio::spawn(bench.supervisor.run(vec![task], stop.clone()));
+    until(|| steps.load(Ordering::SeqCst) == 1).await;
+    newest.send_replace(7);
+    until(|| steps.load(Ordering::SeqCst) == 2).await;
+    // Nobody commits any more: the loop lives on its idle time.
+    drop(newest);
+    bench.wakers.of("idle").notify_one();
+    until(|| steps.load(Ordering::SeqCst) == 3).await;
+    stop.cancel();
+    run.await.unwrap();
+}
+
+/// Days forward and back with every look.
+#[derive(Debug, Default)]
+struct JumpyClock(AtomicUsize);
+
+impl Clock for JumpyClock {
+    fn now_ms(&self) -> i64 {
+        const DAY_MS: i64 = 86_400_000;
+        let looks = self.0.fetch_add(1, Ordering::SeqCst) as i64;
+        20_000 * DAY_MS + (looks % 3 - 1) * 365 * DAY_MS
+    }
+}
+
+#[tokio::test]
+async fn loops_keep_their_pace_under_a_clock_that_jumps() {
+    let mut bench = bench();
+    bench.supervisor.clock = Arc::new(JumpyClock::default());
+    let (mut task, steps) = script("steady", 0, 2, 0);
+    task.idle = Duration::from_millis(1);
+    let stop = CancellationToken::new();
+    let run = tokio::spawn(bench.supervisor.run(vec![task], stop.clone()));
+    until(|| steps.load(Ordering::SeqCst) > 20).await;
+    stop.cancel();
+    assert_eq!(run.await.unwrap(), Vec::<String>::new());
 }
 
 struct Stuck;

@@ -39,6 +39,7 @@ pub async fn serve(
         clock: wired.clock.clone(),
         wakers: wired.wakers,
         liveness: health.liveness.clone(),
+        changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
     let roles = &config.supervisor.roles;
     tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");

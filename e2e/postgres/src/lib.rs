@@ -64,17 +64,11 @@ impl Server {
 
     /// Makes an empty database and answers its URL.
     pub fn create_database(&self, name: &str) -> Result<String> {
-        let output = Command::new(&self.binaries.psql)
-            .args(["--no-psqlrc", "--quiet", "--dbname", &self.url("postgres")])
-            .args(["--command", &format!("CREATE DATABASE \"{name}\"")])
-            .output()
-            .context("could not start psql")?;
-        if !output.status.success() {
-            bail!(
-                "CREATE DATABASE {name}: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
-        }
+        psql(
+            &self.binaries,
+            &self.url("postgres"),
+            &format!("CREATE DATABASE \"{name}\""),
+        )?;
         Ok(self.url(name))
     }
 
@@ -195,6 +189,24 @@ impl Server {
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+/// Runs one statement on any server and answers what it printed: rows as lines, columns separated by `|`.
+pub fn execute(url: &str, sql: &str) -> Result<String> {
+    let binaries = Binaries::find().context("psql is not installed")?;
+    psql(&binaries, url, sql)
+}
+
+fn psql(binaries: &Binaries, url: &str, sql: &str) -> Result<String> {
+    let output = Command::new(&binaries.psql)
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--dbname", url])
+        .args(["--command", sql])
+        .output()
+        .context("could not start psql")?;
+    if !output.status.success() {
+        bail!("{sql}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 impl Drop for Server {

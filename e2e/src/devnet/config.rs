@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 /// What a relayer on the devnet is told beyond the devnet itself.
 #[derive(Debug, Clone)]
 pub struct RelayerOptions {
+    /// SQLite file, unless `store_url` is set.
     pub database: PathBuf,
+    /// Another database.
+    pub store_url: Option<String>,
+    /// Roles of the process, `api,engine`; None = all.
+    pub roles: Option<String>,
     /// `127.0.0.1:port`
     pub grpc: String,
     pub rest: String,
@@ -30,6 +35,8 @@ impl RelayerOptions {
     pub fn new(dir: &Path, grpc: String, rest: String) -> Self {
         Self {
             database: dir.join("relayer.db"),
+            store_url: None,
+            roles: None,
             grpc,
             rest,
             coordinators: Vec::new(),
@@ -54,11 +61,13 @@ impl Devnet {
 
     fn relayer_config(&self, o: &RelayerOptions) -> Result<String> {
         let mut text = format!(
-            "# Written by the devnet. Keys in here are worthless.\n\n[store]\nurl = \"sqlite://{}\"\n\n[api]\ngrpc_listen = \"{}\"\nrest_listen = \"{}\"\n\n\
+            "# Written by the devnet. Keys in here are worthless.\n\n[store]\nurl = \"{}\"\n\n[api]\ngrpc_listen = \"{}\"\nrest_listen = \"{}\"\n\n\
              [settlement]\ndefault_bridge = \"{}\"\nretry_delay = 1\ntimeout = {}\n\n[supervisor]\nidle_ms = 100\nbackoff_ms_max = 2000\nlease_ms = 5000\n\n\
              [batcher]\ncount_max = {}\nlinger_ms = {}\n\n[tracker]\npoll_ms = 500\npoll_ms_max = 2000\nrescue_after = {}\n\n[payout]\nretry_ms = 2000\nretry_ms_max = 10000\n\n\
              [reconciler]\nsweep_ms = 2000\n\n[tx]\npoll_ms = 250\nescalate_after_ms = 8000\nrebroadcast_ms = 4000\n\n",
-            o.database.display(),
+            o.store_url
+                .clone()
+                .unwrap_or_else(|| format!("sqlite://{}", o.database.display())),
             o.grpc,
             o.rest,
             BRIDGES[0],
