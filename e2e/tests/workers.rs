@@ -162,7 +162,7 @@ async fn three_processes_with_one_role_each_share_the_work_and_hand_leases_over(
     let mut observer = world.worker("observer", "observer").unwrap();
     engine.start().await.unwrap();
     observer.start().await.unwrap();
-    assert_eq!(faces(&world.relayer).await.0, true, "the api answers gRPC");
+    assert!(faces(&world.relayer).await.0, "the api answers gRPC");
     assert_eq!(faces(&engine).await, (false, true));
     assert_eq!(faces(&observer).await, (false, true));
 
