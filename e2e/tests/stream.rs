@@ -48,10 +48,14 @@ async fn a_thousand_streamed_settlements_survive_a_kill_in_the_middle_and_are_ac
     })
     .await
     .unwrap();
+    // Asked for once: a thousand questions to the chain would be most of the test.
+    let deadline = world.deadline().await.unwrap();
     let mut signed = Vec::new();
     for n in 0..SETTLEMENTS {
         let payee = fresh_payee(&format!("{}", n % 11)).unwrap();
-        signed.push(world.signed(payee, 1 + n % 3).await.unwrap());
+        let job = world.coordinator.job("provider", 1 + n % 3);
+        let one = world.coordinator.settlement(&job, payee, 1 + n % 3, deadline);
+        signed.push(one.unwrap());
     }
     let pid = world.relayer.pid().unwrap().to_string();
     let kill_at = 200;

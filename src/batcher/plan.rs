@@ -5,7 +5,7 @@ use crate::settlement::{ChainId, SettlementId};
 use crate::store::Settlement;
 use alloy::primitives::{Address, B256};
 use relayer_adapter_api::tree::LEAVES_MAX;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When a batch is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,13 +98,24 @@ fn units(members: Vec<&Settlement>) -> Vec<Vec<&Settlement>> {
     units
 }
 
-/// Drops the last group of a list that was cut at `limit`: the rest of it may wait behind the cut.
-pub fn whole_groups(mut waiting: Vec<Settlement>, limit: usize) -> Vec<Settlement> {
-    let last = waiting.last().and_then(|last| last.group).map(|place| place.root);
-    if let Some(root) = last.filter(|_| waiting.len() >= limit) {
-        waiting.retain(|settlement| settlement.group.is_none_or(|place| place.root != root));
+/// Rows within which the members of a group lie: commits hold hundreds of rows, sorted by id, and a few of them go on at once.
+pub const GROUP_SPREAD: usize = 2_048;
+
+/// Drops the groups near the end of a list that was cut at `limit`: the rest of them may wait behind the cut. Spreading a group over messages
+/// is dear, not wrong, so a list of nothing else is taken as it is.
+pub fn whole_groups(waiting: Vec<Settlement>, limit: usize) -> Vec<Settlement> {
+    let root = |settlement: &Settlement| settlement.group.map(|place| place.root);
+    let near_the_cut = waiting.len().saturating_sub(GROUP_SPREAD);
+    let cut: BTreeSet<B256> = waiting[near_the_cut..].iter().filter_map(root).collect();
+    if waiting.len() < limit || cut.is_empty() {
+        return waiting;
     }
-    waiting
+    let whole = |settlement: &&Settlement| root(settlement).is_none_or(|root| !cut.contains(&root));
+    if waiting.iter().any(|settlement| whole(&settlement)) {
+        waiting.iter().filter(whole).cloned().collect()
+    } else {
+        waiting
+    }
 }
 
 /// docs/wire.md section 3: makes contiguous sections and runs.

@@ -1,7 +1,7 @@
 //! The batcher's step.
 
 use super::error::BatcherError;
-use super::plan::{Batch, BatchRule, plan, whole_groups};
+use super::plan::{Batch, BatchRule, GROUP_SPREAD, plan, whole_groups};
 use crate::error::Coded;
 use crate::settlement::ChainId;
 use crate::settlement::terms::words;
@@ -9,8 +9,7 @@ use crate::stage::{Outcome, Stage};
 use crate::store::Store;
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use relayer_adapter_api::tree::{self, LEAVES_MAX};
-use relayer_adapter_api::{Header, Kind, SealedMessage};
+use relayer_adapter_api::{Header, Kind, SealedMessage, tree};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
@@ -44,8 +43,8 @@ impl Batcher {
         let deadline_min = cursor.seen.timestamp.saturating_add(self.params.deadline_margin);
         // At least one full batch, or a small limit would seal small batches.
         let scan = limit.max(self.params.rule.count_max);
-        // And so many more that the group at the end can be left out and a batch's worth remains.
-        let read = scan.saturating_add(LEAVES_MAX);
+        // And so many more that the groups at the end can be left out and a batch's worth remains.
+        let read = scan.saturating_add(2 * GROUP_SPREAD);
         let waiting = self
             .store
             .list_batchable(target, now_ms, deadline_min, read as u64)

@@ -74,7 +74,8 @@ async fn leaves_are_ordered_for_packing_whatever_their_age() {
     let mut rows = waiting(&[0; 3]).await;
     rows.sort_by_key(|row| std::cmp::Reverse(row.terms.nonce));
     let batch = plan(1_000, &rows, RULE).remove(0);
-    let expected: Vec<SettlementId> = rows.iter().rev().map(|row| row.id).collect();
+    rows.sort_by_key(|row| row.terms.nonce);
+    let expected: Vec<SettlementId> = rows.iter().map(|row| row.id).collect();
     assert_eq!(batch.ids, expected);
 }
 
@@ -203,10 +204,11 @@ async fn a_list_that_was_cut_inside_a_group_leaves_that_group_for_later() {
     let ids = |rows: &[Settlement]| -> Vec<SettlementId> { rows.iter().map(|row| row.id).collect() };
     assert_eq!(ids(&whole_groups(rows.clone(), 5)), ids(&rows), "not cut");
     assert_eq!(ids(&whole_groups(rows.clone(), 4)), [rows[0].id, rows[2].id]);
-    rows.pop();
-    assert_eq!(
-        ids(&whole_groups(rows.clone(), 3)),
-        ids(&rows),
-        "cut behind a single settlement"
-    );
+    // A list of nothing but cut groups is better than none.
+    let grouped = [rows[1].clone(), rows[3].clone()];
+    assert_eq!(ids(&whole_groups(grouped.to_vec(), 2)), ids(&grouped));
+    // A group at the other end of a long list is whole.
+    let mut long = grouped.to_vec();
+    long.resize(plan::GROUP_SPREAD + 2, rows[0].clone());
+    assert_eq!(whole_groups(long.clone(), long.len()).len(), long.len());
 }

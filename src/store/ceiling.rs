@@ -224,9 +224,7 @@ fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement
     let (mut columns, mut literals, mut bound) = (Vec::new(), String::new(), Vec::new());
     for column in all() {
         let value = first.get(column).into_value();
-        if let Some(value) = value.filter(|value| *value != value.as_null())
-            && !LITERALS.contains(&column.as_str())
-        {
+        if value.is_some_and(|value| value != value.as_null()) && !LITERALS.contains(&column.as_str()) {
             columns.push(column.as_str());
             bound.push(column);
         }
@@ -284,6 +282,13 @@ mod tests {
         assert_eq!(copied.rows(), rows.rows());
         assert_eq!(rows.rows(), 1 + 1 + 1 + 1, "settlement, receipt, posting, event");
         assert_eq!(copied.settlement.state, rows.settlement.state);
-        assert_eq!(copied.accounts, rows.accounts);
+        // The copies write the accounts as often as commits do, and leave the books as they were.
+        let totals = |rows: &super::AcceptedRows| -> Vec<_> {
+            let accounts = rows.accounts.iter();
+            accounts
+                .map(|account| (account.id, account.debits.clone(), account.credits.clone()))
+                .collect()
+        };
+        assert_eq!(totals(&copied), totals(&rows));
     }
 }

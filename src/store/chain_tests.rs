@@ -352,6 +352,10 @@ async fn logs_are_stored_once_and_move_from_seen_to_final_to_applied() {
     let mut txn = store.begin(1).await.unwrap();
     txn.mark_applied_final(&ids[..1]).await.unwrap();
     txn.commit().await.unwrap();
+    let mut txn = store.begin(1).await.unwrap();
+    let again = txn.mark_applied_final(&ids[..1]).await.unwrap_err();
+    assert!(again.is_race(), "another worker booked it: {again}");
+    drop(txn);
     assert!(store.list_unapplied_final(CHAIN, 10).await.unwrap().is_empty());
     assert!(
         store

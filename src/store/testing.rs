@@ -46,7 +46,11 @@ pub async fn open() -> TestStore {
 
 /// Cases of a property test about decisions rather than about the database: PostgreSQL makes a database for each of them.
 pub fn cases(n: u32) -> u32 {
-    if database::server().is_some() { n / 5 } else { n }
+    if database::server().is_some() {
+        (n / 10).max(1)
+    } else {
+        n
+    }
 }
 
 pub const ASSET: Asset = Asset {

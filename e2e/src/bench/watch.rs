@@ -14,6 +14,8 @@ use tokio::task::JoinSet;
 
 const WATCHERS: usize = 100;
 const CONNECTIONS: usize = 10;
+/// A watcher that is cut off more often than this measures nothing.
+const RECONNECTS_MAX: u64 = 20;
 /// Longest silence of a watcher that still waits for events.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -71,25 +73,40 @@ async fn newest(client: &mut Client) -> Result<u64> {
     Ok(first.after_seq)
 }
 
-/// Reads until `wanted` settlements were seen being accepted.
-async fn watch(mut client: Client, after: u64, wanted: u64) -> Result<(Seen, Instant)> {
-    let request = v1::WatchRequest {
-        after_seq: after,
-        states: vec!["accepted".into()],
-        ..v1::WatchRequest::default()
-    };
-    let mut stream = client.watch(request).await.context("watch")?.into_inner();
+/// Reads until `wanted` settlements were seen being accepted. A stream that the relayer ends (a client too slow for it) is continued from its
+/// cursor, as any client would; returns how often.
+async fn watch(mut client: Client, after: u64, wanted: u64) -> Result<(Seen, u64, Instant)> {
     let mut seen = Seen::new(after);
-    while seen.events < wanted {
-        let next = tokio::time::timeout(SILENCE, stream.next()).await;
-        let Ok(Some(response)) = next else {
-            bail!("a watcher got {} of {wanted} events", seen.events);
+    let (mut cursor, mut reconnects) = (after, 0);
+    loop {
+        let request = v1::WatchRequest {
+            after_seq: cursor,
+            states: vec!["accepted".into()],
+            ..v1::WatchRequest::default()
         };
-        for event in &response?.events {
-            seen.add(event)?;
+        let mut stream = client.watch(request).await.context("watch")?.into_inner();
+        while seen.events < wanted {
+            let next = tokio::time::timeout(SILENCE, stream.next()).await;
+            let Ok(next) = next else {
+                bail!("a watcher got {} of {wanted} events", seen.events);
+            };
+            let Some(Ok(response)) = next else {
+                break;
+            };
+            cursor = response.after_seq;
+            for event in &response.events {
+                seen.add(event)?;
+            }
         }
+        if seen.events >= wanted {
+            return Ok((seen, reconnects, Instant::now()));
+        }
+        reconnects += 1;
+        ensure!(
+            reconnects <= RECONNECTS_MAX,
+            "a watcher was cut off {RECONNECTS_MAX} times"
+        );
     }
-    Ok((seen, Instant::now()))
 }
 
 pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
@@ -121,9 +138,10 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         let outcome = load::unary(&submitters, requests, 256).await?;
         ensure!(outcome.refused == 0, "{} settlements were refused", outcome.refused);
         let mut all: Vec<Seen> = Vec::new();
-        let mut last = started;
+        let (mut last, mut reconnected) = (started, 0);
         while let Some(watcher) = watchers.join_next().await {
-            let (seen, at) = watcher??;
+            let (seen, reconnects, at) = watcher??;
+            reconnected += reconnects;
             last = last.max(at);
             all.push(seen);
         }
@@ -145,6 +163,12 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
             per_second(first.events, seconds),
         );
         set("accepted_per_second", "accepted meanwhile", "1/s", outcome.per_second());
+        set(
+            "reconnects",
+            "streams ended by the relayer and continued",
+            "",
+            reconnected as f64,
+        );
         set("gaps", "watchers with a gap, a repetition or another order", "", 0.0);
         site.relayer().stop().await?;
     }

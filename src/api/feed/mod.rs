@@ -74,11 +74,11 @@ struct Ring {
 
 impl Ring {
     fn push(&mut self, page: Arc<Page>, max: usize) {
-        self.events = self.events.saturating_add(page.len());
+        self.events = self.events.saturating_add(page.count());
         self.pages.push_back(page);
         while self.events > max && self.pages.len() > 1 {
             if let Some(old) = self.pages.pop_front() {
-                self.events = self.events.saturating_sub(old.len());
+                self.events = self.events.saturating_sub(old.count());
             }
         }
     }

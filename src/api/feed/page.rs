@@ -112,7 +112,7 @@ impl Page {
         self.first.saturating_add(count).saturating_sub(1)
     }
 
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.heads.len()
     }
 
