@@ -331,7 +331,7 @@ async fn every_bad_input_is_refused_with_its_own_code_and_nothing_is_stored() {
         ),
         (
             "token not listed",
-            signed(&|fields| fields.token = payee),
+            signed(&|fields| fields.token = Address::repeat_byte(0x99)),
             Code::FailedPrecondition,
         ),
         (
