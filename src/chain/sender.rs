@@ -47,6 +47,8 @@ pub struct Sender {
     short: AtomicBool,
     /// Leases and when, by the scheduling clock, they were renewed last.
     leases: Mutex<BTreeMap<Address, (SignerLease, i64)>>,
+    /// One at a time takes or renews a lease: of two that find it run out, the second would take the first for another worker.
+    leasing: tokio::sync::Mutex<()>,
     /// Transaction count and balance of each signer at the head of this hash: many plans in one block ask once.
     standing: Mutex<BTreeMap<Address, (B256, u64, U256)>>,
 }
@@ -82,6 +84,7 @@ impl Sender {
             next: AtomicUsize::new(0),
             short: AtomicBool::new(false),
             leases: Mutex::new(BTreeMap::new()),
+            leasing: tokio::sync::Mutex::new(()),
             standing: Mutex::new(BTreeMap::new()),
         }
     }
@@ -132,14 +135,15 @@ impl Sender {
     /// Takes or renews the lease of one signer; None while another worker holds it. Renewed when a third of it has passed; a lease
     /// that was lost before is found out by the check of its token in every write.
     pub async fn lease(&self, signer: Address) -> Result<Option<SignerLease>, ChainError> {
-        let now = self.clock.now_ms();
-        let SenderParams { owner, lease_ms, .. } = &self.params;
-        let held = self.leases().get(&signer).copied();
-        if let Some((lease, at)) = held
-            && (0..lease_ms / 3).contains(&now.saturating_sub(at))
-        {
+        if let Some(lease) = self.fresh_lease(signer) {
             return Ok(Some(lease));
         }
+        let _turn = self.leasing.lock().await;
+        if let Some(lease) = self.fresh_lease(signer) {
+            return Ok(Some(lease));
+        }
+        let now = self.clock.now_ms();
+        let SenderParams { owner, lease_ms, .. } = &self.params;
         let lease = self
             .store
             .acquire_signer_lease(self.chain(), signer, owner, *lease_ms)
@@ -149,6 +153,15 @@ impl Sender {
             None => self.leases().remove(&signer),
         };
         Ok(lease)
+    }
+
+    /// A lease that need not be renewed yet.
+    fn fresh_lease(&self, signer: Address) -> Option<SignerLease> {
+        let age_max = self.params.lease_ms / 3;
+        let (lease, at) = self.leases().get(&signer).copied()?;
+        (0..age_max)
+            .contains(&self.clock.now_ms().saturating_sub(at))
+            .then_some(lease)
     }
 
     /// Gives all leases back: on a clean stop, so that the next process need not wait for them to run out.

@@ -224,12 +224,18 @@ impl Payout {
             self.trusted.forget(target, &tokens);
         }
         let model_gas = self.model_gas(board, range);
+        let mut gas = self.trusted.rule(target, &tokens, model_gas, now_ms);
+        let mut turn = None;
+        if gas == ESTIMATE {
+            turn = Some(self.estimating.lock().await);
+            gas = self.trusted.rule(target, &tokens, model_gas, now_ms);
+        }
         let call = Call {
             chain: target,
             to: message.header.inbox,
             data: execute_data(&packed),
             value: U256::ZERO,
-            gas: self.trusted.rule(target, &tokens, model_gas, now_ms),
+            gas,
         };
         let sender = self.sender(target)?;
         let planned = match sender.plan(&call).await {
@@ -246,6 +252,7 @@ impl Payout {
             let limit = planned.gas_limit;
             self.trusted.learn(target, &tokens, model_gas, limit, now_ms);
         }
+        drop(turn);
         let mut txn = self.store.begin(now_ms).await?;
         txn.expect_message_lease(message.id, board.token).await?;
         let id = txn

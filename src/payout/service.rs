@@ -67,6 +67,8 @@ pub struct Payout {
     pub(super) senders: BTreeMap<ChainId, Arc<Sender>>,
     pub(super) params: PayoutParams,
     pub(super) trusted: TrustedTokens,
+    /// One estimate at a time: it makes the node run a whole execution many times over, and the first one often spares the others.
+    pub(super) estimating: tokio::sync::Mutex<()>,
 }
 
 impl std::fmt::Debug for Payout {
@@ -109,6 +111,7 @@ impl Payout {
             senders,
             params,
             trusted: TrustedTokens::default(),
+            estimating: tokio::sync::Mutex::new(()),
         }
     }
 

@@ -48,11 +48,11 @@ impl Reconciler {
             },
             log: None,
         };
-        let mut expired = 0usize;
-        let mut txn = self.store.begin(now_ms).await?;
-        for id in unused {
-            expired = expired.saturating_add(usize::from(txn.settlement_end_unpaid(id, &ending).await?));
+        if unused.is_empty() {
+            return Ok(0);
         }
+        let mut txn = self.store.begin(now_ms).await?;
+        let expired = txn.settlements_end_unpaid(&unused, &ending).await?;
         txn.commit().await?;
         Ok(expired)
     }

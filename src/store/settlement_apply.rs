@@ -4,22 +4,13 @@ use super::entity::{settlement, settlement_receipt};
 use super::settlement::{Evidence, Settlement, missing};
 use super::txn::expect_one;
 use super::{NewEvent, StoreError, Txn};
-use crate::ledger::{Cause, EventRef, Obligation};
+use crate::ledger::{Cause, EventRef};
 use crate::settlement::SettlementId;
 use crate::settlement::states::{SettlementEvent, SettlementState};
 use crate::settlement::transitions::Machine;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use std::collections::BTreeMap;
-
-/// What a settlement that ended unpaid rests on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ending {
-    pub event: SettlementEvent,
-    pub evidence: Evidence,
-    /// The log that ended it; None when the block itself is the proof.
-    pub log: Option<EventRef>,
-}
 
 impl Txn {
     /// Applies a step along the path (Seal, Dispatch, Deliver, and their way back) to every one of `ids` that can take it; the others
@@ -125,40 +116,6 @@ impl Txn {
         Ok(row)
     }
 
-    /// Positive proof that it will never be paid: the state, the released reservation, the freed receipts, the leaves.
-    /// Ends as cancelled when a cancel was asked for. False when it had ended before.
-    pub async fn settlement_end_unpaid(&mut self, id: SettlementId, ending: &Ending) -> Result<bool, StoreError> {
-        let mut row = self.lock_settlement(id).await?.ok_or_else(|| missing(id))?;
-        if row.state.is_terminal() || row.state == SettlementState::Disputed {
-            return Ok(false);
-        }
-        let event = if row.cancel_requested_at.is_some() {
-            SettlementEvent::Cancel
-        } else {
-            ending.event
-        };
-        let cause = match ending.log {
-            Some(event) => Cause::Event(event),
-            None => Cause::Proof {
-                settlement: id,
-                block: ending.evidence.block_hash,
-            },
-        };
-        let patch = evidence_patch(&ending.evidence);
-        self.settlement_apply(&mut row, event, patch, &cause.to_string())
-            .await?;
-        // The settlement is part of the cause: one burn or one paid rival can end several settlements of different inboxes.
-        let cause = Cause::Proof {
-            settlement: id,
-            block: ending.evidence.block_hash,
-        };
-        let released = Obligation::new(id, row.target, &row.terms).ended_unpaid(&cause);
-        self.post(&released).await?;
-        self.hold_receipts(id, false).await?;
-        self.resolve_leaves(&[id], true).await?;
-        Ok(true)
-    }
-
     /// Finality of the paying block broke: the payment's postings are reversed and the settlement is open again.
     /// False when that payment is not the one on the books.
     pub async fn settlement_unpay(&mut self, id: SettlementId, event: EventRef) -> Result<bool, StoreError> {
@@ -216,6 +173,41 @@ impl Txn {
         self.write_settlement(row, patch).await?;
         self.record_change(row, event, to, cause, row.evidence);
         row.state = to;
+        Ok(())
+    }
+
+    /// One statement for rows that stand alike: `set` and what every move writes. A row that is not where it was read fails all of them,
+    /// instead of being overwritten.
+    pub(super) async fn move_settlements(
+        &self,
+        rows: &[i64],
+        (from, version): (SettlementState, i64),
+        to: SettlementState,
+        set: settlement::ActiveModel,
+    ) -> Result<(), StoreError> {
+        for chunk in rows.chunks(1_000) {
+            let mut set = settlement::ActiveModel {
+                state: Set(to.as_str().to_owned()),
+                updated_at: Set(self.now_ms),
+                version: Set(version.saturating_add(1)),
+                ..set.clone()
+            };
+            if to.is_terminal() {
+                set.ended_at = Set(Some(self.now_ms));
+            }
+            let written = settlement::Entity::update_many()
+                .set(set)
+                .filter(settlement::Column::Id.is_in(chunk.iter().copied()))
+                .filter(settlement::Column::State.eq(from.as_str()))
+                .filter(settlement::Column::Version.eq(version))
+                .exec(&self.tx)
+                .await?;
+            if written.rows_affected != chunk.len() as u64 {
+                return Err(StoreError::Conflict {
+                    what: "settlements that move together".into(),
+                });
+            }
+        }
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use crate::ledger::{AccountKey, AccountKind, Cause, EventRef, Obligation, Payout
 use crate::settlement::SettlementId;
 use crate::settlement::states::{SettlementEvent, SettlementState};
 use crate::settlement::transitions::Machine;
-use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -155,31 +154,13 @@ impl Txn {
                 block_hash: key.block_hash.into(),
                 tx: key.tx.map(Into::into),
             };
-            for chunk in rows.chunks(1_000) {
-                let mut set = settlement::ActiveModel {
-                    state: Set(key.to.as_str().to_owned()),
-                    credited: Set(Some(key.credited)),
-                    skip_reason: Set(None),
-                    updated_at: Set(self.now_ms),
-                    version: Set(key.version.saturating_add(1)),
-                    ..evidence_patch(&evidence)
-                };
-                if key.to.is_terminal() {
-                    set.ended_at = Set(Some(self.now_ms));
-                }
-                let written = settlement::Entity::update_many()
-                    .set(set)
-                    .filter(settlement::Column::Id.is_in(chunk.iter().copied()))
-                    .filter(settlement::Column::State.eq(key.from.as_str()))
-                    .filter(Expr::col(settlement::Column::Version).eq(key.version))
-                    .exec(&self.tx)
-                    .await?;
-                if written.rows_affected != chunk.len() as u64 {
-                    return Err(StoreError::Conflict {
-                        what: "settlements of an execution".into(),
-                    });
-                }
-            }
+            let set = settlement::ActiveModel {
+                credited: Set(Some(key.credited)),
+                skip_reason: Set(None),
+                ..evidence_patch(&evidence)
+            };
+            self.move_settlements(&rows, (key.from, key.version), key.to, set)
+                .await?;
         }
         for (_, row, payment) in paid {
             let event = event_for(row);

@@ -76,6 +76,7 @@ pub async fn sign(world: &World, n: u64) -> Result<Vec<Signed>> {
 /// Submits `n` new settlements with `in_flight` unary calls at a time and waits until every one is settled.
 pub async fn settle_many(world: &World, n: u64, in_flight: usize) -> Result<Figures> {
     let signed = sign(world, n).await?;
+    wait_funded(world).await?;
     let before = Costs::read(world).await?;
     let started = Instant::now();
     let client = world.client().await?;
@@ -118,6 +119,25 @@ fn state_count(text: &str, state: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(&label)?.trim().parse::<f64>().ok())
         .unwrap_or(0.0) as u64
+}
+
+/// Waits until the relayer has read the payer's deposit: on a busy machine it takes calls before.
+async fn wait_funded(world: &World) -> Result<()> {
+    let until = Instant::now() + STANDSTILL;
+    loop {
+        let text = scrape(&world.relayer.rest_url()).await?;
+        let available = text
+            .lines()
+            .filter(|line| line.starts_with("relayer_ledger_account_total{") && line.contains("\"available\""))
+            .any(|line| line.rsplit(' ').next().is_some_and(|sum| sum != "0"));
+        if available {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            bail!("the payer's deposit was not read within {STANDSTILL:?}");
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
 }
 
 /// Waits for so many settled ones; returns the largest resident size seen, in MB.

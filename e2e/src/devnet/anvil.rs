@@ -59,7 +59,7 @@ impl Anvil {
             ])
             .args([
                 "--gas-limit",
-                "3000000000",
+                "300000000",
                 "--base-fee",
                 "1000000000",
                 "--accounts",

@@ -174,3 +174,29 @@ async fn a_settlement_nobody_knows_fails_the_set() {
     let error = txn.settlements_pay(&payments).await.unwrap_err();
     assert!(matches!(error, StoreError::Missing { .. }), "{error:?}");
 }
+
+#[tokio::test]
+async fn many_that_expire_at_once_are_released_and_those_that_ended_before_stay() {
+    let (store, payments, message) = world().await;
+    let ids: Vec<SettlementId> = payments.iter().map(|(id, _)| *id).collect();
+    let mut txn = store.begin(40).await.unwrap();
+    txn.settlement_pay(ids[0], &payments[0].1).await.unwrap();
+    // The first is paid, the fourth had expired.
+    let expire = ending(SettlementEvent::Expire);
+    assert_eq!(txn.settlements_end_unpaid(&ids, &expire).await.unwrap(), 6);
+    assert_eq!(txn.settlements_end_unpaid(&ids, &expire).await.unwrap(), 0);
+    txn.commit().await.unwrap();
+    let mut expected = [SettlementState::Expired; 8];
+    expected[0] = SettlementState::Settled;
+    // Its coordinator had asked for that.
+    expected[4] = SettlementState::Cancelled;
+    for (id, state) in ids.iter().zip(expected) {
+        assert_eq!(store.get_settlement(*id).await.unwrap().state, state);
+    }
+    assert_eq!(reserved(&store, PAYER).await, 0);
+    assert_eq!(store.get_message(message).await.unwrap().state, MessageState::Executed);
+    let txn = store.begin(50).await.unwrap();
+    assert_eq!(txn.without_receipts(&ids).await.unwrap().len(), 7);
+    drop(txn);
+    assert!(store.list_unbalanced_accounts().await.unwrap().is_empty());
+}
