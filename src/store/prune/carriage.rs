@@ -234,7 +234,12 @@ impl Txn {
         ] {
             gone.events = gone.events.saturating_add(self.drop_events(which).await?);
         }
-        let kinds = ["message_dispatched", "message_received", "message_repeated", "runs_paid"];
+        let kinds = [
+            "message_dispatched",
+            "message_received",
+            "message_repeated",
+            "runs_paid",
+        ];
         let mut by_chain: BTreeSet<i64> = BTreeSet::new();
         for row in &messages {
             by_chain.extend([row.source_chain, row.target_chain]);
