@@ -83,8 +83,10 @@ const SUMMED: &[AccountKind] = &[
 
 /// Least time between two looks at the figures…
 const FIGURES_MS: i64 = 1_000;
-/// …and how many times longer than the last look took.
-const FIGURES_SHARE: i64 = 50;
+/// …how many times longer than the last look took, waiting for the database included…
+const FIGURES_SHARE: i64 = 20;
+/// …and the most.
+const FIGURES_MS_MAX: i64 = 5_000;
 /// Time between two looks at the signers' balances.
 const BALANCES_MS: i64 = 60_000;
 
@@ -107,7 +109,7 @@ impl Stage for Sampler {
             let started = Instant::now();
             self.sample(now_ms).await.map_err(SamplerError)?;
             let took = i64::try_from(started.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let pause = FIGURES_MS.max(took.saturating_mul(FIGURES_SHARE));
+            let pause = took.saturating_mul(FIGURES_SHARE).clamp(FIGURES_MS, FIGURES_MS_MAX);
             self.next_figures.store(now_ms.saturating_add(pause), Ordering::Relaxed);
         }
         if now_ms >= self.next_balances.load(Ordering::Relaxed) {
