@@ -2,7 +2,7 @@
 //! rows go in pieces of a few fixed sizes, so that every text is prepared once per connection and then only bound.
 
 use super::StoreError;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, Statement, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 use std::fmt::Write;
 
 /// Rows of one statement, largest first. 256 rows of 30 values stay far below what SQLite (32,766) and PostgreSQL (65,535) bind.
@@ -29,31 +29,40 @@ fn pieces(rows: Vec<Vec<Value>>) -> impl Iterator<Item = (usize, Vec<Value>)> {
     })
 }
 
-/// `($1, $2), ($3, $4)` for this many rows, each ending with the literals.
-fn placeholders(sql: &mut String, rows: usize, width: usize, literals: &str) {
+/// `($1, $2), ($3, $4)` for this many rows, each ending with the literals; `(?, ?), (?, ?)` on SQLite.
+///
+/// The driver asks SQLite for the name of every parameter, and SQLite walks a list of all those that have a name or a number: with numbers a
+/// statement of n values costs n². Nameless ones are bound in order just the same.
+fn placeholders(sql: &mut String, backend: DbBackend, rows: usize, width: usize, literals: &str) {
+    let numbered = backend == DbBackend::Postgres;
     let mut next = 1usize;
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });
         for column in 0..width {
-            // Writing to a String does not fail.
-            let _ = write!(sql, "{}${next}", if column == 0 { "" } else { ", " });
-            next = next.saturating_add(1);
+            sql.push_str(if column == 0 { "" } else { ", " });
+            if numbered {
+                // Writing to a String does not fail.
+                let _ = write!(sql, "${next}");
+                next = next.saturating_add(1);
+            } else {
+                sql.push('?');
+            }
         }
         sql.push_str(literals);
         sql.push(')');
     }
 }
 
-/// A table `v` with these columns as the start of a statement.
-pub(super) fn values_table(columns: &str, rows: usize, width: usize) -> String {
+/// A table `v` with these columns as the start of a statement whose only values are these.
+pub(super) fn values_table(backend: DbBackend, columns: &str, rows: usize, width: usize) -> String {
     let mut sql = format!("WITH v ({columns}) AS (VALUES ");
-    placeholders(&mut sql, rows, width, "");
+    placeholders(&mut sql, backend, rows, width, "");
     sql.push_str(") ");
     sql
 }
 
 impl Insert {
-    fn sql(&self, rows: usize) -> String {
+    fn sql(&self, backend: DbBackend, rows: usize) -> String {
         let mut sql = format!("INSERT INTO {} ({}", self.table, self.columns.join(", "));
         let mut literals = String::new();
         for (column, literal) in self.constants {
@@ -61,7 +70,7 @@ impl Insert {
             let _ = write!(literals, ", {literal}");
         }
         sql.push_str(") VALUES ");
-        placeholders(&mut sql, rows, self.columns.len(), &literals);
+        placeholders(&mut sql, backend, rows, self.columns.len(), &literals);
         sql.push(' ');
         sql.push_str(self.tail);
         sql
@@ -71,7 +80,8 @@ impl Insert {
     pub async fn run(&self, tx: &DatabaseTransaction, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
         let mut written = 0u64;
         for (size, values) in pieces(rows) {
-            let statement = Statement::from_sql_and_values(tx.get_database_backend(), self.sql(size), values);
+            let backend = tx.get_database_backend();
+            let statement = Statement::from_sql_and_values(backend, self.sql(backend, size), values);
             written = written.saturating_add(tx.execute_raw(statement).await?.rows_affected());
         }
         Ok(written)
@@ -92,8 +102,9 @@ impl Update {
     pub async fn run(&self, tx: &DatabaseTransaction, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
         let mut written = 0u64;
         for (size, values) in pieces(rows) {
-            let sql = values_table(self.columns, size, self.width) + self.update;
-            let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+            let backend = tx.get_database_backend();
+            let sql = values_table(backend, self.columns, size, self.width) + self.update;
+            let statement = Statement::from_sql_and_values(backend, sql, values);
             written = written.saturating_add(tx.execute_raw(statement).await?.rows_affected());
         }
         Ok(written)
@@ -132,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_insert_numbers_its_values_and_repeats_its_literals() {
+    fn an_insert_repeats_its_literals_and_numbers_its_values_only_where_that_is_needed() {
         let insert = Insert {
             table: "t",
             columns: &["a", "b"],
@@ -140,8 +151,12 @@ mod tests {
             tail: "ON CONFLICT DO NOTHING",
         };
         assert_eq!(
-            insert.sql(2),
+            insert.sql(DbBackend::Postgres, 2),
             "INSERT INTO t (a, b, c, d) VALUES ($1, $2, 0, 'x'), ($3, $4, 0, 'x') ON CONFLICT DO NOTHING"
+        );
+        assert_eq!(
+            insert.sql(DbBackend::Sqlite, 2),
+            "INSERT INTO t (a, b, c, d) VALUES (?, ?, 0, 'x'), (?, ?, 0, 'x') ON CONFLICT DO NOTHING"
         );
     }
 

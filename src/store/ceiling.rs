@@ -247,7 +247,12 @@ fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement
         let mut tuples = Vec::with_capacity(rows.len());
         for row in rows {
             let from = values.len() + 1;
-            let places: Vec<String> = (from..from + bound.len()).map(|place| format!("${place}")).collect();
+            let place = |number: usize| match backend {
+                // Numbers would cost n² here; see `bulk`.
+                DbBackend::Sqlite => "?".to_owned(),
+                _ => format!("${number}"),
+            };
+            let places: Vec<String> = (from..from + bound.len()).map(place).collect();
             tuples.push(format!("({}{literals})", places.join(", ")));
             values.extend(bound.iter().filter_map(|column| row.get(*column).into_value()));
         }

@@ -156,7 +156,7 @@ async fn join<C: ConnectionTrait>(
     let pairs = padded(pairs);
     let chain = int("chain_log.chain", chain.0)?;
     // SQLite keeps the order of a CROSS JOIN: the few pairs first, each looked up in the index.
-    let sql = values_table("one, two", pairs.len(), 2)
+    let sql = values_table(db.get_database_backend(), "one, two", pairs.len(), 2)
         + &format!(
             "SELECT l.* FROM v CROSS JOIN chain_log l WHERE l.chain = {chain} AND {of} AND l.status <> 'orphaned'"
         );

@@ -52,8 +52,9 @@ impl Machine {
             memory_gib: (kib + (1 << 19)) >> 20,
             os: field(&read("/etc/os-release"), "PRETTY_NAME").unwrap_or_else(|| std::env::consts::OS.into()),
             rustc: first_line("rustc", &["--version"]),
-            anvil: first_line(anvil_program(), &["--version"]),
-            postgres: Binaries::find().map(|found| first_line(found.postgres, &["--version"])),
+            anvil: first_line(anvil_program(), &["--version"]).replace("Version: ", ""),
+            postgres: Binaries::find()
+                .map(|found| first_line(found.postgres, &["--version"]).replace("postgres (PostgreSQL)", "PostgreSQL")),
         }
     }
 

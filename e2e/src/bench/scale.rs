@@ -37,8 +37,9 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         &Backend::NAMES,
         &format!(
             "`relayer migrate` and `relayer serve` until the health check answers, on a database with {} settled settlements, all their rows and \
-             history, and {OPEN} open ones.",
-            shown(Some(rows as f64))
+             history, and {} open ones.",
+            shown(Some(rows as f64)),
+            shown(Some(OPEN as f64))
         ),
     );
     for backend in bench.backends() {
