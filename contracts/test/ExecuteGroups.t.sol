@@ -313,6 +313,14 @@ contract ExecuteGroupsTest is Fixture {
         assertEq(inbox.execute(packClaim(claimOf(1, ofGroup))), 1);
     }
 
+    function test_a_proof_with_one_word_too_many_is_no_proof_though_the_root_is_right() public {
+        bytes memory auth = sign(PAYER_KEY, inbox.groupDigest(PlainTree.root(ids), 5));
+        bytes memory packed = packClaim(abi.encodePacked(uint32(5), uint32(0), uint8(1), bytes32(uint256(7)), uint16(auth.length), auth));
+        skips(0, ISettlementInbox.Skip.SignatureRefused);
+        assertEq(inbox.execute(packed), 0);
+        assertEq(inbox.execute(packClaim(claimOf(5, auth))), 5);
+    }
+
     function test_a_registered_signer_may_sign_a_group() public {
         bytes memory packed = packMembers(0x1f, 0x51613);
         assertEq(inbox.execute(packed), 0);
