@@ -318,7 +318,7 @@ proptest! {
 
     #[test]
     fn writers_that_race_never_reserve_more_than_there_is_and_accept_each_nonce_and_receipt_once(
-        balance in 0u64..600,
+        balance in 1u64..600,
         submissions in prop::collection::vec((0usize..4, any::<bool>(), 0u64..6, 0u64..8, 1u64..200), 1..28),
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
