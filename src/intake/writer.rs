@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Races one batch may lose. Each has a winner, so this many in a row say that something else is wrong.
@@ -132,7 +132,7 @@ pub struct IntakeWriter {
     committer: Committer,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Committer {
     policy: Arc<IntakePolicy>,
     store: Store,
@@ -176,11 +176,8 @@ impl IntakeWriter {
     pub async fn run(mut self, stop: CancellationToken) {
         let verifier = tokio::spawn(self.verifier.run(stop));
         let rows_max = self.committer.policy.commit_rows_max.max(1);
-        let commits = self.committer.store.commits_in_flight();
-        let slots = Arc::new(Semaphore::new(commits));
-        // The slot first: while every commit is under way the next batch grows.
-        while let Ok(slot) = slots.clone().acquire_owned().await {
-            let Some(first) = self.jobs.recv().await else { break };
+        // One commit at a time: two would meet at the payer's account and the order of events, each with half the rows.
+        while let Some(first) = self.jobs.recv().await {
             let mut rows = first.candidates().len();
             let mut batch = vec![first];
             while rows < rows_max {
@@ -188,18 +185,14 @@ impl IntakeWriter {
                 rows = rows.saturating_add(job.candidates().len());
                 batch.push(job);
             }
-            let committer = self.committer.clone();
+            let answers = self.committer.write(&batch).await;
+            // The next commit need not wait for the answers.
             tokio::spawn(async move {
-                let answers = committer.write(&batch).await;
-                // The next commit need not wait for the answers.
-                drop(slot);
                 for (job, answers) in batch.into_iter().zip(answers) {
                     job.answer(answers);
                 }
             });
         }
-        // Commits under way hold their slots until they are done.
-        let _ = slots.acquire_many(u32::try_from(commits).unwrap_or(1)).await;
         let _ = verifier.await;
     }
 }

@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 /// New totals, each where the version is still the one that was read.
 const TOTALS: Update = Update {
     columns: "id, version, debits, credits",
-    width: 4,
     update: "UPDATE account SET debits = v.debits, credits = v.credits, version = v.version + 1 FROM v \
              WHERE account.id = v.id AND account.version = v.version",
 };

@@ -1,12 +1,18 @@
-//! Writing many rows with few statements. A statement costs a round trip, or with SQLite a hop to its thread, and its text is parsed once:
-//! rows go in pieces of a few fixed sizes, so that every text is prepared once per connection and then only bound.
+//! Writing many rows with few statements. A statement costs a round trip, or with SQLite a hop to its thread, and its text is parsed once.
+//!
+//! PostgreSQL gets each column as one array, so that one text serves any number of rows. SQLite has no arrays: there the rows go in pieces of
+//! a few fixed sizes, so that every text is prepared once per connection and then only bound.
 
 use super::StoreError;
+use sea_orm::sea_query::ArrayType;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, Statement, Value};
 use std::fmt::Write;
 
-/// Rows of one statement, largest first. 256 rows of 30 values stay far below what SQLite (32,766) and PostgreSQL (65,535) bind.
+/// Rows of one statement of SQLite, largest first. 256 rows of 30 values stay below the 32,766 it binds.
 const PIECES: [usize; 5] = [256, 64, 16, 4, 1];
+
+/// Rows of one statement of PostgreSQL: far more than one commit has, and a bound on the memory of one message.
+const ROWS_MAX: usize = 4_096;
 
 /// One INSERT of many rows.
 #[derive(Debug, Clone, Copy)]
@@ -20,68 +26,188 @@ pub(super) struct Insert {
     pub tail: &'static str,
 }
 
-/// Splits rows into pieces of the fixed sizes.
-fn pieces(rows: Vec<Vec<Value>>) -> impl Iterator<Item = (usize, Vec<Value>)> {
+/// Splits rows into those of one statement each.
+pub(super) fn pieces(backend: DbBackend, rows: Vec<Vec<Value>>) -> impl Iterator<Item = Vec<Vec<Value>>> {
     let mut rows = rows.into_iter();
     std::iter::from_fn(move || {
-        let size = PIECES.into_iter().find(|size| *size <= rows.len())?;
-        Some((size, rows.by_ref().take(size).flatten().collect()))
+        let size = match backend {
+            DbBackend::Postgres => rows.len().min(ROWS_MAX),
+            _ => PIECES.into_iter().find(|size| *size <= rows.len())?,
+        };
+        (size > 0).then(|| rows.by_ref().take(size).collect())
     })
 }
 
-/// `($1, $2), ($3, $4)` for this many rows, each ending with the literals; `(?, ?), (?, ?)` on SQLite.
+/// Rows as SQL: a list of expressions for their columns, where they come from, and the values to bind.
+struct Source {
+    select: String,
+    from: String,
+    values: Vec<Value>,
+}
+
+/// `(?, ?), (?, ?)`, each row ending with the literals.
 ///
 /// The driver asks SQLite for the name of every parameter, and SQLite walks a list of all those that have a name or a number: with numbers a
 /// statement of n values costs n². Nameless ones are bound in order just the same.
-fn placeholders(sql: &mut String, backend: DbBackend, rows: usize, width: usize, literals: &str) {
-    let numbered = backend == DbBackend::Postgres;
-    let mut next = 1usize;
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..width {
-            sql.push_str(if column == 0 { "" } else { ", " });
-            if numbered {
-                // Writing to a String does not fail.
-                let _ = write!(sql, "${next}");
-                next = next.saturating_add(1);
-            } else {
-                sql.push('?');
-            }
-        }
-        sql.push_str(literals);
-        sql.push(')');
+fn placeholders(rows: usize, width: usize, literals: &str) -> String {
+    let row = format!("({}{literals})", vec!["?"; width].join(", "));
+    vec![row; rows].join(", ")
+}
+
+/// How PostgreSQL calls the type, of those that the store binds.
+fn postgres_type(column: &ArrayType) -> &'static str {
+    match column {
+        ArrayType::Bool => "boolean",
+        ArrayType::Int => "integer",
+        ArrayType::BigInt => "bigint",
+        ArrayType::Bytes => "bytea",
+        _ => "text",
     }
 }
 
-/// A table `v` with these columns as the start of a statement whose only values are these.
-pub(super) fn values_table(backend: DbBackend, columns: &str, rows: usize, width: usize) -> String {
-    let mut sql = format!("WITH v ({columns}) AS (VALUES ");
-    placeholders(&mut sql, backend, rows, width, "");
-    sql.push_str(") ");
-    sql
+/// A value that stands where an array has none: arrays of the driver hold no NULL.
+fn placeholder_of(column: &ArrayType) -> Value {
+    match column {
+        ArrayType::Bool => false.into(),
+        ArrayType::Int => 0i32.into(),
+        ArrayType::BigInt => 0i64.into(),
+        ArrayType::Bytes => Vec::<u8>::new().into(),
+        _ => String::new().into(),
+    }
+}
+
+fn is_null(value: &Value) -> bool {
+    *value == value.as_null()
+}
+
+/// Each column as one array; beside one in which only some rows have a value, an array that says which. `bound` values come before them.
+fn arrays(rows: Vec<Vec<Value>>, bound: usize) -> Source {
+    let width = rows.first().map_or(0, Vec::len);
+    let mut columns: Vec<Vec<Value>> = vec![Vec::with_capacity(rows.len()); width];
+    for row in rows {
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
+        }
+    }
+    let (mut select, mut arrays, mut names, mut values) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut bind = |kind: ArrayType, name: String, column: Vec<Value>| {
+        values.push(Value::Array(kind.clone(), Some(Box::new(column))));
+        let number = bound.saturating_add(values.len());
+        arrays.push(format!("${number}::{}[]", postgres_type(&kind)));
+        names.push(name);
+    };
+    for (index, column) in columns.into_iter().enumerate() {
+        let Some(kind) = column.first().map(Value::array_type) else {
+            continue;
+        };
+        let missing = column.iter().filter(|value| is_null(value)).count();
+        if missing == column.len() {
+            select.push(format!("CAST(NULL AS {})", postgres_type(&kind)));
+            continue;
+        }
+        if missing == 0 {
+            select.push(format!("u.c{index}"));
+            bind(kind, format!("c{index}"), column);
+            continue;
+        }
+        select.push(format!("CASE WHEN u.has{index} THEN u.c{index} END"));
+        bind(
+            ArrayType::Bool,
+            format!("has{index}"),
+            column.iter().map(|value| (!is_null(value)).into()).collect(),
+        );
+        let filled = column.into_iter().map(|value| match is_null(&value) {
+            true => placeholder_of(&kind),
+            false => value,
+        });
+        let filled = filled.collect();
+        bind(kind, format!("c{index}"), filled);
+    }
+    Source {
+        select: select.join(", "),
+        from: format!("unnest({}) AS u ({})", arrays.join(", "), names.join(", ")),
+        values,
+    }
+}
+
+/// Tables of values as the start of a statement that reads them.
+#[derive(Debug)]
+pub(super) struct Tables {
+    backend: DbBackend,
+    sql: String,
+    values: Vec<Value>,
+}
+
+impl Tables {
+    pub fn new(backend: DbBackend) -> Self {
+        Self {
+            backend,
+            sql: String::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// One more table with these columns. At least one row.
+    pub fn with(mut self, name: &str, columns: &str, rows: Vec<Vec<Value>>) -> Self {
+        self.sql.push_str(if self.sql.is_empty() { "WITH " } else { ", " });
+        let table = if self.backend == DbBackend::Postgres {
+            let Source { select, from, values } = arrays(rows, self.values.len());
+            self.values.extend(values);
+            format!("SELECT {select} FROM {from}")
+        } else {
+            let width = rows.first().map_or(0, Vec::len);
+            let sql = placeholders(rows.len(), width, "");
+            self.values.extend(rows.into_iter().flatten());
+            format!("VALUES {sql}")
+        };
+        // Writing to a String does not fail.
+        let _ = write!(self.sql, "{name} ({columns}) AS ({table})");
+        self
+    }
+
+    /// The whole statement.
+    pub fn statement(self, query: &str) -> Statement {
+        Statement::from_sql_and_values(self.backend, format!("{} {query}", self.sql), self.values)
+    }
+}
+
+/// One INSERT of at least one row; see [`Insert`] for the parts.
+pub(super) fn insert(
+    backend: DbBackend,
+    table: &str,
+    columns: &[&str],
+    constants: &[(&str, &str)],
+    tail: &str,
+    rows: Vec<Vec<Value>>,
+) -> Statement {
+    let mut head = format!("INSERT INTO {table} ({}", columns.join(", "));
+    let mut literals = String::new();
+    for (column, literal) in constants {
+        // Writing to a String does not fail.
+        let _ = write!(head, ", {column}");
+        let _ = write!(literals, ", {literal}");
+    }
+    if backend == DbBackend::Postgres {
+        let Source { select, from, values } = arrays(rows, 0);
+        let sql = format!("{head}) SELECT {select}{literals} FROM {from} {tail}");
+        return Statement::from_sql_and_values(backend, sql, values);
+    }
+    let values = placeholders(rows.len(), columns.len(), &literals);
+    let sql = format!("{head}) VALUES {values} {tail}");
+    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten().collect::<Vec<_>>())
 }
 
 impl Insert {
-    fn sql(&self, backend: DbBackend, rows: usize) -> String {
-        let mut sql = format!("INSERT INTO {} ({}", self.table, self.columns.join(", "));
-        let mut literals = String::new();
-        for (column, literal) in self.constants {
-            let _ = write!(sql, ", {column}");
-            let _ = write!(literals, ", {literal}");
-        }
-        sql.push_str(") VALUES ");
-        placeholders(&mut sql, backend, rows, self.columns.len(), &literals);
-        sql.push(' ');
-        sql.push_str(self.tail);
-        sql
+    fn statement(&self, backend: DbBackend, rows: Vec<Vec<Value>>) -> Statement {
+        insert(backend, self.table, self.columns, self.constants, self.tail, rows)
     }
 
     /// Rows written; fewer than given when some met a conflict.
     pub async fn run(&self, tx: &DatabaseTransaction, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
+        let backend = tx.get_database_backend();
         let mut written = 0u64;
-        for (size, values) in pieces(rows) {
-            let backend = tx.get_database_backend();
-            let statement = Statement::from_sql_and_values(backend, self.sql(backend, size), values);
+        for piece in pieces(backend, rows) {
+            let statement = self.statement(backend, piece);
             written = written.saturating_add(tx.execute_raw(statement).await?.rows_affected());
         }
         Ok(written)
@@ -92,7 +218,6 @@ impl Insert {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Update {
     pub columns: &'static str,
-    pub width: usize,
     /// From UPDATE on; reads the values as `v`.
     pub update: &'static str,
 }
@@ -100,11 +225,12 @@ pub(super) struct Update {
 impl Update {
     /// Rows written.
     pub async fn run(&self, tx: &DatabaseTransaction, rows: Vec<Vec<Value>>) -> Result<u64, StoreError> {
+        let backend = tx.get_database_backend();
         let mut written = 0u64;
-        for (size, values) in pieces(rows) {
-            let backend = tx.get_database_backend();
-            let sql = values_table(backend, self.columns, size, self.width) + self.update;
-            let statement = Statement::from_sql_and_values(backend, sql, values);
+        for piece in pieces(backend, rows) {
+            let statement = Tables::new(backend)
+                .with("v", self.columns, piece)
+                .statement(self.update);
             written = written.saturating_add(tx.execute_raw(statement).await?.rows_affected());
         }
         Ok(written)
@@ -125,38 +251,80 @@ pub(super) fn padded<T: Clone>(mut values: Vec<T>) -> Vec<T> {
 mod tests {
     use super::*;
 
+    const BOTH: [DbBackend; 2] = [DbBackend::Sqlite, DbBackend::Postgres];
+
     fn rows(count: i64) -> Vec<Vec<Value>> {
         (0..count).map(|n| vec![n.into(), (-n).into()]).collect()
     }
 
     #[test]
-    fn pieces_keep_every_value_in_order_and_come_in_few_sizes() {
-        let all: Vec<Value> = rows(603).into_iter().flatten().collect();
-        let (mut sizes, mut seen) = (Vec::new(), Vec::new());
-        for (size, values) in pieces(rows(603)) {
-            assert_eq!(values.len(), 2 * size);
-            sizes.push(size);
-            seen.extend(values);
+    fn pieces_keep_every_row_in_order_and_come_in_few_sizes_where_the_text_depends_on_them() {
+        for (backend, expected) in BOTH.into_iter().zip([vec![256, 256, 64, 16, 4, 4, 1, 1, 1], vec![603]]) {
+            let pieces: Vec<Vec<Vec<Value>>> = pieces(backend, rows(603)).collect();
+            assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), expected);
+            assert_eq!(pieces.concat(), rows(603));
         }
-        assert_eq!(seen, all);
-        assert_eq!(sizes, [256, 256, 64, 16, 4, 4, 1, 1, 1]);
+        for backend in BOTH {
+            assert_eq!(pieces(backend, Vec::new()).count(), 0);
+        }
+    }
+
+    const INSERT: Insert = Insert {
+        table: "t",
+        columns: &["a", "b", "d"],
+        constants: &[("x", "0"), ("y", "'z'")],
+        tail: "ON CONFLICT DO NOTHING",
+    };
+
+    #[test]
+    fn sqlite_gets_nameless_values_and_its_literals_in_every_row() {
+        let rows = vec![vec![1i64.into(), 2i64.into(), 3i64.into()]; 2];
+        let statement = INSERT.statement(DbBackend::Sqlite, rows);
+        assert_eq!(
+            statement.sql,
+            "INSERT INTO t (a, b, d, x, y) VALUES (?, ?, ?, 0, 'z'), (?, ?, ?, 0, 'z') ON CONFLICT DO NOTHING"
+        );
+        assert_eq!(statement.values.map(|values| values.0.len()), Some(6));
     }
 
     #[test]
-    fn an_insert_repeats_its_literals_and_numbers_its_values_only_where_that_is_needed() {
-        let insert = Insert {
-            table: "t",
-            columns: &["a", "b"],
-            constants: &[("c", "0"), ("d", "'x'")],
-            tail: "ON CONFLICT DO NOTHING",
+    fn postgres_gets_arrays_and_learns_which_rows_have_no_value() {
+        let none: Option<String> = None;
+        let row = |n: i64, text: Option<&str>| -> Vec<Value> {
+            vec![n.into(), text.map(str::to_owned).into(), none.clone().into()]
+        };
+        let statement = INSERT.statement(DbBackend::Postgres, vec![row(1, None), row(2, Some("two"))]);
+        assert_eq!(
+            statement.sql,
+            "INSERT INTO t (a, b, d, x, y) SELECT u.c0, CASE WHEN u.has1 THEN u.c1 END, CAST(NULL AS text), 0, 'z' \
+             FROM unnest($1::bigint[], $2::boolean[], $3::text[]) AS u (c0, has1, c1) ON CONFLICT DO NOTHING"
+        );
+        let array = |kind: ArrayType, values: Vec<Value>| Value::Array(kind, Some(Box::new(values)));
+        let expected = vec![
+            array(ArrayType::BigInt, vec![1i64.into(), 2i64.into()]),
+            array(ArrayType::Bool, vec![false.into(), true.into()]),
+            array(ArrayType::String, vec!["".into(), "two".into()]),
+        ];
+        assert_eq!(statement.values.map(|values| values.0), Some(expected));
+    }
+
+    #[test]
+    fn tables_number_their_values_one_after_the_other() {
+        let rows = |n: i64| vec![vec![n.into(), n.into()]; 2];
+        let both = |backend| {
+            let tables = Tables::new(backend)
+                .with("v", "a, b", rows(1))
+                .with("w", "c, d", rows(2));
+            tables.statement("SELECT 1").sql
         };
         assert_eq!(
-            insert.sql(DbBackend::Postgres, 2),
-            "INSERT INTO t (a, b, c, d) VALUES ($1, $2, 0, 'x'), ($3, $4, 0, 'x') ON CONFLICT DO NOTHING"
+            both(DbBackend::Postgres),
+            "WITH v (a, b) AS (SELECT u.c0, u.c1 FROM unnest($1::bigint[], $2::bigint[]) AS u (c0, c1)), \
+             w (c, d) AS (SELECT u.c0, u.c1 FROM unnest($3::bigint[], $4::bigint[]) AS u (c0, c1)) SELECT 1"
         );
         assert_eq!(
-            insert.sql(DbBackend::Sqlite, 2),
-            "INSERT INTO t (a, b, c, d) VALUES (?, ?, 0, 'x'), (?, ?, 0, 'x') ON CONFLICT DO NOTHING"
+            both(DbBackend::Sqlite),
+            "WITH v (a, b) AS (VALUES (?, ?), (?, ?)), w (c, d) AS (VALUES (?, ?), (?, ?)) SELECT 1"
         );
     }
 

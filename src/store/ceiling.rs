@@ -1,6 +1,7 @@
 //! The ceiling of the store: exactly the rows one settlement writes when it is accepted, again and again, by plain prepared statements made
 //! beforehand. Only `cargo xtask bench` uses this, on a database of its own; the books it leaves behind mean nothing.
 
+use super::bulk::{insert, pieces};
 use super::entity::{account, event, posting, settlement, settlement_receipt};
 use super::{Store, StoreError};
 use crate::settlement::SettlementId;
@@ -11,8 +12,6 @@ use sea_orm::{
     Statement, TransactionOptions, TransactionTrait, Value,
 };
 
-/// Rows of one INSERT, as in the product.
-const ROWS_PER_INSERT: usize = 256;
 /// Columns the product writes as literals.
 const LITERALS: [&str; 6] = [
     "state",
@@ -215,50 +214,41 @@ impl Copies {
     }
 }
 
-/// As few statements as the product needs, and as short: columns that are NULL are left out, the product's literals are literals.
+/// The product's own statements: columns that are NULL are left out, what is the same in every row is a literal.
 fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement> {
     let all = || <A::Entity as EntityTrait>::Column::iter();
     let Some(first) = rows.first() else {
         return Vec::new();
     };
-    let (mut columns, mut literals, mut bound) = (Vec::new(), String::new(), Vec::new());
+    let (mut columns, mut constants, mut bound) = (Vec::new(), Vec::new(), Vec::new());
     for column in all() {
-        let value = first.get(column).into_value();
-        if value.is_some_and(|value| value != value.as_null()) && !LITERALS.contains(&column.as_str()) {
-            columns.push(column.as_str());
-            bound.push(column);
+        let literal = LITERALS.contains(&column.as_str());
+        match first.get(column).into_value() {
+            Some(Value::String(Some(text))) if literal => constants.push((column, format!("'{text}'"))),
+            Some(Value::Bool(Some(flag))) if literal => constants.push((column, flag.to_string())),
+            Some(Value::Int(Some(number))) if literal => constants.push((column, number.to_string())),
+            Some(Value::BigInt(Some(number))) if literal => constants.push((column, number.to_string())),
+            Some(value) if value != value.as_null() => {
+                columns.push(column.as_str());
+                bound.push(column);
+            }
+            _ => {}
         }
     }
-    for column in all().filter(|column| LITERALS.contains(&column.as_str())) {
-        let literal = match first.get(column).into_value() {
-            Some(Value::String(Some(text))) => format!("'{text}'"),
-            Some(Value::Bool(Some(flag))) => flag.to_string(),
-            Some(Value::Int(Some(number))) => number.to_string(),
-            Some(Value::BigInt(Some(number))) => number.to_string(),
-            _ => continue,
-        };
-        columns.push(column.as_str());
-        literals.push_str(&format!(", {literal}"));
-    }
-    let table = A::Entity::default();
-    let head = format!("INSERT INTO {} ({}) VALUES ", table.table_name(), columns.join(", "));
-    let statement = |rows: &[A]| {
-        let mut values = Vec::with_capacity(rows.len() * bound.len());
-        let mut tuples = Vec::with_capacity(rows.len());
-        for row in rows {
-            let from = values.len() + 1;
-            let place = |number: usize| match backend {
-                // Numbers would cost n² here; see `bulk`.
-                DbBackend::Sqlite => "?".to_owned(),
-                _ => format!("${number}"),
-            };
-            let places: Vec<String> = (from..from + bound.len()).map(place).collect();
-            tuples.push(format!("({}{literals})", places.join(", ")));
-            values.extend(bound.iter().filter_map(|column| row.get(*column).into_value()));
-        }
-        Statement::from_sql_and_values(backend, head.clone() + &tuples.join(", "), values)
+    let constants: Vec<(&str, &str)> = constants
+        .iter()
+        .map(|(column, literal)| (column.as_str(), literal.as_str()))
+        .collect();
+    let values = |row: &A| {
+        bound
+            .iter()
+            .filter_map(|column| row.get(*column).into_value())
+            .collect()
     };
-    rows.chunks(ROWS_PER_INSERT).map(statement).collect()
+    let table = A::Entity::default();
+    pieces(backend, rows.iter().map(values).collect())
+        .map(|rows| insert(backend, table.table_name(), &columns, &constants, "", rows))
+        .collect()
 }
 
 #[cfg(test)]

@@ -25,7 +25,15 @@ const TRUSTED_FOR: Duration = Duration::from_millis(500);
 
 /// For each connection to PostgreSQL. A worker that freezes inside a transaction holds its locks, the order of events among them, only
 /// for so long; nobody waits for a lock for ever.
-const SESSION: &[(&str, &str)] = &[("idle_in_transaction_session_timeout", "15s"), ("lock_timeout", "10s")];
+///
+/// A plan kept from when a table was small reads all of it after it has grown, until somebody analyses the table: every execution is planned
+/// for what is there now. None of the statements is one that compiling would pay for.
+const SESSION: &[(&str, &str)] = &[
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("lock_timeout", "10s"),
+    ("plan_cache_mode", "force_custom_plan"),
+    ("jit", "off"),
+];
 
 /// Settings of PostgreSQL without which an acknowledged commit can be lost.
 const POSTGRES_DURABILITY: &[&str] = &["fsync", "synchronous_commit", "full_page_writes"];
@@ -208,14 +216,6 @@ impl Store {
     /// Whether other processes may be at work on the same database.
     pub fn is_shared(&self) -> bool {
         self.db.get_database_backend() == DbBackend::Postgres
-    }
-
-    /// Group commits that may be under way at once. SQLite has one writer; PostgreSQL works on the next while the last one is flushed.
-    pub fn commits_in_flight(&self) -> usize {
-        match self.db.get_database_backend() {
-            DbBackend::Postgres => 2,
-            _ => 1,
-        }
     }
 
     /// Milliseconds by the clock leases are measured with.

@@ -2,7 +2,7 @@
 //! of a settlement that is refused.
 
 use super::account::LockedAccounts;
-use super::bulk::{Insert, padded};
+use super::bulk::{Insert, Tables, padded};
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement};
@@ -13,7 +13,7 @@ use crate::settlement::terms::Terms;
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Value};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, Value};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A new row: what is the same for all of them stands in the statement.
@@ -186,8 +186,14 @@ impl Txn {
             .collect();
         let mut accounts = self.lock_accounts(&keys).await?;
         // After the locks: whoever accepts the same settlement holds the same accounts, so what is unknown now stays so.
-        let released = self.load_earlier(open.iter().map(|index| &news[*index]), false).await?;
-        let known = self.find_by_id(open.iter().map(|index| &news[*index])).await?;
+        let (released, known) = if self.meets_earlier(open.iter().map(|index| &news[*index])).await? {
+            (
+                self.load_earlier(open.iter().map(|index| &news[*index]), false).await?,
+                self.find_by_id(open.iter().map(|index| &news[*index])).await?,
+            )
+        } else {
+            (Earlier::default(), HashMap::new())
+        };
         let mut decided = Vec::new();
         let mut candidates = Vec::new();
         let mut batch = Batch::default();
@@ -217,6 +223,46 @@ impl Txn {
         let lost: Vec<usize> = open.iter().copied().filter(|index| !done.contains(index)).collect();
         decided.extend(self.explain_conflicts(news, &lost).await?);
         Ok(decided)
+    }
+
+    /// Whether any of them is known, or covers a receipt or a job that another covered and let go. Mostly none does, and one statement says so.
+    async fn meets_earlier(&self, news: impl Iterator<Item = &NewSettlement>) -> Result<bool, StoreError> {
+        let (mut ids, mut receipts) = (Vec::new(), Vec::new());
+        for new in news {
+            ids.push(vec![new.id.0.to_vec().into()]);
+            for receipt in &new.receipts {
+                let coordinator = new.coordinator_id.clone();
+                receipts.push(vec![
+                    coordinator.into(),
+                    receipt.job_id.clone().into(),
+                    receipt.hash.to_vec().into(),
+                ]);
+            }
+        }
+        let chunks = ids.len().max(receipts.len()).div_ceil(IN_LIST);
+        let (mut ids, mut receipts) = (ids.chunks(IN_LIST), receipts.chunks(IN_LIST));
+        for _ in 0..chunks {
+            let mut tables = Tables::new(self.tx.get_database_backend());
+            let mut met = Vec::new();
+            if let Some(ids) = ids.next() {
+                tables = tables.with("ids", "id", padded(ids.to_vec()));
+                met.push("EXISTS (SELECT 1 FROM ids v CROSS JOIN settlement s WHERE s.settlement_id = v.id)");
+            }
+            if let Some(receipts) = receipts.next() {
+                tables = tables.with("receipts", "coordinator, job, hash", padded(receipts.to_vec()));
+                met.extend([
+                    "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
+                     WHERE r.coordinator_id = v.coordinator AND r.job_id = v.job AND NOT r.holds)",
+                    "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
+                     WHERE r.coordinator_id = v.coordinator AND r.receipt_hash = v.hash AND NOT r.holds)",
+                ]);
+            }
+            let statement = tables.statement(&format!("SELECT 1 AS met WHERE {}", met.join(" OR ")));
+            if self.tx.query_one_raw(statement).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     async fn find_by_id(

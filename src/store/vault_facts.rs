@@ -1,23 +1,27 @@
 //! What the target chain's logs say about payers and tokens now: listings, announced exits, signers, used nonces. Bad news counts as soon
 //! as it is seen.
 
-use super::bulk::{padded, values_table};
+use super::bulk::{Tables, padded};
 use super::chain_log::{ChainLog, rows};
 use super::codec::{int, u256_bytes};
 use super::entity::chain_log;
-use super::{LogStatus, Store, StoreError, Txn};
+use super::{Store, StoreError, Txn};
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::{Address, B256, U256};
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Statement, Value};
+use sea_orm::{ConnectionTrait, EntityTrait, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Bit of `nonceAndCredited` that says the payment became a credit.
 const CREDITED_BIT: usize = 255;
 
-/// Nonces looked up at once; each is a pair of values, or two.
+/// Nonces looked up at once; each is three pairs of values.
 const NONCES: usize = 512;
-/// Of a payer and a nonce. Kinds stand literally, so that the partial index serves.
+/// Tokens, and payers, looked up at once.
+const SUBJECTS: usize = 1_000;
+/// Of a token, of a payer, of a payer and a nonce. Kinds stand literally, so that the partial index serves.
+const LISTED: &str = "l.kind IN ('token_listed', 'token_delisted') AND l.key = v.one";
+const OF_PAYER: &str = "l.kind IN ('withdrawal_announced', 'withdrawal_cancelled', 'withdrawn', 'signer_added', \
+    'signer_removal_announced', 'signer_removed') AND l.key = v.one";
 const BURNT: &str = "l.kind IN ('burn_announced', 'nonce_burned') AND l.key = v.one AND l.key2 = v.two";
 const PAID: &str = "l.kind = 'settlement_paid' AND l.key2 = v.one AND l.amount = v.two";
 
@@ -93,78 +97,75 @@ impl Txn {
     }
 }
 
+/// One statement for a chunk of nonces with all tokens and payers: each subject is looked up in an index, and asking is most of the price.
 async fn load<C: ConnectionTrait>(db: &C, chain: ChainId, query: &FactsQuery) -> Result<VaultFacts, StoreError> {
-    use chain_log::Column;
-    let word = |address: &Address| address.into_word().to_vec();
-    let mut logs = Vec::new();
-    let tokens: Vec<_> = query.tokens.iter().collect();
-    let payers: Vec<_> = query.payers.iter().collect();
+    let word = |address: &Address| -> Value { address.into_word().to_vec().into() };
+    let tokens: Vec<_> = query.tokens.iter().map(|token| vec![word(token)]).collect();
+    let payers: Vec<_> = query.payers.iter().map(|payer| vec![word(payer)]).collect();
     let nonces: Vec<_> = query.nonces.iter().collect();
-    for chunk in tokens.chunks(1_000) {
-        let of = Column::Key.is_in(chunk.iter().map(|token| word(token)));
-        logs.extend(select(db, chain, &["token_listed", "token_delisted"], of.into()).await?);
-    }
-    for chunk in payers.chunks(1_000) {
-        let of = Column::Key.is_in(chunk.iter().map(|payer| word(payer)));
-        let kinds = [
-            "withdrawal_announced",
-            "withdrawal_cancelled",
-            "withdrawn",
-            "signer_added",
-            "signer_removal_announced",
-            "signer_removed",
-        ];
-        logs.extend(select(db, chain, &kinds, of.into()).await?);
-    }
-    for chunk in nonces.chunks(NONCES) {
-        let burnt = chunk.iter().map(|(payer, nonce)| (word(payer), u256_bytes(*nonce)));
-        logs.extend(join(db, chain, BURNT, burnt.collect()).await?);
-        let paid = chunk
-            .iter()
-            .flat_map(|(payer, nonce)| [*nonce, credited_form(*nonce)].map(|amount| (word(payer), u256_bytes(amount))));
-        logs.extend(join(db, chain, PAID, paid.collect()).await?);
-    }
-    fold(&logs)
-}
-
-async fn select<C: ConnectionTrait>(
-    db: &C,
-    chain: ChainId,
-    kinds: &[&str],
-    of: Condition,
-) -> Result<Vec<ChainLog>, StoreError> {
-    use chain_log::Column;
-    let found = chain_log::Entity::find()
-        .filter(Column::Chain.eq(int("chain_log.chain", chain.0)?))
-        .filter(Expr::col(Column::Kind).is_in(kinds.iter().copied()))
-        .filter(of)
-        .filter(Column::Status.ne(LogStatus::Orphaned.as_str()))
-        .order_by_asc(Column::BlockNumber)
-        .order_by_asc(Column::LogIndex)
-        .all(db)
-        .await?;
-    rows(found)
-}
-
-/// Logs whose two subjects are one of `pairs`, oldest first. A join, because two lists would ask for every combination.
-async fn join<C: ConnectionTrait>(
-    db: &C,
-    chain: ChainId,
-    of: &str,
-    pairs: Vec<(Vec<u8>, Vec<u8>)>,
-) -> Result<Vec<ChainLog>, StoreError> {
-    let pairs = padded(pairs);
+    // SQLite keeps the order of a CROSS JOIN: the few subjects first, each looked up in the index.
+    let part = |table: &str, of: &str| format!("SELECT l.* FROM {table} v CROSS JOIN chain_log l WHERE {of}");
     let chain = int("chain_log.chain", chain.0)?;
-    // SQLite keeps the order of a CROSS JOIN: the few pairs first, each looked up in the index.
-    let sql = values_table(db.get_database_backend(), "one, two", pairs.len(), 2)
-        + &format!(
-            "SELECT l.* FROM v CROSS JOIN chain_log l WHERE l.chain = {chain} AND {of} AND l.status <> 'orphaned'"
-        );
-    let values = pairs.into_iter().flat_map(|(one, two)| [one.into(), two.into()]);
-    let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values.collect::<Vec<Value>>());
-    let mut found = chain_log::Entity::find().from_raw_sql(statement).all(db).await?;
-    found.sort_unstable_by_key(|row| (row.block_number, row.log_index));
-    rows(found)
+    let of_chain = |of: &str| format!("l.chain = {chain} AND l.status <> 'orphaned' AND {of}");
+    let mut logs = Vec::new();
+    for part_of in Parts::of(&tokens, &payers, &nonces) {
+        let mut tables = Tables::new(db.get_database_backend());
+        let mut parts = Vec::new();
+        if !part_of.tokens.is_empty() {
+            tables = tables.with("tokens", "one", padded(part_of.tokens.to_vec()));
+            parts.push(part("tokens", &of_chain(LISTED)));
+        }
+        if !part_of.payers.is_empty() {
+            tables = tables.with("payers", "one", padded(part_of.payers.to_vec()));
+            parts.push(part("payers", &of_chain(OF_PAYER)));
+        }
+        if !part_of.nonces.is_empty() {
+            let burnt = part_of.nonces.iter();
+            let burnt = burnt.map(|(payer, nonce)| vec![word(payer), u256_bytes(*nonce).into()]);
+            tables = tables.with("nonces", "one, two", padded(burnt.collect()));
+            parts.push(part("nonces", &of_chain(BURNT)));
+            let paid = part_of.nonces.iter().flat_map(|(payer, nonce)| {
+                [*nonce, credited_form(*nonce)].map(|amount| vec![word(payer), u256_bytes(amount).into()])
+            });
+            tables = tables.with("paid", "one, two", padded(paid.collect()));
+            parts.push(part("paid", &of_chain(PAID)));
+        }
+        let statement = tables.statement(&parts.join(" UNION ALL "));
+        logs.extend(chain_log::Entity::find().from_raw_sql(statement).all(db).await?);
+    }
+    logs.sort_unstable_by_key(|row| (row.block_number, row.log_index, row.id));
+    // Padding asks for a subject twice, and an amount must not count twice.
+    logs.dedup_by_key(|row| row.id);
+    fold(&rows(logs)?)
+}
+
+/// What one statement asks for; together, all of it once.
+struct Parts<'a> {
+    tokens: &'a [Vec<Value>],
+    payers: &'a [Vec<Value>],
+    nonces: &'a [&'a (Address, U256)],
+}
+
+impl<'a> Parts<'a> {
+    fn of(
+        tokens: &'a [Vec<Value>],
+        payers: &'a [Vec<Value>],
+        nonces: &'a [&'a (Address, U256)],
+    ) -> impl Iterator<Item = Self> {
+        let (mut tokens, mut payers, mut nonces) =
+            (tokens.chunks(SUBJECTS), payers.chunks(SUBJECTS), nonces.chunks(NONCES));
+        std::iter::from_fn(move || {
+            let part = (tokens.next(), payers.next(), nonces.next());
+            if matches!(part, (None, None, None)) {
+                return None;
+            }
+            Some(Self {
+                tokens: part.0.unwrap_or_default(),
+                payers: part.1.unwrap_or_default(),
+                nonces: part.2.unwrap_or_default(),
+            })
+        })
+    }
 }
 
 fn credited_form(nonce: U256) -> U256 {
