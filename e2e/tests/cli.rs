@@ -5,9 +5,10 @@ use alloy::primitives::U256;
 use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
 use relayer_e2e::relayer_process::built;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 fn relayer(world: &World, args: &[&str]) -> Output {
     let config = world.devnet.options.dir.join("relayer.toml");
@@ -42,6 +43,125 @@ fn text(world: &World, args: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// A group from a file with its signature, and from standard input with a key: each item its own answer, and only what was accepted is paid.
+async fn groups(world: &World) {
+    let deadline = world.deadline().await.unwrap();
+    let c = &world.coordinator;
+    let payee = fresh_payee("command line group").unwrap();
+    let member = |quarters: u64| {
+        let job = c.job("provider", quarters);
+        let fields = c.terms(&job, payee, c.amount(quarters), deadline);
+        (job, fields)
+    };
+    let mut members: Vec<_> = (1..=4).map(member).collect();
+    // Above its receipt.
+    members[2].1.amount += U256::ONE;
+    let group = c.group(members).unwrap();
+    let items: Vec<Value> = group
+        .request
+        .items
+        .iter()
+        .map(|item| {
+            let receipts: Vec<&str> = item
+                .receipts
+                .iter()
+                .map(|raw| std::str::from_utf8(raw).unwrap())
+                .collect();
+            json!({ "terms": item.terms, "receipts": receipts })
+        })
+        .collect();
+    let file = world.devnet.options.dir.join("group.json");
+    let signed = json!({ "coordinator": "market", "auth": group.request.auth, "items": items });
+    std::fs::write(&file, signed.to_string()).unwrap();
+    let submit = ["submit", "--json", "--group", file.to_str().unwrap()];
+    let mut ids = Vec::new();
+    for again in [false, true] {
+        let output = relayer(world, &submit);
+        assert_eq!(output.status.code(), Some(1), "one of them was refused");
+        let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(answer["group_root"], group.root.to_string());
+        assert_eq!(
+            (&answer["accepted"], &answer["refused"]),
+            (&json!(3), &json!(1)),
+            "{answer}"
+        );
+        let refused = &answer["results"][2]["refused"];
+        assert!(refused["code"].as_str().unwrap().starts_with("RLY-INTAKE-"), "{answer}");
+        assert!(!refused["hint"].as_str().unwrap().is_empty());
+        ids.clear();
+        for item in [0, 1, 3] {
+            let accepted = &answer["results"][item]["accepted"];
+            assert_eq!(accepted["duplicate"], again, "{answer}");
+            ids.push(accepted["settlement_id"].as_str().unwrap().parse().unwrap());
+        }
+    }
+    let table = relayer(world, &["submit", "--group", file.to_str().unwrap()]).stdout;
+    let table = String::from_utf8(table).unwrap();
+    assert!(
+        table.contains("accepted before") && table.contains("RLY-INTAKE-"),
+        "{table}"
+    );
+
+    // Another signature refuses the whole.
+    let foreign = relayer(
+        world,
+        &[&submit[..], &["--auth", &format!("0x{}", "11".repeat(65))]].concat(),
+    );
+    assert_eq!(foreign.status.code(), Some(1));
+    assert!(foreign.stdout.is_empty());
+    assert!(String::from_utf8_lossy(&foreign.stderr).contains("RLY-INTAKE-"));
+
+    // Unsigned items, in any order, from standard input.
+    let mut unsigned: Vec<Value> = [5, 6, 7].map(member).iter().map(|(job, fields)| {
+        let raw = std::str::from_utf8(&job.receipt).unwrap();
+        json!({
+            "terms": {
+                "source_chain": fields.source_chain.0, "target_chain": c.target.0, "inbox": c.inbox, "payer": fields.payer,
+                "payee": fields.payee, "token": fields.token, "amount": fields.amount.to_string(), "nonce": fields.nonce.to_string(),
+                "deadline": fields.deadline,
+            },
+            "receipts": [raw],
+        })
+    }).collect();
+    unsigned.reverse();
+    let config = world.devnet.options.dir.join("relayer.toml");
+    let mut child = Command::new(built("relayer").unwrap())
+        .arg("--config")
+        .arg(config)
+        .args([
+            "--server",
+            &world.relayer.grpc_url(),
+            "--json",
+            "submit",
+            "--group",
+            "-",
+        ])
+        .args(["--coordinator", "market", "--payer-key-env", "PAYER_KEY"])
+        .env("PAYER_KEY", c.payer.to_bytes().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let body = json!({ "items": unsigned }).to_string();
+    child.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for result in answer["results"].as_array().unwrap() {
+        ids.push(result["accepted"]["settlement_id"].as_str().unwrap().parse().unwrap());
+    }
+    assert_eq!(ids.len(), 6);
+    world.wait_states(&ids, &["settled"], PATIENCE).await.unwrap();
+    let paid = world.balance(&world.devnet.target, payee).await.unwrap();
+    assert_eq!(
+        paid,
+        [1, 2, 4, 5, 6, 7]
+            .map(|quarters| c.amount(quarters))
+            .iter()
+            .sum::<U256>()
+    );
 }
 
 #[tokio::test]
@@ -128,6 +248,8 @@ async fn the_command_line_tells_the_truth_from_doctor_to_settled() {
         world.balance(&world.devnet.target, payee).await.unwrap().to_string(),
         amount
     );
+
+    groups(&world).await;
 
     // Refusals: exit code, code and hint on standard error.
     let broken = world.devnet.options.dir.join("broken.json");

@@ -1,4 +1,5 @@
-//! Bad luck of databases: PostgreSQL killed and restarted under load. A full disk is a test of the intake on SQLite.
+//! Bad luck of databases: PostgreSQL killed and restarted under load. A full disk is a test of the intake
+//! on SQLite and of the store on PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use alloy::primitives::U256;

@@ -42,6 +42,15 @@ pub enum ClientError {
     },
 }
 
+/// Whether a refusal of one of many may be gone when the same is asked again.
+pub fn is_transient(refusal: &v1::Refusal) -> bool {
+    passes(tonic::Code::from(refusal.status))
+}
+
+fn passes(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::Unavailable | tonic::Code::DeadlineExceeded)
+}
+
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
         let info = status.get_details_error_info();
@@ -53,7 +62,7 @@ impl From<tonic::Status> for ClientError {
         Self::Refused {
             code: info.map(|info| info.reason),
             not_found: status.code() == tonic::Code::NotFound,
-            unavailable: matches!(status.code(), tonic::Code::Unavailable | tonic::Code::DeadlineExceeded),
+            unavailable: passes(status.code()),
             message: status.message().to_owned(),
             metadata,
         }
@@ -95,6 +104,14 @@ impl Client {
     pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ClientError> {
         let request = self.request(request);
         Ok(self.inner.submit(request).await?.into_inner())
+    }
+
+    pub async fn submit_group(
+        &mut self,
+        request: v1::SubmitGroupRequest,
+    ) -> Result<v1::SubmitGroupResponse, ClientError> {
+        let request = self.request(request);
+        Ok(self.inner.submit_group(request).await?.into_inner())
     }
 
     pub async fn get(&mut self, settlement_id: &str) -> Result<v1::GetResponse, ClientError> {

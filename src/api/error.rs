@@ -226,4 +226,8 @@ codes! {
         "This listener serves no event feed.",
         "Refuses.",
         "Watch at a relayer whose configuration has one; report it if this one should.";
+    UNREADABLE = "RLY-API-018", "Changes cannot be read",
+        "A watch was open while the database did not answer for ten seconds; heartbeats would have claimed that nothing happens.",
+        "Ends the stream; nothing is skipped. It goes on trying to read.",
+        "Connect again, with pauses, and continue from the last after_seq received. An operator checks the database.";
 }

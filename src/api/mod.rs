@@ -25,7 +25,7 @@ pub use feed::{Feed, FeedLimits};
 pub use handlers::{Handlers, Settlements};
 pub use health::Health;
 pub use relayer_proto::v1;
-pub(crate) use rest::body::submission;
+pub(crate) use rest::body::{group as group_submission, submission};
 pub use service::{Ends, Service};
 pub use stream::{SubmitAnswers, SubmitReply};
 

@@ -152,6 +152,7 @@ async fn bench() -> Bench {
         ring_events: 1_000,
         streams_max: 8,
         stall: std::time::Duration::from_secs(5),
+        outage: std::time::Duration::from_secs(2),
     };
     let clock = Arc::new(crate::clock::SystemClock);
     let feed = Feed::start(db.store.clone(), clock, feed_limits, stop.clone());
@@ -520,4 +521,38 @@ async fn rest_lists_and_streams_events_a_browser_can_continue() {
     assert!(!text.contains("data:"), "{text}");
     let (status, problem) = http(&bench, "GET", path, "last-event-id: 9\r\n", "").await;
     assert_eq!((status, &problem["code"]), (422, &json!(error::CURSOR_FUTURE.code)));
+}
+
+#[tokio::test]
+async fn a_watch_over_either_face_hears_that_the_database_is_away() {
+    let mut bench = bench().await;
+    changes(&bench).await;
+    let request = v1::WatchRequest {
+        coordinator: "open".into(),
+        heartbeat_ms: 100,
+        ..Default::default()
+    };
+    let mut stream = bench.grpc.watch(request).await.unwrap().into_inner();
+    stream.message().await.unwrap();
+    let path = "/v1/events?coordinator=open&after_seq=0&heartbeat_ms=100";
+    let db = bench.db.store.clone();
+    let away = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        crate::store::testing::close(&db).await;
+    };
+    let ended = async {
+        loop {
+            match stream.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("ended without a word"),
+                Err(status) => return status,
+            }
+        }
+    };
+    let (status, text, ()) = tokio::join!(ended, read_events(&bench, path, "", error::UNREADABLE.code), away);
+    refused(status, Code::Unavailable, error::UNREADABLE.code);
+    assert!(
+        text.contains("id: 2\n\n") && text.contains("event: end\ndata: {"),
+        "{text}"
+    );
 }

@@ -96,6 +96,7 @@ fn print(output: &Output, pruned: &Pruned, rule: &PruneRule, dry_run: bool) {
                 format!("{} settlements", pruned.settlements),
             ),
             ("messages", pruned.messages.to_string()),
+            ("groups", pruned.groups.to_string()),
             ("transactions", pruned.transactions.to_string()),
             ("receipts", pruned.receipts.to_string()),
             ("events", pruned.events.to_string()),

@@ -1,4 +1,6 @@
-//! `submit`: a request from a JSON file, flags, or both (flags win); for testing it can sign the terms.
+//! `submit`: a request from a JSON file, flags, or both (flags win); for testing it can sign the terms. [`group`]: many under one signature.
+
+mod group;
 
 use super::Global;
 use super::failure::{Exit, Failure};
@@ -7,7 +9,7 @@ use crate::api::{self, parse, v1};
 use crate::clock::{Clock, SystemClock};
 use crate::settlement::receipt::{Limits, Receipt, net};
 use crate::settlement::terms::{Domain, Terms, TermsFields};
-use alloy::primitives::{B256, keccak256};
+use alloy::primitives::{Address, B256, keccak256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use clap::Args;
@@ -18,6 +20,12 @@ use std::path::{Path, PathBuf};
 pub(super) struct SubmitArgs {
     /// Request as JSON, in the form of POST /v1/settlement/cross-chain; - = stdin
     file: Option<PathBuf>,
+    /// Many settlements under one signature, as JSON: {"coordinator", "auth", "items": [{"terms", "receipts"}, …]}; - = stdin
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "file", "receipt", "source_chain", "target_chain", "inbox", "payer", "payee", "token", "amount", "fee", "nonce", "deadline",
+        "proof",
+    ])]
+    group: Option<PathBuf>,
     #[arg(long)]
     coordinator: Option<String>,
     /// Signed receipt (JSON); repeat it for one settlement over several receipts
@@ -64,6 +72,9 @@ pub(super) struct SubmitArgs {
 }
 
 pub(super) async fn submit(global: &Global, args: SubmitArgs, output: &Output) -> Result<Exit, Failure> {
+    if args.group.is_some() {
+        return group::submit(global, args, output).await;
+    }
     let key = args.key()?;
     let now = u64::try_from(SystemClock.now_ms() / 1_000).unwrap_or_default();
     let mut request = args.request(now)?;
@@ -186,23 +197,37 @@ fn deadline(text: &str, now: u64) -> Result<u64, Failure> {
 
 /// Completes the terms from receipts and proof, as intake would, and signs their digest.
 fn sign(request: &mut v1::SubmitRequest, key: &PrivateKeySigner) -> Result<(), Failure> {
+    let terms = request.terms.get_or_insert_default();
+    let (domain, signed) = complete(terms, &request.receipts, &request.proof, key.address())?;
+    request.auth = signature(domain.settlement_id(&signed).0, key)?;
+    Ok(())
+}
+
+fn signature(digest: B256, key: &PrivateKeySigner) -> Result<String, Failure> {
+    let signature = key
+        .sign_hash_sync(&digest)
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    Ok(alloy::hex::encode_prefixed(signature.as_bytes()))
+}
+
+/// Fills in what follows from receipts, proof and key; answers what is to be signed.
+fn complete(
+    terms: &mut v1::Terms,
+    receipts: &[Vec<u8>],
+    proof: &[u8],
+    payer: Address,
+) -> Result<(Domain, Terms), Failure> {
     let wrong = |error: String| Failure::usage(error);
     let limits = Limits::default();
-    let receipts: Vec<Receipt> = request
-        .receipts
+    let receipts: Vec<Receipt> = receipts
         .iter()
         .map(|bytes| Receipt::parse(bytes, &limits))
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(error.to_string()))?;
     let netted = net(&receipts).map_err(|error| wrong(error.to_string()))?;
-    let proof_hash = if request.proof.is_empty() {
-        B256::ZERO
-    } else {
-        keccak256(&request.proof)
-    };
-    let terms = request.terms.get_or_insert_default();
+    let proof_hash = if proof.is_empty() { B256::ZERO } else { keccak256(proof) };
     if terms.payer.is_empty() {
-        terms.payer = key.address().to_string();
+        terms.payer = payer.to_string();
     }
     terms.job_id = netted.job_id.to_string();
     terms.receipt_hash = netted.receipt_hash.to_string();
@@ -210,12 +235,7 @@ fn sign(request: &mut v1::SubmitRequest, key: &PrivateKeySigner) -> Result<(), F
     let inbox = parse::address("--inbox", &terms.inbox).map_err(|error| wrong(error.message.clone()))?;
     let signed = fields_of(terms).map_err(|error| wrong(error.message.clone()))?;
     let signed = Terms::new(signed).map_err(|error| wrong(error.to_string()))?;
-    let digest = Domain::new(ChainId(terms.target_chain), inbox).settlement_id(&signed);
-    let signature = key
-        .sign_hash_sync(&digest.0)
-        .map_err(|error| wrong(error.to_string()))?;
-    request.auth = alloy::hex::encode_prefixed(signature.as_bytes());
-    Ok(())
+    Ok((Domain::new(ChainId(terms.target_chain), inbox), signed))
 }
 
 /// Terms of the proto with every field present.

@@ -511,7 +511,7 @@ async fn a_target_whose_exit_delay_is_not_known_is_not_ready_yet() {
 async fn a_full_disk_refuses_with_its_own_code_stores_no_half_and_heals_by_itself() {
     let world = world().await;
     if world.test.database.is_postgres() {
-        eprintln!("skipped: filling a disk under PostgreSQL takes a file system of its own");
+        eprintln!("skipped: a full disk under PostgreSQL is a test of the store");
         return;
     }
     testing::limit_pages(&world.test, Some(0)).await;

@@ -168,3 +168,59 @@ async fn a_server_that_was_killed_is_missed_for_seconds_and_found_again() {
     assert_eq!(reserved(&store, PAYER).await, 20);
     assert_eq!(store.list_unbalanced_accounts().await.unwrap(), Vec::<i64>::new());
 }
+
+#[tokio::test]
+async fn a_full_disk_under_the_server_refuses_stores_no_half_and_heals_by_itself() {
+    let Some(server) = Server::start_on_small_disk(64 << 20).unwrap() else {
+        eprintln!("skipped: PostgreSQL is not installed, or a file system of our own cannot be mounted here");
+        return;
+    };
+    let url = server.create_database("relayer").unwrap();
+    let store = Store::open(&StoreConfig::new(url)).await.unwrap();
+    store.migrate().await.unwrap();
+    deposit(&store, PAYER, 1_000_000, 100).await;
+    let said = server.fill_disk().unwrap();
+    assert!(said.contains("No space left on device"), "{said}");
+
+    let try_accept = async |new: &NewSettlement| {
+        let mut txn = store.begin(10).await?;
+        txn.accept_settlements(std::slice::from_ref(new)).await?;
+        txn.commit().await
+    };
+    let (mut taken, mut refused) = (0, Vec::new());
+    for n in 1..=2_000 {
+        let new = new_settlement(PAYER, n, 10, 0, n);
+        match try_accept(&new).await {
+            Ok(_) => taken += 1,
+            Err(error) => {
+                let after = Duration::from_secs(5);
+                assert_eq!(error.class(), Class::Retry { after }, "{error}");
+                assert!(error.to_string().contains("No space left on device"), "{error}");
+                refused.push(new);
+            }
+        }
+        if refused.len() == 20 {
+            break;
+        }
+    }
+    assert_eq!(refused.len(), 20, "{taken} settlements fit into no room at all");
+    assert_eq!(reserved(&store, PAYER).await, 10 * taken, "reading goes on");
+    for new in &refused {
+        assert!(
+            store.find_settlement(new.id).await.unwrap().is_none(),
+            "half of one is there"
+        );
+    }
+
+    server.free_disk().unwrap();
+    for new in &refused {
+        try_accept(new).await.unwrap();
+    }
+    assert_eq!(reserved(&store, PAYER).await, 10 * (taken + 20));
+    assert_eq!(store.list_unbalanced_accounts().await.unwrap(), Vec::<i64>::new());
+    assert_eq!(
+        store.newest_seq().await.unwrap() as u64,
+        taken + 20,
+        "no gap in the order of events"
+    );
+}

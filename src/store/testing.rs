@@ -202,6 +202,11 @@ pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::S
     message
 }
 
+/// Nothing can be read or written through this store or its clones any more, as when the database is away.
+pub async fn close(store: &Store) {
+    store.db.clone().close().await.unwrap();
+}
+
 /// SQLite: the file may not grow by more than `spare` pages, as on a disk that is full; None gives the room back.
 pub async fn limit_pages(store: &Store, spare: Option<i64>) {
     use sea_orm::{ConnectionTrait, DbBackend, Statement};

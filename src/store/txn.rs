@@ -71,6 +71,16 @@ impl Store {
         })
     }
 
+    /// Starts a transaction that only reads and is not committed: it keeps nobody from writing.
+    pub(super) async fn begin_reading(&self, now_ms: i64) -> Result<Txn, StoreError> {
+        Ok(Txn {
+            tx: self.db.begin().await?,
+            now_ms,
+            events: Vec::new(),
+            changes: self.changes.clone(),
+        })
+    }
+
     pub(super) async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),

@@ -120,6 +120,7 @@ impl Listening {
                     ring_events: config.api.watch_ring_events,
                     streams_max: config.api.watch_streams_max,
                     stall: Duration::from_millis(config.api.watch_stall_ms),
+                    outage: FeedLimits::OUTAGE,
                 };
                 let feed = Feed::start(store.clone(), clock, limits, stop.clone());
                 let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone())

@@ -4,10 +4,12 @@
 //! of the product: fsync, synchronous_commit and full_page_writes are on. Only starts other programs, so that it builds in seconds.
 
 mod binaries;
+mod small_disk;
 mod user;
 
 use anyhow::{Context, Result, bail};
 pub use binaries::Binaries;
+use small_disk::SmallDisk;
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -28,6 +30,7 @@ const GUARD: &str = r#"read -r _; kill -QUIT "$0" 2>/dev/null"#;
 pub struct Server {
     binaries: Binaries,
     user: Option<User>,
+    disk: Option<SmallDisk>,
     folder: TempDir,
     port: u16,
     child: Option<Child>,
@@ -37,12 +40,23 @@ pub struct Server {
 impl Server {
     /// A new server with an empty cluster. `Ok(None)` when PostgreSQL is not installed.
     pub fn start() -> Result<Option<Self>> {
+        Self::start_on(None)
+    }
+
+    /// A new server whose databases lie on a disk of so many bytes, apart from its log. `Ok(None)` also when we may not mount one, which takes
+    /// root or a kernel that lets users have mounts of their own.
+    pub fn start_on_small_disk(bytes: u64) -> Result<Option<Self>> {
+        Self::start_on(Some(bytes))
+    }
+
+    fn start_on(disk_bytes: Option<u64>) -> Result<Option<Self>> {
         let Some(binaries) = Binaries::find() else {
             return Ok(None);
         };
         let folder = tempfile::Builder::new().prefix("relayer-postgres-").tempdir()?;
         let mut server = Self {
             user: User::to_run_as(folder.path())?,
+            disk: None,
             binaries,
             folder,
             port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
@@ -52,8 +66,18 @@ impl Server {
         if let Some(user) = &server.user {
             user.own(server.folder.path())?;
         }
+        if let Some(bytes) = disk_bytes {
+            server.disk = SmallDisk::new(server.folder.path(), server.user, bytes)?;
+            if server.disk.is_none() {
+                return Ok(None);
+            }
+        }
         server.init()?;
         server.run()?;
+        if let Some(disk) = &server.disk {
+            let tablespace = format!("CREATE TABLESPACE small LOCATION '{}'", disk.folder().display());
+            psql(&server.binaries, &server.url("postgres"), &tablespace)?;
+        }
         Ok(Some(server))
     }
 
@@ -64,12 +88,38 @@ impl Server {
 
     /// Makes an empty database and answers its URL.
     pub fn create_database(&self, name: &str) -> Result<String> {
-        psql(
-            &self.binaries,
-            &self.url("postgres"),
-            &format!("CREATE DATABASE \"{name}\""),
-        )?;
+        let place = if self.disk.is_some() { " TABLESPACE small" } else { "" };
+        let create = format!("CREATE DATABASE \"{name}\"{place}");
+        psql(&self.binaries, &self.url("postgres"), &create)?;
         Ok(self.url(name))
+    }
+
+    /// Leaves no room on the small disk; answers what the server said.
+    pub fn fill_disk(&self) -> Result<String> {
+        let url = self.url("postgres");
+        psql(&self.binaries, &url, "CREATE TABLE filler (text TEXT) TABLESPACE small")?;
+        let mut said = String::new();
+        // Large steps first, then the rest page by page: a step that fails may leave room for a smaller one.
+        for rows in [10_000, 1_000, 100, 10, 1, 1, 1] {
+            let insert =
+                format!("INSERT INTO filler SELECT repeat(md5(i::text), 200) FROM generate_series(1, {rows}) i");
+            loop {
+                match psql(&self.binaries, &url, &insert) {
+                    Ok(_) => {}
+                    Err(error) => {
+                        said = error.to_string();
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(said)
+    }
+
+    /// Takes back what [`Server::fill_disk`] wrote.
+    pub fn free_disk(&self) -> Result<()> {
+        psql(&self.binaries, &self.url("postgres"), "DROP TABLE filler; CHECKPOINT")?;
+        Ok(())
     }
 
     /// What the server printed.
@@ -124,7 +174,10 @@ impl Server {
 
     fn spawn(&self) -> Result<Child> {
         let log = self.log_file()?;
-        let mut command = self.unprivileged(&self.binaries.postgres);
+        let mut command = match &self.disk {
+            Some(disk) => disk.command(&self.binaries.postgres, self.folder.path()),
+            None => self.unprivileged(&self.binaries.postgres),
+        };
         command.arg("-D").arg(self.data());
         for setting in [
             format!("port={}", self.port),

@@ -5,6 +5,9 @@
 //! `seq` is gap-free in commit order: it is taken from one counter row in the transaction that writes the events, as its last statements.
 //! So a change that follows is the one with the next number, and a missing number can only have been pruned.
 //!
+//! A database that is away is told: after [`FeedLimits::outage`] without a read every watcher ends with the cursor to continue from, because
+//! heartbeats that go on would say that nothing happens.
+//!
 //! Layout: this page reads; [`page`] is a run of events and a filter over it; [`watcher`] serves one client.
 
 pub mod page;
@@ -22,6 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Events read from the table at once: large enough that a read is cheap per event, small enough for one response.
@@ -43,6 +47,13 @@ pub struct FeedLimits {
     pub streams_max: usize,
     /// A client that takes nothing for so long is cut off.
     pub stall: Duration,
+    /// Watchers end when nothing could be read for so long.
+    pub outage: Duration,
+}
+
+impl FeedLimits {
+    /// Longer than a restart of a database that is well, shorter than people's patience with silence.
+    pub const OUTAGE: Duration = Duration::from_secs(10);
 }
 
 /// Cheap to clone.
@@ -58,6 +69,8 @@ struct Inner {
     ring: Mutex<Ring>,
     /// Newest change the reader has put into the ring.
     newest: watch::Sender<i64>,
+    /// Moves on each time nothing could be read for as long as is bearable.
+    outages: watch::Sender<u64>,
     catch_up: tokio::sync::Mutex<VecDeque<Arc<Page>>>,
     watchers: AtomicUsize,
     /// Wakes the reader when the first watcher comes.
@@ -104,6 +117,7 @@ impl Feed {
             symbols: Symbols::default(),
             ring: Mutex::default(),
             newest: watch::Sender::new(0),
+            outages: watch::Sender::new(0),
             catch_up: tokio::sync::Mutex::default(),
             watchers: AtomicUsize::new(0),
             first: Notify::new(),
@@ -191,13 +205,24 @@ async fn follow(inner: Arc<Inner>) {
         }
         let mut last = None;
         let mut changes = inner.store.changes();
+        let mut silence = Silence::default();
         while inner.watchers.load(Ordering::Relaxed) > 0 && !inner.stop.is_cancelled() {
             changes.mark_unchanged();
-            let (wait, wakes) = match read_new(&inner, &mut last).await {
-                Ok(true) => (GATHER, false),
-                Ok(false) => (POLL, true),
-                Err(error) => {
-                    tracing::warn!(%error, "reading changes for watchers failed; trying again");
+            let began = Instant::now();
+            let read = tokio::time::timeout(silence.left(inner.limits.outage), read_new(&inner, &mut last));
+            let (wait, wakes) = match read.await {
+                Ok(Ok(more)) => {
+                    silence.end();
+                    if more { (GATHER, false) } else { (POLL, true) }
+                }
+                failed => {
+                    match failed {
+                        Ok(Err(error)) => tracing::warn!(%error, "reading changes for watchers failed; trying again"),
+                        _ => tracing::warn!("reading changes for watchers takes too long; trying again"),
+                    }
+                    if silence.lasts(began, inner.limits.outage) {
+                        inner.outages.send_modify(|outages| *outages = outages.wrapping_add(1));
+                    }
                     (RETRY, false)
                 }
             };
@@ -209,6 +234,31 @@ async fn follow(inner: Arc<Inner>) {
         }
         // Nobody watches: what is in memory grows stale, so it goes.
         *locked(&inner.ring) = Ring::default();
+    }
+}
+
+/// Since when nothing could be read.
+#[derive(Debug, Default)]
+struct Silence(Option<Instant>);
+
+impl Silence {
+    /// How long the next read may take, so that one that hangs is noticed when one that fails would be.
+    fn left(&self, outage: Duration) -> Duration {
+        let spent = self.0.map_or(Duration::ZERO, |since| since.elapsed());
+        outage.saturating_sub(spent).max(RETRY.min(outage))
+    }
+
+    fn end(&mut self) {
+        self.0 = None;
+    }
+
+    /// A read that began then failed; true when watchers are to be told, once in each such time.
+    fn lasts(&mut self, began: Instant, outage: Duration) -> bool {
+        let told = self.0.get_or_insert(began).elapsed() >= outage;
+        if told {
+            self.0 = Some(Instant::now());
+        }
+        told
     }
 }
 

@@ -1,11 +1,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::api::error::{STALLED, STOPPING};
+use crate::api::error::{STALLED, STOPPING, UNREADABLE};
 use crate::clock::SystemClock;
 use crate::settlement::SettlementId;
-use crate::store::testing::{TestStore, open};
-use crate::store::{Event, NewEvent};
+use crate::store::testing::{self, TestStore, open};
+use crate::store::{Event, NewEvent, StoreConfig};
 use alloy::primitives::B256;
 use futures::StreamExt;
 use rand::{Rng, SeedableRng};
@@ -15,6 +15,7 @@ const LIMITS: FeedLimits = FeedLimits {
     ring_events: 50,
     streams_max: 8,
     stall: Duration::from_secs(1),
+    outage: Duration::from_secs(3),
 };
 
 struct Bench {
@@ -259,6 +260,77 @@ async fn a_client_that_left_frees_its_place() {
     change(&bench.db, 4).await;
     let mut watching = bench.feed.watch(plan(&bench, Some(1), |_| {})).await.unwrap();
     assert_eq!(take(&mut watching, |_, after| after == 4).await.0, [2, 3, 4]);
+}
+
+/// The end of a watch whose database is away comes no sooner than it must and no later than it says, heartbeats or not.
+async fn told_of_outage(watching: &mut Watching, after: u64) {
+    let since = Instant::now();
+    let error = end_of(watching).await;
+    assert!(since.elapsed() < LIMITS.outage * 3, "{:?}", since.elapsed());
+    assert_eq!((error.kind, error.code), (Kind::Unavailable, UNREADABLE));
+    assert_eq!(error.metadata["after_seq"], after.to_string());
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_ends_watches_with_the_cursor_they_continue_from() {
+    let bench = bench().await;
+    change(&bench.db, 5).await;
+    let mut one = bench.feed.watch(plan(&bench, Some(0), |_| {})).await.unwrap();
+    let mut other = bench.feed.watch(plan(&bench, Some(0), |_| {})).await.unwrap();
+    assert_eq!(take(&mut one, |_, after| after == 5).await.0.len(), 5);
+    take(&mut other, |_, after| after == 5).await;
+    let since = Instant::now();
+    testing::close(&bench.db).await;
+    // Short enough for nobody to hear of it.
+    take(&mut one, |_, after| after == 5 && since.elapsed() > LIMITS.outage / 2).await;
+    tokio::join!(told_of_outage(&mut one, 5), told_of_outage(&mut other, 5));
+    let refused = bench.feed.watch(plan(&bench, Some(5), |_| {})).await.unwrap_err();
+    assert_eq!(refused.kind, Kind::Unavailable);
+    // The database is back, for this process or another.
+    let store = bench.db.database.open().await;
+    change(&store, 4).await;
+    let feed = Feed::start(store, Arc::new(SystemClock), LIMITS, bench.stop.clone());
+    let mut again = feed.watch(plan(&bench, Some(5), |_| {})).await.unwrap();
+    assert_eq!(take(&mut again, |_, after| after == 9).await.0, [6, 7, 8, 9]);
+}
+
+#[tokio::test]
+async fn the_feed_outlives_a_killed_server() {
+    let Some(mut server) = relayer_e2e_postgres::Server::start().unwrap() else {
+        eprintln!("skipped: PostgreSQL is not installed");
+        return;
+    };
+    let url = server.create_database("relayer").unwrap();
+    let store = Store::open(&StoreConfig::new(url)).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut bench = bench().await;
+    bench.feed = Feed::start(store.clone(), Arc::new(SystemClock), LIMITS, bench.stop.clone());
+    change(&store, 5).await;
+    let mut watching = bench.feed.watch(plan(&bench, Some(0), |_| {})).await.unwrap();
+    take(&mut watching, |_, after| after == 5).await;
+    server.kill();
+    told_of_outage(&mut watching, 5).await;
+    server.run().unwrap();
+    change(&store, 4).await;
+    let mut watching = bench.feed.watch(plan(&bench, Some(5), |_| {})).await.unwrap();
+    assert_eq!(take(&mut watching, |_, after| after == 9).await.0, [6, 7, 8, 9]);
+    // What was told once is not told to those who came afterwards.
+    let since = Instant::now();
+    take(&mut watching, |_, _| since.elapsed() > LIMITS.outage).await;
+}
+
+#[test]
+fn a_read_that_hangs_is_noticed_when_one_that_fails_would_be() {
+    let outage = Duration::from_secs(10);
+    let mut silence = Silence::default();
+    assert_eq!(silence.left(outage), outage);
+    let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+    assert!(!silence.lasts(ago(7), outage));
+    assert!(silence.left(outage) <= Duration::from_secs(3));
+    assert!(!silence.lasts(ago(1), outage), "since the first that failed");
+    silence.end();
+    assert!(silence.lasts(ago(11), outage), "one read took it all");
+    assert!(!silence.lasts(ago(1), outage), "told once in each such time");
 }
 
 fn event(seq: i64, coordinator: &str) -> Event {

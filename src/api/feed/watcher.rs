@@ -2,7 +2,7 @@
 
 use super::page::{Filter, Frame, Selection};
 use super::{Inner, Seat};
-use crate::api::error::{ApiError, Kind, STALLED, STOPPING};
+use crate::api::error::{ApiError, Kind, STALLED, STOPPING, UNREADABLE};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -50,6 +50,7 @@ pub(super) fn start(seat: Seat, plan: Plan, after: i64) -> Watching {
     let why = end.clone();
     let watcher = Watcher {
         newest: seat.0.newest.subscribe(),
+        outages: seat.0.outages.subscribe(),
         seat,
         plan,
         after,
@@ -72,6 +73,8 @@ struct Watcher {
     /// How far the client knows.
     told: i64,
     newest: watch::Receiver<i64>,
+    /// Of the reader; those from before it came are none of its own.
+    outages: watch::Receiver<u64>,
     sender: mpsc::Sender<Frame>,
 }
 
@@ -98,7 +101,11 @@ impl Watcher {
             }
             let newest = *self.newest.borrow_and_update();
             if self.after < newest {
-                match inner.page_after(self.after).await.map_err(Some)? {
+                let page = tokio::select! {
+                    page = inner.page_after(self.after) => page.map_err(|error| Some(self.with_cursor(error)))?,
+                    _ = self.outages.changed() => return Err(Some(self.unreadable(inner.limits.outage))),
+                };
+                match page {
                     Some(page) => {
                         let selection = page.select(self.after, &self.plan.filter);
                         self.after = page.last();
@@ -122,6 +129,7 @@ impl Watcher {
                     self.send(&inner, Selection::default()).await?;
                     heartbeat = Instant::now() + self.plan.heartbeat;
                 }
+                _ = self.outages.changed() => return Err(Some(self.unreadable(inner.limits.outage))),
                 changed = self.newest.changed() => if changed.is_err() { return Err(None) },
             }
         }
@@ -147,9 +155,24 @@ impl Watcher {
         }
     }
 
+    fn with_cursor(&self, error: ApiError) -> ApiError {
+        error.with("after_seq", self.told.to_string())
+    }
+
     fn stopping(&self) -> ApiError {
         let message = format!("the relayer stops: continue from after_seq {}", self.told);
-        ApiError::new(Kind::Unavailable, STOPPING, message).with("after_seq", self.told.to_string())
+        self.with_cursor(ApiError::new(Kind::Unavailable, STOPPING, message))
+    }
+
+    fn unreadable(&self, outage: Duration) -> ApiError {
+        let message = format!(
+            "the database has not answered for {} ms, so changes cannot be read: continue from after_seq {}",
+            outage.as_millis(),
+            self.told
+        );
+        let mut error = self.with_cursor(ApiError::new(Kind::Unavailable, UNREADABLE, message));
+        error.retry_after = Some(Duration::from_secs(1));
+        error
     }
 
     fn stalled(&self, stall: Duration) -> ApiError {
@@ -158,6 +181,6 @@ impl Watcher {
             stall.as_millis(),
             self.told
         );
-        ApiError::new(Kind::ResourceExhausted, STALLED, message).with("after_seq", self.told.to_string())
+        self.with_cursor(ApiError::new(Kind::ResourceExhausted, STALLED, message))
     }
 }

@@ -46,25 +46,33 @@ struct Terms {
     deadline: u64,
 }
 
-pub(crate) fn submission(bytes: &[u8]) -> Result<v1::SubmitRequest, ApiError> {
-    let wrong = |error: &dyn std::fmt::Display| ApiError::new(Kind::InvalidArgument, BODY, format!("body: {error}"));
-    let body: Submission<'_> = serde_json::from_slice(bytes).map_err(|error| wrong(&error))?;
-    let mut receipts = Vec::with_capacity(body.receipts.len());
-    for raw in body.receipts {
-        let text = raw.get();
-        let receipt = if text.starts_with('"') {
-            serde_json::from_str::<String>(text)
-                .map_err(|error| wrong(&error))?
-                .into_bytes()
-        } else {
-            text.as_bytes().to_vec()
-        };
-        receipts.push(receipt);
-    }
-    let terms = body.terms;
-    Ok(v1::SubmitRequest {
-        coordinator: body.coordinator,
-        terms: Some(v1::Terms {
+/// A group as the command line reads it; the terms and receipts of each item are those of a submission.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group<'a> {
+    #[serde(default)]
+    coordinator: String,
+    #[serde(default)]
+    auth: String,
+    #[serde(borrow)]
+    items: Vec<Item<'a>>,
+    #[serde(default)]
+    trace_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    terms: Terms,
+    #[serde(borrow)]
+    receipts: Vec<&'a RawValue>,
+    #[serde(default)]
+    proof: String,
+}
+
+impl From<Terms> for v1::Terms {
+    fn from(terms: Terms) -> Self {
+        Self {
             job_id: terms.job_id,
             receipt_hash: terms.receipt_hash,
             proof_hash: terms.proof_hash,
@@ -78,10 +86,55 @@ pub(crate) fn submission(bytes: &[u8]) -> Result<v1::SubmitRequest, ApiError> {
             fee: if terms.fee.is_empty() { "0".into() } else { terms.fee },
             nonce: terms.nonce,
             deadline: terms.deadline,
-        }),
+        }
+    }
+}
+
+fn wrong(error: &dyn std::fmt::Display) -> ApiError {
+    ApiError::new(Kind::InvalidArgument, BODY, format!("body: {error}"))
+}
+
+fn receipts(raw: Vec<&RawValue>) -> Result<Vec<Vec<u8>>, ApiError> {
+    let bytes = |raw: &RawValue| {
+        let text = raw.get();
+        if text.starts_with('"') {
+            let text: String = serde_json::from_str(text).map_err(|error| wrong(&error))?;
+            Ok(text.into_bytes())
+        } else {
+            Ok(text.as_bytes().to_vec())
+        }
+    };
+    raw.into_iter().map(bytes).collect()
+}
+
+pub(crate) fn submission(bytes: &[u8]) -> Result<v1::SubmitRequest, ApiError> {
+    let body: Submission<'_> = serde_json::from_slice(bytes).map_err(|error| wrong(&error))?;
+    Ok(v1::SubmitRequest {
+        coordinator: body.coordinator,
+        receipts: receipts(body.receipts)?,
+        terms: Some(body.terms.into()),
         auth: body.auth,
-        receipts,
         proof: parse::bytes("proof", &body.proof)?.to_vec(),
+        trace_id: body.trace_id,
+    })
+}
+
+pub(crate) fn group(bytes: &[u8]) -> Result<v1::SubmitGroupRequest, ApiError> {
+    let body: Group<'_> = serde_json::from_slice(bytes).map_err(|error| wrong(&error))?;
+    let item = |item: Item<'_>| {
+        Ok(v1::GroupItem {
+            receipts: receipts(item.receipts)?,
+            terms: Some(item.terms.into()),
+            proof: parse::bytes("proof", &item.proof)?.to_vec(),
+        })
+    };
+    let items = body.items.into_iter().enumerate();
+    Ok(v1::SubmitGroupRequest {
+        coordinator: body.coordinator,
+        items: items
+            .map(|(index, of)| item(of).map_err(|error: ApiError| error.with("item", index.to_string())))
+            .collect::<Result<_, _>>()?,
+        auth: body.auth,
         trace_id: body.trace_id,
     })
 }

@@ -3,7 +3,7 @@
 
 use crate::store::StoreError;
 use crate::store::entity::{
-    dispatch, event, execution, message, message_settlement, settlement, settlement_receipt, tx,
+    dispatch, event, execution, message, message_settlement, settlement, settlement_group, settlement_receipt, tx,
 };
 use alloy::hex::encode_prefixed as hex;
 use serde_json::{Value, json};
@@ -116,6 +116,15 @@ pub(super) fn messages(
             "dispatches": dispatches.collect::<Vec<_>>(), "executions": executions.collect::<Vec<_>>(),
         }}))?;
     }
+    Ok(archive.sync()?)
+}
+
+pub(super) fn group(archive: &mut dyn Archive, row: &settlement_group::Model) -> Result<(), StoreError> {
+    archive.line(&json!({ "group": {
+        "group_root": hex(&row.group_root), "coordinator": row.coordinator_id, "payer": hex(&row.payer),
+        "target_chain": row.target_chain, "inbox": hex(&row.inbox),
+        "settlement_ids": row.ids.chunks(32).map(hex).collect::<Vec<_>>(), "auth": hex(&row.auth), "created_at_ms": row.created_at,
+    }}))?;
     Ok(archive.sync()?)
 }
 

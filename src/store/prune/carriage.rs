@@ -1,25 +1,19 @@
 //! Pruning of what carried settlements: messages, dispatches, executions, transactions.
 
-use super::archive::{self, Archive};
-use super::{BATCH, PAUSE, PruneRule, Pruned, hex_id};
+use super::{BATCH, Pass, Pruned, archive, held, hex_id, unarchived};
 use crate::store::entity::{attempt, dispatch, event, execution, message, message_settlement, tx};
 use crate::store::{Store, StoreError, Txn};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::BTreeSet;
 
 /// Events looked through at once for notes that belong to nothing.
 const NOTES_WINDOW: i64 = 20_000;
 
-/// Whether a message may go, as SQL over its table: it has come to rest, all of its settlements are archived (or, when only counting, may be),
-/// and so has everything that carried it.
-pub(super) fn prunable_messages(rule: &PruneRule, counting: bool) -> String {
-    let before = rule.before_ms;
-    let kept = if counting {
-        format!("s.archived_at IS NULL AND NOT ({})", super::due("s", rule))
-    } else {
-        "s.archived_at IS NULL".to_owned()
-    };
+/// Whether a message may go, as SQL over its table: it has come to rest, all of its settlements are archived, and so has everything that
+/// carried it.
+pub(super) fn prunable_messages(pass: &Pass<'_>) -> String {
+    let before = pass.rule.before_ms;
     format!(
         "message.state IN ('executed', 'abandoned') AND message.updated_at < {before} \
          AND NOT EXISTS (SELECT 1 FROM message_settlement ms JOIN settlement s ON s.settlement_id = ms.settlement_id \
@@ -27,25 +21,31 @@ pub(super) fn prunable_messages(rule: &PruneRule, counting: bool) -> String {
          AND NOT EXISTS (SELECT 1 FROM dispatch d WHERE d.message_id = message.message_id AND (d.source_state NOT IN ('finalized', \
            'dropped') OR COALESCE(d.finalized_at, 0) >= {before} OR COALESCE(d.received_at, 0) >= {before})) \
          AND NOT EXISTS (SELECT 1 FROM execution e LEFT JOIN tx t ON t.id = e.tx_id WHERE e.message_id = message.message_id \
-           AND (e.state NOT IN ('finalized', 'reverted') OR t.updated_at >= {before}))"
+           AND (e.state NOT IN ('finalized', 'reverted') OR t.updated_at >= {before}))",
+        kept = unarchived("s", pass),
     )
 }
 
+/// Whether the message of a row of `table` stays: a run has deleted the others by then.
+fn message_stays(table: &str, pass: &Pass<'_>) -> Expr {
+    if !pass.dry {
+        return Expr::cust("1 = 1");
+    }
+    Expr::cust(format!(
+        "NOT EXISTS (SELECT 1 FROM message WHERE message.message_id = {table}.message_id AND {})",
+        prunable_messages(pass)
+    ))
+}
+
 impl Store {
-    pub(super) async fn prune_messages(
-        &self,
-        rule: &PruneRule,
-        archive: &mut Option<&mut dyn Archive>,
-        done: &mut Pruned,
-        progress: &mut (dyn FnMut(&Pruned) + Send),
-    ) -> Result<(), StoreError> {
+    pub(super) async fn prune_messages(&self, pass: &mut Pass<'_>) -> Result<(), StoreError> {
         let mut after = 0;
         loop {
             let rows: Vec<i64> = message::Entity::find()
                 .select_only()
                 .column(message::Column::Id)
                 .filter(message::Column::Id.gt(after))
-                .filter(Expr::cust(prunable_messages(rule, false)))
+                .filter(Expr::cust(prunable_messages(pass)))
                 .order_by_asc(message::Column::Id)
                 .limit(BATCH)
                 .into_tuple()
@@ -53,24 +53,15 @@ impl Store {
                 .await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = *last;
-            let mut txn = self.begin(rule.now_ms).await?;
-            let gone = txn.drop_messages(&rows, rule, archive).await?;
-            txn.commit().await?;
-            done.add(&gone);
-            progress(done);
-            tokio::time::sleep(PAUSE).await;
+            let mut txn = self.begin_batch(pass).await?;
+            let gone = txn.drop_messages(&rows, pass).await?;
+            pass.end(txn, gone).await?;
         }
     }
 
     /// Transactions at rest whose dispatch or execution is gone. The newest nonce of every signer stays: it says how far the signer got.
-    pub(super) async fn prune_txs(
-        &self,
-        rule: &PruneRule,
-        archive: &mut Option<&mut dyn Archive>,
-        done: &mut Pruned,
-        progress: &mut (dyn FnMut(&Pruned) + Send),
-    ) -> Result<(), StoreError> {
-        let before = rule.before_ms;
+    pub(super) async fn prune_txs(&self, pass: &mut Pass<'_>) -> Result<(), StoreError> {
+        let before = pass.rule.before_ms;
         let at_rest = format!(
             "tx.updated_at < {before} AND ((tx.state = 'finalized' AND tx.next_at = {posted}) OR tx.state IN ('replaced', 'cancelled')) \
              AND tx.nonce < (SELECT MAX(u.nonce) FROM tx u WHERE u.chain = tx.chain AND u.signer = tx.signer)",
@@ -90,21 +81,18 @@ impl Store {
                 .await?;
             let Some((last, ..)) = rows.last() else { return Ok(()) };
             after = *last;
-            let ownerless = self.ownerless(&rows).await?;
+            let ownerless = self.ownerless(&rows, pass).await?;
             if ownerless.is_empty() {
                 continue;
             }
-            let mut txn = self.begin(rule.now_ms).await?;
-            let gone = txn.drop_txs(&ownerless, archive).await?;
-            txn.commit().await?;
-            done.add(&gone);
-            progress(done);
-            tokio::time::sleep(PAUSE).await;
+            let mut txn = self.begin_batch(pass).await?;
+            let gone = txn.drop_txs(&ownerless, pass).await?;
+            pass.end(txn, gone).await?;
         }
     }
 
     /// Those whose intent names nothing that is kept.
-    async fn ownerless(&self, rows: &[(i64, String, String)]) -> Result<Vec<i64>, StoreError> {
+    async fn ownerless(&self, rows: &[(i64, String, String)], pass: &Pass<'_>) -> Result<Vec<i64>, StoreError> {
         let owners = |execution: bool| {
             rows.iter()
                 .filter_map(move |(_, kind, id)| owner(kind, id).filter(|(is_execution, _)| *is_execution == execution))
@@ -114,6 +102,7 @@ impl Store {
             .select_only()
             .column(dispatch::Column::Id)
             .filter(dispatch::Column::Id.is_in(owners(false)))
+            .filter(message_stays("dispatch", pass))
             .into_tuple()
             .all(&self.db)
             .await?;
@@ -121,6 +110,7 @@ impl Store {
             .select_only()
             .column(execution::Column::Id)
             .filter(execution::Column::Id.is_in(owners(true)))
+            .filter(message_stays("execution", pass))
             .into_tuple()
             .all(&self.db)
             .await?;
@@ -138,21 +128,23 @@ impl Store {
     }
 
     /// Notes about chains and books from before what is kept begins.
-    pub(super) async fn prune_notes(&self, rule: &PruneRule, done: &mut Pruned) -> Result<(), StoreError> {
-        let end = self.oldest_cursor().await?;
+    pub(super) async fn prune_notes(&self, pass: &mut Pass<'_>) -> Result<(), StoreError> {
+        let end = self.oldest_cursor().await?.max(pass.newest_event);
         let mut from = 0;
         while from < end {
             let to = end.min(from.saturating_add(NOTES_WINDOW));
-            let sql = format!(
-                "DELETE FROM event WHERE seq > {from} AND seq <= {to} AND at_ms < {} AND settlement_id IS NULL \
-                 AND aggregate IN ('chain', 'ledger')",
-                rule.before_ms
+            let which = format!(
+                "seq > {from} AND seq <= {to} AND at_ms < {} AND settlement_id IS NULL AND aggregate IN ('chain', 'ledger')",
+                pass.rule.before_ms
             );
-            let gone = self
-                .db
-                .execute_raw(Statement::from_string(self.db.get_database_backend(), sql))
-                .await?;
-            done.events = done.events.saturating_add(gone.rows_affected());
+            let txn = self.begin_batch(pass).await?;
+            let gone = Pruned {
+                events: txn
+                    .drop_rows::<event::Entity>(Condition::all().add(Expr::cust(which)), pass)
+                    .await?,
+                ..Pruned::default()
+            };
+            pass.end(txn, gone).await?;
             from = to;
         }
         Ok(())
@@ -182,20 +174,13 @@ fn events_of(aggregate: &str, ids: Vec<String>) -> Condition {
 }
 
 impl Txn {
-    async fn drop_messages(
-        &mut self,
-        rows: &[i64],
-        rule: &PruneRule,
-        archive: &mut Option<&mut dyn Archive>,
-    ) -> Result<Pruned, StoreError> {
+    async fn drop_messages(&mut self, rows: &[i64], pass: &mut Pass<'_>) -> Result<Pruned, StoreError> {
         // Looked at again under lock: a broken finality may have opened one since.
-        let messages = message::Entity::find()
+        let which = message::Entity::find()
             .filter(message::Column::Id.is_in(rows.iter().copied()))
-            .filter(Expr::cust(prunable_messages(rule, false)))
-            .order_by_asc(message::Column::Id)
-            .lock_exclusive()
-            .all(&self.tx)
-            .await?;
+            .filter(Expr::cust(prunable_messages(pass)))
+            .order_by_asc(message::Column::Id);
+        let messages = held(which, pass).all(&self.tx).await?;
         if messages.is_empty() {
             return Ok(Pruned::default());
         }
@@ -208,7 +193,7 @@ impl Txn {
             .filter(execution::Column::MessageId.is_in(ids()))
             .all(&self.tx)
             .await?;
-        if let Some(archive) = archive {
+        if let Some(archive) = &mut pass.archive {
             let leaves = message_settlement::Entity::find()
                 .filter(message_settlement::Column::MessageId.is_in(ids()))
                 .order_by_asc(message_settlement::Column::Leaf)
@@ -232,7 +217,7 @@ impl Txn {
             events_of("dispatch", numbers(dispatch_rows.clone())),
             events_of("execution", numbers(execution_rows.clone())),
         ] {
-            gone.events = gone.events.saturating_add(self.drop_events(which).await?);
+            gone.events = gone.events.saturating_add(self.drop_events(which, pass).await?);
         }
         let kinds = [
             "message_dispatched",
@@ -245,8 +230,11 @@ impl Txn {
             by_chain.extend([row.source_chain, row.target_chain]);
         }
         for chain in by_chain {
-            let logs = self.drop_logs(chain, &kinds, ids().collect()).await?;
+            let logs = self.drop_logs(chain, &kinds, ids().collect(), pass).await?;
             gone.logs = gone.logs.saturating_add(logs);
+        }
+        if pass.dry {
+            return Ok(gone);
         }
         execution::Entity::delete_many()
             .filter(execution::Column::Id.is_in(execution_rows))
@@ -267,8 +255,8 @@ impl Txn {
         Ok(gone)
     }
 
-    async fn drop_txs(&mut self, rows: &[i64], archive: &mut Option<&mut dyn Archive>) -> Result<Pruned, StoreError> {
-        if let Some(archive) = archive {
+    async fn drop_txs(&mut self, rows: &[i64], pass: &mut Pass<'_>) -> Result<Pruned, StoreError> {
+        if let Some(archive) = &mut pass.archive {
             let txs = tx::Entity::find()
                 .filter(tx::Column::Id.is_in(rows.iter().copied()))
                 .order_by_asc(tx::Column::Id)
@@ -276,19 +264,13 @@ impl Txn {
                 .await?;
             archive::txs(&mut **archive, &txs)?;
         }
-        let events = self
-            .drop_events(events_of("tx", rows.iter().map(i64::to_string).collect()))
-            .await?;
-        attempt::Entity::delete_many()
-            .filter(attempt::Column::TxId.is_in(rows.iter().copied()))
-            .exec(&self.tx)
-            .await?;
-        let gone = tx::Entity::delete_many()
-            .filter(tx::Column::Id.is_in(rows.iter().copied()))
-            .exec(&self.tx)
-            .await?;
+        let events = events_of("tx", rows.iter().map(i64::to_string).collect());
+        let events = self.drop_events(events, pass).await?;
+        let attempts = attempt::Column::TxId.is_in(rows.iter().copied());
+        self.drop_rows::<attempt::Entity>(attempts.into(), pass).await?;
+        let gone = tx::Column::Id.is_in(rows.iter().copied());
         Ok(Pruned {
-            transactions: gone.rows_affected,
+            transactions: self.drop_rows::<tx::Entity>(gone.into(), pass).await?,
             events,
             ..Pruned::default()
         })

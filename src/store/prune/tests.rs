@@ -3,10 +3,11 @@
 use super::*;
 use crate::settlement::ChainId;
 use crate::settlement::states::{MessageState, SettlementEvent, SettlementState};
+use crate::store::entity::settlement_group;
 use crate::store::seed::{Seed, settlement_id};
 use crate::store::testing::{self, INBOX, PAYER, TARGET, TestStore, ending, new_settlement, open, payment, seal};
-use crate::store::{Accept, Cursor, LogStatus, NewChainLog, NewSettlement, TallyKey};
-use alloy::primitives::{B256, U256};
+use crate::store::{Accept, Cursor, GroupMember, LogStatus, NewChainLog, NewEvent, NewGroup, NewSettlement, TallyKey};
+use alloy::primitives::{B256, Bytes, U256};
 use relayer_adapter_api::BlockRef;
 use serde_json::Value;
 
@@ -33,8 +34,14 @@ async fn finalize(db: &TestStore, timestamp: u64) {
     txn.commit().await.unwrap();
 }
 
+/// Also holds a dry run to its word: it says what the run then does, and saying it changes nothing.
 async fn prune(db: &TestStore, before_ms: i64) -> Pruned {
-    db.prune(&rule(before_ms), None, &mut |_| {}).await.unwrap()
+    let would = db.count_prunable(&rule(before_ms)).await.unwrap();
+    assert_eq!(db.count_prunable(&rule(before_ms)).await.unwrap(), would);
+    let done = db.prune(&rule(before_ms), None, &mut |_| {}).await.unwrap();
+    assert_eq!(would, done, "the dry run said otherwise");
+    assert_eq!(db.count_prunable(&rule(before_ms)).await.unwrap(), Pruned::default());
+    done
 }
 
 fn settled(count: u64) -> Seed {
@@ -67,16 +74,14 @@ async fn everything_a_paid_settlement_left_goes_but_its_row_and_its_books() {
     let expected = Pruned {
         settlements: 20,
         messages: 3,
+        groups: 0,
         transactions: 4,
         receipts: 0,
         events: 100,
         logs: 26,
     };
     assert_eq!(done, expected);
-    assert_eq!(
-        (would.settlements, would.messages, would.transactions, would.events),
-        (20, 3, 6, 100)
-    );
+    assert_eq!(would, expected);
     let id = settlement_id(5).unwrap();
     let kept = db.get_settlement(id).await.unwrap();
     assert_eq!((kept.state, kept.auth.len()), (SettlementState::Settled, 0));
@@ -346,9 +351,152 @@ async fn a_run_that_was_cut_off_goes_on_where_it_stopped() {
     let due = db.due_settlements(&rule(NOW), (i64::MIN, 0)).await.unwrap();
     let ids: Vec<i64> = due.iter().map(|(_, id)| *id).take(13).collect();
     let mut txn = db.begin(NOW).await.unwrap();
-    txn.archive_settlements(&ids, &rule(NOW), &mut None).await.unwrap();
-    txn.commit().await.unwrap();
+    let mut pass = Pass {
+        rule: rule(NOW),
+        dry: false,
+        archive: None,
+        progress: &mut |_| {},
+        done: Pruned::default(),
+        newest_event: 0,
+    };
+    let gone = txn.archive_settlements(&ids, &mut pass).await.unwrap();
+    pass.end(txn, gone).await.unwrap();
     let rest = prune(&db, NOW).await;
     assert_eq!((rest.settlements, rest.messages, rest.events), (7, 3, 35));
     assert_eq!(db.count_prunable(&rule(NOW)).await.unwrap(), Pruned::default());
+}
+
+#[tokio::test]
+async fn a_dry_run_says_what_the_run_does_where_only_part_of_everything_may_go() {
+    let db = open().await;
+    testing::deposit(&db, PAYER, 10_000, 1).await;
+    // 450 are more than two batches; the cut goes through a message, the finalized time of the chain through another.
+    let seed = Seed {
+        deadlines: (1_900, 2_100),
+        ..settled(450)
+    };
+    db.fill(&seed, |_| {}).await.unwrap();
+    let odd: Vec<_> = (900..904).map(|n| new_settlement(PAYER, n, 100, 0, n)).collect();
+    testing::accept(&db, &odd).await;
+    let ids: Vec<_> = odd.iter().map(|new| new.id).collect();
+    seal(&db, &ids[..2]).await;
+    end_unpaid(&db, &odd[2], 60).await;
+    end_unpaid(&db, &odd[3], 70).await;
+    let mut txn = db.begin(5).await.unwrap();
+    for aggregate in ["chain", "ledger"] {
+        txn.record(NewEvent {
+            aggregate,
+            aggregate_id: "1".into(),
+            event: "note".into(),
+            cause: "test".into(),
+            ..NewEvent::default()
+        });
+    }
+    txn.commit().await.unwrap();
+    assert_eq!(prune(&db, NOW).await, Pruned::default(), "nothing is final");
+    finalize(&db, 2_000).await;
+    let mut all = Vec::new();
+    for before in [1_037, 1_200, 1_449, NOW] {
+        all.push(prune(&db, before).await);
+    }
+    assert!(
+        all.iter()
+            .all(|pruned| pruned.events > 0 && pruned.logs > 0 && pruned.transactions > 0),
+        "{all:?}"
+    );
+    finalize(&db, testing::DEADLINE + 1).await;
+    let rest = prune(&db, NOW).await;
+    assert!(rest.receipts > 0, "what ended unpaid holds no receipt: {rest:?}");
+}
+
+/// Members of one group; the last id is of an item that was refused.
+async fn group(db: &TestStore, numbers: &[u64], at_ms: i64) -> (B256, Vec<NewSettlement>) {
+    let mut members: Vec<_> = numbers.iter().map(|n| new_settlement(PAYER, *n, 100, 0, *n)).collect();
+    let refused = new_settlement(PAYER, 10_000 + numbers[0], 100, 0, 10_000 + numbers[0]);
+    let ids: Vec<_> = members.iter().chain([&refused]).map(|new| new.id).collect();
+    let root = crate::settlement::terms::group_root(&ids).unwrap();
+    for (index, member) in members.iter_mut().enumerate() {
+        member.group = Some(GroupMember { root, index });
+    }
+    put_group(db, root, ids, at_ms).await;
+    testing::accept(db, &members).await;
+    (root, members)
+}
+
+async fn put_group(db: &TestStore, root: B256, ids: Vec<crate::settlement::SettlementId>, at_ms: i64) {
+    let group = NewGroup {
+        root,
+        coordinator_id: "coordinator".into(),
+        payer: PAYER,
+        target: TARGET,
+        inbox: INBOX,
+        ids,
+        auth: Bytes::from(vec![1; 65]),
+    };
+    let mut txn = db.begin(at_ms).await.unwrap();
+    txn.put_group(&group).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+async fn pay(db: &TestStore, new: &NewSettlement, log_index: u64) {
+    let mut txn = db.begin(50).await.unwrap();
+    txn.settlement_pay(new.id, &payment(3, log_index)).await.unwrap();
+    txn.commit().await.unwrap();
+}
+
+async fn roots(db: &TestStore) -> Vec<B256> {
+    let rows = settlement_group::Entity::find().all(&db.store.db).await.unwrap();
+    rows.iter().map(|row| B256::from_slice(&row.group_root)).collect()
+}
+
+#[tokio::test]
+async fn a_group_goes_with_the_last_of_its_settlements_and_is_answered_as_before_afterwards() {
+    let db = open().await;
+    testing::deposit(&db, PAYER, 10_000, 1).await;
+    let (root, members) = group(&db, &[1, 2], 10).await;
+    let (nothing_stored, _) = group(&db, &[5], 10).await;
+    end_unpaid(&db, &new_settlement(PAYER, 5, 100, 0, 5), 20).await;
+    pay(&db, &members[0], 0).await;
+    finalize(&db, testing::DEADLINE + 1).await;
+    let first = prune(&db, 100).await;
+    assert_eq!((first.settlements, first.groups), (2, 1), "one of two is open");
+    assert_eq!(roots(&db).await, [root]);
+    assert!(nothing_stored != root);
+    pay(&db, &members[1], 1).await;
+    let mut archive = Memory::default();
+    let done = db.prune(&rule(100), Some(&mut archive), &mut |_| {}).await.unwrap();
+    assert_eq!((done.settlements, done.groups), (1, 1));
+    assert_eq!(roots(&db).await, Vec::<B256>::new());
+    let line = archive.lines.iter().find_map(|line| line.get("group")).unwrap();
+    assert_eq!(line["group_root"], root.to_string());
+    assert_eq!(line["settlement_ids"].as_array().unwrap().len(), 3);
+    // The same group again: each member as it was, and what the row was made anew for goes in its time.
+    let answers = testing::accept(&db, &members).await;
+    for (answer, member) in answers.iter().zip(&members) {
+        assert!(
+            matches!(answer, Accept::Existing(row) if row.id == member.id && row.group.is_some_and(|place| place.root == root)),
+            "{answer:?}"
+        );
+    }
+    put_group(&db, root, members.iter().map(|new| new.id).collect(), 200).await;
+    assert_eq!(prune(&db, 200).await.groups, 0, "not older than the date");
+    assert_eq!(prune(&db, 201).await.groups, 1);
+}
+
+#[tokio::test]
+async fn a_group_stays_while_a_message_that_stays_names_one_of_its_settlements() {
+    let db = open().await;
+    testing::deposit(&db, PAYER, 10_000, 1).await;
+    let (root, members) = group(&db, &[1, 2], 10).await;
+    let open = new_settlement(PAYER, 3, 100, 0, 3);
+    testing::accept(&db, std::slice::from_ref(&open)).await;
+    let message = seal(&db, &[members[0].id, members[1].id, open.id]).await;
+    pay(&db, &members[0], 0).await;
+    pay(&db, &members[1], 1).await;
+    finalize(&db, testing::DEADLINE + 1).await;
+    let pruned = prune(&db, 100).await;
+    assert_eq!((pruned.settlements, pruned.messages, pruned.groups), (2, 0, 0));
+    assert_eq!(roots(&db).await, [root]);
+    // Whoever pays the open one reads all members of its message.
+    assert_eq!(db.list_members(message.id()).await.unwrap().len(), 3);
 }
