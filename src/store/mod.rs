@@ -37,6 +37,7 @@ pub mod settlement_end;
 mod settlement_page;
 pub mod settlement_pay;
 pub mod signer_lease;
+mod statistics;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trouble;

@@ -3,6 +3,7 @@
 use super::StoreError;
 use super::changes::Changes;
 use super::lease::{LeaseClock, SystemLeaseClock};
+use super::statistics::Statistics;
 use relayer_migrations::{Migrator, SCHEMA_VERSION};
 use sea_orm::sqlx::{self, Executor, PgConnection, Row};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
@@ -78,6 +79,7 @@ pub struct Store {
     pub(super) db: DatabaseConnection,
     pub(super) clock: Arc<dyn LeaseClock>,
     pub(super) changes: Arc<Changes>,
+    pub(super) statistics: Arc<Statistics>,
     /// From [`Store::assert_durable`] on, each new connection is asked too.
     durable_only: Arc<AtomicBool>,
 }
@@ -100,6 +102,7 @@ impl Store {
         };
         db.set_metric_callback(|info| count_statement(&info.statement.sql));
         Ok(Self {
+            statistics: Arc::new(Statistics::new(db.clone())),
             db,
             clock: Arc::new(SystemLeaseClock),
             changes: Arc::new(Changes::new(&config.url)),

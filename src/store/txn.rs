@@ -3,6 +3,7 @@
 
 use super::bulk::Insert;
 use super::changes::{CHANNEL, Changes};
+use super::statistics::Statistics;
 use super::{Store, StoreError};
 use alloy::primitives::B256;
 use sea_orm::{
@@ -58,6 +59,7 @@ pub struct Txn {
     pub now_ms: i64,
     events: Vec<NewEvent>,
     changes: Arc<Changes>,
+    statistics: Arc<Statistics>,
 }
 
 impl Store {
@@ -68,6 +70,7 @@ impl Store {
             now_ms,
             events: Vec::new(),
             changes: self.changes.clone(),
+            statistics: self.statistics.clone(),
         })
     }
 
@@ -78,6 +81,7 @@ impl Store {
             now_ms,
             events: Vec::new(),
             changes: self.changes.clone(),
+            statistics: self.statistics.clone(),
         })
     }
 
@@ -106,6 +110,7 @@ impl Txn {
             now_ms,
             events,
             changes,
+            statistics,
         } = self;
         let mut last = None;
         if !events.is_empty() {
@@ -133,6 +138,7 @@ impl Txn {
         tx.commit().await?;
         if let Some(last) = last {
             changes.publish(last);
+            statistics.grown_to(last);
         }
         Ok(last)
     }

@@ -1,0 +1,112 @@
+//! PostgreSQL plans by statistics, and its own worker gathers them only once a minute: in a young database that grows meanwhile, plans are
+//! made for tables that were nearly empty, and a lookup reads all of one. So they are gathered here each time the history has grown fourfold.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// Events after which the first look is worth it.
+const FIRST: i64 = 500;
+/// Growth until the next.
+const GROWTH: i64 = 4;
+
+/// Tables that grow with settlements.
+const ANALYZE: &str = "ANALYZE settlement, settlement_receipt, settlement_group, event, posting, account, message, message_settlement, dispatch, \
+    execution, tx, attempt, chain_log, chain_block";
+
+#[derive(Debug)]
+pub(super) struct Statistics {
+    db: DatabaseConnection,
+    /// The event at which they are gathered again.
+    due: AtomicI64,
+}
+
+impl Statistics {
+    pub fn new(db: DatabaseConnection) -> Self {
+        Self {
+            db,
+            due: AtomicI64::new(FIRST),
+        }
+    }
+
+    /// The newest event is `seq` now. Gathers in the background when that is due; nobody waits for it, and it locks out no reader or writer.
+    pub fn grown_to(self: &Arc<Self>, seq: i64) {
+        if self.db.get_database_backend() != DbBackend::Postgres || !self.take(seq) {
+            return;
+        }
+        let own = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = own.db.execute_unprepared(ANALYZE).await {
+                // Autovacuum does it too, later.
+                tracing::debug!(%error, "gathering statistics failed");
+            }
+        });
+    }
+
+    /// True for one caller each time.
+    fn take(&self, seq: i64) -> bool {
+        let due = self.due.load(Ordering::Relaxed);
+        seq >= due
+            && self
+                .due
+                .compare_exchange(due, seq.saturating_mul(GROWTH), Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::testing::{self, *};
+    use super::*;
+    use crate::store::NewEvent;
+    use sea_orm::Statement;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn they_are_due_at_each_fourfold_growth_and_once() {
+        let test = testing::open().await;
+        let statistics = Statistics::new(test.db.clone());
+        let taken: Vec<i64> = [1, 499, 500, 501, 1_999, 2_000, 100_000, 100_001, 400_000]
+            .into_iter()
+            .filter(|seq| statistics.take(*seq))
+            .collect();
+        assert_eq!(taken, [500, 2_000, 100_000, 400_000]);
+    }
+
+    async fn known_events(store: &TestStore) -> f64 {
+        let sql = "SELECT reltuples::float8 AS n FROM pg_class WHERE oid = 'event'::regclass";
+        let row = store
+            .db
+            .query_one_raw(Statement::from_string(DbBackend::Postgres, sql))
+            .await;
+        row.unwrap().unwrap().try_get("", "n").unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_history_that_grows_is_known_to_the_planner() {
+        let test = testing::open().await;
+        if !test.database.is_postgres() {
+            return;
+        }
+        assert!(known_events(&test).await <= 0.0, "never analysed");
+        let mut txn = test.begin(1).await.unwrap();
+        for n in 0..600 {
+            txn.record(NewEvent {
+                aggregate: "ledger",
+                aggregate_id: n.to_string(),
+                event: "test".into(),
+                cause: "test".into(),
+                ..NewEvent::default()
+            });
+        }
+        txn.commit().await.unwrap();
+        for _ in 0..200 {
+            if known_events(&test).await >= 600.0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("nobody gathered them");
+    }
+}
