@@ -33,7 +33,7 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Measure what this machine allows and what the relayer makes of it, in release mode, on SQLite and PostgreSQL (under 25 minutes).
+    /// Measure what this machine allows and what the relayer makes of it, in release mode, on SQLite and PostgreSQL (half an hour).
     ///
     /// In one run: signatures, plain SQL, gRPC and the chain node as ceilings; accepting unary, streamed and in groups; end to end with blocks
     /// of a second; gas and RPC calls by batch size; bytes, memory, start; Watch. The chains, the database and the load generator share the

@@ -18,7 +18,7 @@ struct Cli {
     /// End with one line of JSON on standard output; the tables go to standard error.
     #[arg(long)]
     json: bool,
-    /// Small sizes: under five minutes instead of under twenty-five, and less to rely on.
+    /// Small sizes: under five minutes instead of half an hour, and less to rely on.
     #[arg(long)]
     quick: bool,
     /// Write the tables into docs/benchmarks.md.
