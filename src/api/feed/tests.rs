@@ -282,7 +282,8 @@ async fn a_database_that_is_away_ends_watches_with_the_cursor_they_continue_from
     let since = Instant::now();
     testing::close(&bench.db).await;
     // Short enough for nobody to hear of it.
-    take(&mut one, |_, after| after == 5 && since.elapsed() > LIMITS.outage / 2).await;
+    let quiet = |_: &[u64], after| after == 5 && since.elapsed() > LIMITS.outage / 2;
+    tokio::join!(take(&mut one, quiet), take(&mut other, quiet));
     tokio::join!(told_of_outage(&mut one, 5), told_of_outage(&mut other, 5));
     let refused = bench.feed.watch(plan(&bench, Some(5), |_| {})).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Unavailable);

@@ -399,11 +399,9 @@ async fn a_dry_run_says_what_the_run_does_where_only_part_of_everything_may_go()
     for before in [1_037, 1_200, 1_449, NOW] {
         all.push(prune(&db, before).await);
     }
-    assert!(
-        all.iter()
-            .all(|pruned| pruned.events > 0 && pruned.logs > 0 && pruned.transactions > 0),
-        "{all:?}"
-    );
+    // The last one is of one settlement, whose transactions are the newest of their signers.
+    let rich = |pruned: &Pruned| pruned.events > 0 && pruned.logs > 0 && pruned.transactions > 0;
+    assert!(all[..3].iter().all(rich), "{all:?}");
     finalize(&db, testing::DEADLINE + 1).await;
     let rest = prune(&db, NOW).await;
     assert!(rest.receipts > 0, "what ended unpaid holds no receipt: {rest:?}");
