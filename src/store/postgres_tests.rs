@@ -176,9 +176,11 @@ async fn a_full_disk_under_the_server_refuses_stores_no_half_and_heals_by_itself
         return;
     };
     let url = server.create_database("relayer").unwrap();
-    let store = Store::open(&StoreConfig::new(url)).await.unwrap();
+    let store = Store::open(&StoreConfig::new(&url)).await.unwrap();
     store.migrate().await.unwrap();
     deposit(&store, PAYER, 1_000_000, 100).await;
+    // A connection that is the first after a change of the schema writes a cache file; on a full disk it could not.
+    relayer_e2e_postgres::execute(&url, "SELECT 1").unwrap();
     let said = server.fill_disk().unwrap();
     assert!(said.contains("No space left on device"), "{said}");
 
