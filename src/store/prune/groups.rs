@@ -85,7 +85,7 @@ impl Txn {
         } else {
             "EXISTS (SELECT 1 FROM message_settlement m WHERE m.settlement_id = settlement.settlement_id)".to_owned()
         };
-        if group.ids.len() % 32 != 0 {
+        if !group.ids.len().is_multiple_of(32) {
             return Err(StoreError::Corrupt {
                 column: "settlement_group.ids",
                 reason: format!("{} bytes", group.ids.len()),
