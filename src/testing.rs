@@ -211,6 +211,7 @@ impl BridgeAdapter for ScriptedBridge {
             target_port: target_port(self.id.as_str()),
             message_bytes_max: 10_000,
             expected: Duration::from_secs(60),
+            self_delivered: false,
         })
     }
 
