@@ -41,6 +41,8 @@ pub struct World {
     pub fees: BTreeMap<String, u64>,
     pub delivery: BTreeMap<String, Delivery>,
     pub advance: Vec<Call>,
+    /// Nobody but us brings messages in.
+    pub self_delivered: bool,
     pub simulations: usize,
 }
 
@@ -222,6 +224,7 @@ impl BridgeAdapter for ScriptedBridge {
             gas_limit: 200_000,
             valid_for: Duration::from_secs(60),
             expected: Duration::from_secs(60),
+            self_delivered: self.world.lock().unwrap().self_delivered,
         })
     }
 
