@@ -213,7 +213,7 @@ impl BridgeAdapter for ScriptedBridge {
             target_port: target_port(self.id.as_str()),
             message_bytes_max: 10_000,
             expected: Duration::from_secs(60),
-            self_delivered: false,
+            self_delivered: self.world.lock().unwrap().self_delivered,
         })
     }
 
@@ -224,7 +224,6 @@ impl BridgeAdapter for ScriptedBridge {
             gas_limit: 200_000,
             valid_for: Duration::from_secs(60),
             expected: Duration::from_secs(60),
-            self_delivered: self.world.lock().unwrap().self_delivered,
         })
     }
 

@@ -117,7 +117,7 @@ pub struct DispatchPatch {
 }
 
 /// Which dispatches a stage wants to work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DispatchQueue {
     /// Planned and due: to be sent.
     Send,
