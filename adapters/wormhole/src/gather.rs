@@ -91,10 +91,11 @@ impl<'a> Sets<'a> {
         for index in older.take(OLD_SETS_MAX) {
             let set = Self::set(self.view, self.chain, *index).await?;
             // An unexpired older set always has an expiry; 0 would be a set the core does not know.
-            if set.expires != 0 && set.is_valid_at(self.view.block().timestamp) {
-                if let Some(vaa) = endorsed.assemble(&set) {
-                    return Ok(Some(vaa));
-                }
+            if set.expires != 0
+                && set.is_valid_at(self.view.block().timestamp)
+                && let Some(vaa) = endorsed.assemble(&set)
+            {
+                return Ok(Some(vaa));
             }
         }
         Ok(None)
