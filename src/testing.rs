@@ -41,6 +41,8 @@ pub struct World {
     pub fees: BTreeMap<String, u64>,
     pub delivery: BTreeMap<String, Delivery>,
     pub advance: Vec<Call>,
+    /// Nobody but us brings messages in.
+    pub self_delivered: bool,
     pub simulations: usize,
 }
 
@@ -211,6 +213,7 @@ impl BridgeAdapter for ScriptedBridge {
             target_port: target_port(self.id.as_str()),
             message_bytes_max: 10_000,
             expected: Duration::from_secs(60),
+            self_delivered: self.world.lock().unwrap().self_delivered,
         })
     }
 

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub enum Protocol {
     #[default]
     Layerzero,
+    Wormhole,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,6 +27,8 @@ pub struct BridgeConfig {
     pub receive_gas: u64,
     /// Seconds from source finality to arrival that are normal before the lane has a history.
     pub expected: u64,
+    /// Wormhole: public REST endpoints of guardians, all asked, none trusted.
+    pub guardian_endpoints: Vec<String>,
     pub chains: BTreeMap<ChainName, BridgeChainConfig>,
 }
 
@@ -38,6 +41,7 @@ impl Default for BridgeConfig {
             supported_chains: Vec::new(),
             receive_gas: 200_000,
             expected: 180,
+            guardian_endpoints: Vec::new(),
             chains: BTreeMap::new(),
         }
     }
@@ -53,4 +57,8 @@ pub struct BridgeChainConfig {
     pub eid: Option<u32>,
     /// LayerZero's EndpointV2.
     pub endpoint_address: Option<Address>,
+    /// Wormhole's id of the chain.
+    pub wormhole_chain: Option<u16>,
+    /// Wormhole's core contract.
+    pub bridge_address: Option<Address>,
 }

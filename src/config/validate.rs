@@ -194,6 +194,13 @@ impl Config {
             "a cap of 0 lets nothing through",
         );
         check.within(&format!("{key}.receive_gas"), bridge.receive_gas, 50_000, 5_000_000);
+        if bridge.protocol == Protocol::Wormhole {
+            check.that(
+                !bridge.guardian_endpoints.is_empty(),
+                format!("{key}.guardian_endpoints"),
+                "name the REST endpoints of some guardians: without one nothing arrives",
+            );
+        }
         let listed: BTreeSet<_> = bridge.supported_chains.iter().collect();
         for name in &listed {
             check.that(
@@ -223,6 +230,15 @@ impl Config {
                         format!("{key}.endpoint_address"),
                         "is required",
                     );
+                }
+                Protocol::Wormhole => {
+                    let required = [
+                        (chain.wormhole_chain.is_some(), "wormhole_chain"),
+                        (chain.bridge_address.is_some(), "bridge_address"),
+                    ];
+                    for (is_set, name) in required {
+                        check.that(is_set, format!("{key}.{name}"), "is required");
+                    }
                 }
             }
         }

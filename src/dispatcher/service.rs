@@ -70,7 +70,7 @@ impl Stage for Dispatcher {
         let mut more = false;
         let limit = limit.min(DISPATCHES_MAX);
         for queue in [DispatchQueue::Mirror, DispatchQueue::Adopted, DispatchQueue::Send] {
-            let claims = self.claim(queue, now_ms, limit).await?;
+            let claims = self.claim(queue.clone(), now_ms, limit).await?;
             // Adopted dispatches are claimed every time, changed or not.
             more |= queue != DispatchQueue::Adopted && claims.len() >= limit;
             for claim in &claims {

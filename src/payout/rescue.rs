@@ -1,21 +1,28 @@
-//! Helping a stuck message in: what anyone may do on the target, done by us, within caps.
+//! Helping a stuck message in: what anyone may do on the target, done by us, within caps. Over lanes that nobody else serves this is no
+//! rescue but the normal delivery, and happens as soon as a message is attested.
 
 use super::error::PayoutError;
 use super::service::Payout;
 use crate::error::Coded;
 use crate::store::{Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, StoreError};
-use relayer_adapter_api::MessageRef;
+use relayer_adapter_api::{BridgeId, ChainId, MessageRef};
+
+/// A delivery of ours that failed or vanished is tried again after this time; sooner, the first one may still be on its way into a block.
+const DELIVER_AGAIN_AFTER_MS: i64 = 30_000;
 
 impl Payout {
     /// Returns how many dispatches were helped.
     pub(super) async fn rescue_dispatches(&self, now_ms: i64, limit: usize) -> Result<usize, PayoutError> {
         let rescue = self.params.rescue;
-        if !rescue.enabled {
+        let ours = self.self_delivered();
+        if !rescue.enabled && ours.is_empty() {
             return Ok(0);
         }
         let queue = DispatchQueue::Rescue {
             attested_before_ms: now_ms.saturating_sub(rescue.patience_ms),
             rescued_before_ms: now_ms.saturating_sub(rescue.interval_ms),
+            ours: ours.clone(),
+            tried_before_ms: now_ms.saturating_sub(rescue.interval_ms.min(DELIVER_AGAIN_AFTER_MS)),
         };
         let params = &self.params;
         let claims = self
@@ -27,6 +34,11 @@ impl Payout {
             let Some(reference) = claim.row.message_ref() else {
                 continue;
             };
+            // Switched off is the help for others' lanes, never our own work.
+            if !rescue.enabled && !ours.contains(&claim.row.bridge) {
+                self.note_rescue(claim, now_ms).await?;
+                continue;
+            }
             match self.rescue(claim, &reference, now_ms).await {
                 Ok(calls) => helped = helped.saturating_add(usize::from(calls > 0)),
                 Err(PayoutError::Store(StoreError::Conflict { what })) => {
@@ -40,6 +52,19 @@ impl Payout {
             }
         }
         Ok(helped)
+    }
+
+    /// Bridges over which nobody but us brings messages in.
+    fn self_delivered(&self) -> Vec<BridgeId> {
+        let chains: Vec<ChainId> = self.chains.keys().copied().collect();
+        let mut bridges = Vec::new();
+        for adapter in &self.adapters {
+            let mut pairs = chains.iter().flat_map(|from| chains.iter().map(move |to| (*from, *to)));
+            if pairs.any(|(from, to)| adapter.lane(from, to).is_some_and(|lane| lane.self_delivered)) {
+                bridges.push(adapter.id());
+            }
+        }
+        bridges
     }
 
     /// Sends as many of the adapter's calls, in order, as the target would take now. Returns how many.

@@ -274,6 +274,42 @@ async fn an_attested_message_is_helped_in_within_its_caps() {
 }
 
 #[tokio::test]
+async fn what_nobody_else_delivers_is_brought_in_at_once_even_with_rescues_off() {
+    let mut flow = Flow::new(&["a"], 3).await;
+    flow.payout.params.rescue.enabled = false;
+    flow.world().self_delivered = true;
+    let message = flow.seal(1).await;
+    let dispatch = flow.dispatch(message, "a", 11).await;
+    flow.change_tx(dispatch.tx.unwrap(), TxChange::Finalize).await;
+    flow.step(&flow.dispatcher).await;
+    let note = "signed".to_owned();
+    flow.world().delivery.insert("a".into(), Delivery::Attested { note });
+    flow.world().advance = vec![nudge(0)];
+    flow.step(&flow.tracker).await;
+    flow.step(&flow.payout).await;
+    let delivery = Intent::new(IntentKind::Rescue, format!("dispatch:{}:1", dispatch.id));
+    assert!(flow.store().find_live_tx(&delivery).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn with_rescues_off_what_others_deliver_is_left_to_them() {
+    let mut flow = Flow::new(&["a"], 3).await;
+    flow.payout.params.rescue.enabled = false;
+    let message = flow.seal(1).await;
+    let dispatch = flow.dispatch(message, "a", 11).await;
+    flow.change_tx(dispatch.tx.unwrap(), TxChange::Finalize).await;
+    flow.step(&flow.dispatcher).await;
+    let note = "verified".to_owned();
+    flow.world().delivery.insert("a".into(), Delivery::Attested { note });
+    flow.world().advance = vec![nudge(0)];
+    flow.step(&flow.tracker).await;
+    flow.wait(2 * TIMEOUT_MS);
+    flow.step(&flow.payout).await;
+    let rescue = Intent::new(IntentKind::Rescue, format!("dispatch:{}:1", dispatch.id));
+    assert!(flow.store().find_live_tx(&rescue).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn a_stalled_message_nothing_helps_is_left_alone() {
     let flow = Flow::new(&["a"], 3).await;
     let message = flow.seal(1).await;

@@ -117,7 +117,7 @@ pub struct DispatchPatch {
 }
 
 /// Which dispatches a stage wants to work on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DispatchQueue {
     /// Planned and due: to be sent.
     Send,
@@ -127,10 +127,13 @@ pub enum DispatchQueue {
     Adopted,
     /// On the source chain and not known at the target, due for a look.
     Follow,
-    /// Stalled, or attested long before `attested_before_ms`, and not rescued since `rescued_before_ms`.
+    /// Stalled, or attested long before `attested_before_ms`, and not rescued since `rescued_before_ms`; over the bridges of `ours`, which
+    /// nobody else serves: attested at all, and not tried since `tried_before_ms`.
     Rescue {
         attested_before_ms: i64,
         rescued_before_ms: i64,
+        ours: Vec<BridgeId>,
+        tried_before_ms: i64,
     },
 }
 
@@ -169,18 +172,34 @@ impl DispatchQueue {
             Self::Rescue {
                 attested_before_ms,
                 rescued_before_ms,
+                ours,
+                tried_before_ms,
             } => {
                 let attested = Condition::all()
                     .add(Column::TargetState.eq("attested"))
                     .add(Column::FinalizedAt.lte(attested_before_ms));
-                let not_lately = Condition::any()
-                    .add(Column::RescuedAt.is_null())
-                    .add(Column::RescuedAt.lte(rescued_before_ms));
+                let not_since = |at: i64| {
+                    Condition::any()
+                        .add(Column::RescuedAt.is_null())
+                        .add(Column::RescuedAt.lte(at))
+                };
+                let stuck = Condition::all()
+                    .add(Condition::any().add(Column::StalledAt.is_not_null()).add(attested))
+                    .add(not_since(rescued_before_ms));
+                let due = if ours.is_empty() {
+                    stuck
+                } else {
+                    let delivered_by_us = Condition::all()
+                        .add(Column::Bridge.is_in(ours.iter().map(BridgeId::as_str)))
+                        .add(Column::TargetState.eq("attested"))
+                        .add(Column::FinalizedAt.is_not_null())
+                        .add(not_since(tried_before_ms));
+                    Condition::any().add(stuck).add(delivered_by_us)
+                };
                 all.add(on_source)
                     .add(not_arrived)
                     .add(Column::Evidence.is_not_null())
-                    .add(Condition::any().add(Column::StalledAt.is_not_null()).add(attested))
-                    .add(not_lately)
+                    .add(due)
             }
         }
     }

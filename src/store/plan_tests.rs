@@ -135,7 +135,7 @@ async fn work(plans: &mut Plans) {
         store.claim_dispatches(DispatchQueue::Mirror, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Adopted, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Follow, "me", now, 10, 1);
-        store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now }, "me", now, 10, 1);
+        store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now, ours: Vec::new(), tried_before_ms: now }, "me", now, 10, 1);
         store.claim_moved_executions("me", 10, 1);
         store.list_batchable(TARGET, now, 1, 100);
         store.list_past_deadline(TARGET, 3_000_000, 0, 100);

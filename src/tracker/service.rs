@@ -200,6 +200,10 @@ impl Tracker {
             let since = dispatch.included_at.unwrap_or(dispatch.planned_at);
             return Ok(Some(since.saturating_add(params.stall.timeout_ms)));
         };
+        // Nothing arrives there on its own, so nobody else's time counts.
+        if lane.self_delivered {
+            return Ok(None);
+        }
         let history = self.store.list_lane_transits(&key_of(dispatch), HISTORY).await?;
         let expected = i64::try_from(lane.expected.as_millis()).unwrap_or(i64::MAX);
         let normal = if history.len() < params.stall.history_min {

@@ -209,3 +209,22 @@ async fn nobody_asks_the_bridge_while_a_message_is_on_its_normal_way() {
     let dispatch = flow.dispatch_over(message, "a").await;
     assert_eq!(dispatch.target_state, DispatchTarget::Attested);
 }
+
+#[tokio::test]
+async fn a_bridge_that_waits_for_us_is_asked_from_source_finality_on() {
+    let mut flow = Flow::new(&["a"], 3).await;
+    flow.tracker.params.ask_early = false;
+    flow.world().self_delivered = true;
+    let message = flow.seal(1).await;
+    let tx = flow.dispatch(message, "a", 11).await.tx.unwrap();
+    let signed = Delivery::Attested { note: "signed".into() };
+    flow.world().delivery.insert("a".into(), signed);
+    flow.step(&flow.tracker).await;
+    let dispatch = flow.dispatch_over(message, "a").await;
+    assert_eq!(dispatch.target_state, DispatchTarget::Pending, "not before finality");
+    flow.change_tx(tx, TxChange::Finalize).await;
+    flow.step(&flow.dispatcher).await;
+    flow.step(&flow.tracker).await;
+    let dispatch = flow.dispatch_over(message, "a").await;
+    assert_eq!(dispatch.target_state, DispatchTarget::Attested);
+}

@@ -4,6 +4,7 @@ use super::{WiringError, wrong};
 use crate::config::{BridgeConfig, Config, Protocol};
 use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Finding};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
+use relayer_adapter_wormhole::{WormholeAdapter, WormholeChain, WormholeConfig};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -29,11 +30,32 @@ fn layerzero(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<La
     LayerZeroAdapter::new(adapter).map_err(|error| wrong(key, error))
 }
 
+fn wormhole(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<WormholeAdapter, WiringError> {
+    let key = format!("bridges.{id}");
+    let mut chains = Vec::new();
+    for (name, entry) in &bridge.chains {
+        let missing = |what: &str| wrong(format!("{key}.chains.\"{name}\".{what}"), "is required");
+        chains.push(WormholeChain {
+            chain: ChainId(name.reference()),
+            wormhole_chain: entry.wormhole_chain.ok_or_else(|| missing("wormhole_chain"))?,
+            core: entry.bridge_address.ok_or_else(|| missing("bridge_address"))?,
+            port: entry.port.ok_or_else(|| missing("port"))?,
+            outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
+        });
+    }
+    let adapter = WormholeConfig {
+        expected_seconds: bridge.expected,
+        ..WormholeConfig::new(id.clone(), chains, bridge.guardian_endpoints.clone())
+    };
+    WormholeAdapter::new(adapter).map_err(|error| wrong(key, error))
+}
+
 /// All bridges, enabled or not: what is under way over a disabled one is still followed.
 pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>, WiringError> {
     let made = config.bridges.iter().map(|(id, bridge)| {
         let adapter: Arc<dyn BridgeAdapter> = match bridge.protocol {
             Protocol::Layerzero => Arc::new(layerzero(config, id, bridge)?),
+            Protocol::Wormhole => Arc::new(wormhole(config, id, bridge)?),
         };
         Ok((id.clone(), adapter))
     });
@@ -50,6 +72,10 @@ pub async fn inspect_bridge(
     match bridge.protocol {
         Protocol::Layerzero => {
             let adapter = layerzero(config, id, bridge).map_err(|error| error.to_string())?;
+            adapter.inspect(view).await.map_err(|error| error.to_string())
+        }
+        Protocol::Wormhole => {
+            let adapter = wormhole(config, id, bridge).map_err(|error| error.to_string())?;
             adapter.inspect(view).await.map_err(|error| error.to_string())
         }
     }

@@ -196,10 +196,11 @@ fn nextest(filter: &str, database: Option<&TestDatabase>) -> Result<()> {
 }
 
 /// The end-to-end tests again with the relayer's data on PostgreSQL. Left out are those without a relayer's database (contracts,
-/// layerzero), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill or to
+/// layerzero, wormhole), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill or to
 /// share and so have run already (workers, database).
 fn e2e_on_postgres(database: &TestDatabase) -> Result<()> {
-    let apart = "binary(chain) | binary(contracts) | binary(layerzero) | binary(workers) | binary(database)";
+    let apart =
+        "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database)";
     step("end-to-end tests, relayer on PostgreSQL", || {
         nextest(&format!("{E2E} & not ({apart})"), Some(database))
     })

@@ -22,6 +22,8 @@ pub struct Lane {
     pub message_bytes_max: u32,
     /// Time from source finality to arrival that is normal before the lane has a history.
     pub expected: Duration,
+    /// Nobody else is paid to bring messages in: doing so is our normal work, due as soon as a message is attested, and no rescue.
+    pub self_delivered: bool,
 }
 
 /// A price for one message over one lane.

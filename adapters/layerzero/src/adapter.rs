@@ -182,6 +182,7 @@ impl BridgeAdapter for LayerZeroAdapter {
             target_port: target.port,
             message_bytes_max: MESSAGE_BYTES_MAX,
             expected: Duration::from_secs(self.config.expected_seconds),
+            self_delivered: false,
         })
     }
 

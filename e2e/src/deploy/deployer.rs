@@ -117,6 +117,11 @@ pub async fn deploy(plan: &Plan, keys: &Keys) -> Result<Deployment> {
             let address = ensure(&deployer, plan, &mut deployment, &format!("port:{bridge}"), code).await?;
             deployment.chain(chain).ports.insert(bridge.clone(), address);
         }
+        for (bridge, port) in &wanted.wormhole {
+            let code = with_args(&ours("WormholePort")?, &(port.core, outbox, inbox, wanted.admin));
+            let address = ensure(&deployer, plan, &mut deployment, &format!("port:{bridge}"), code).await?;
+            deployment.chain(chain).ports.insert(bridge.clone(), address);
+        }
         deployment.write(&plan.state)?;
     }
     Ok(deployment)

@@ -39,6 +39,9 @@ pub struct ChainPlan {
     /// By bridge id.
     #[serde(default)]
     pub layerzero: BTreeMap<String, LayerZeroPlan>,
+    /// By bridge id.
+    #[serde(default)]
+    pub wormhole: BTreeMap<String, WormholePlan>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -78,6 +81,16 @@ pub struct LayerZeroPlan {
 fn decimal<'de, D: Deserializer<'de>>(source: D) -> Result<U96, D::Error> {
     let text = String::deserialize(source)?;
     U96::from_str_radix(&text, 10).map_err(|_| Error::custom(format!("{text:?} is not a decimal number below 2^96")))
+}
+
+/// One Wormhole port of one chain. Ports of the same bridge id on two chains become peers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WormholePlan {
+    /// Wormhole's id of the chain; never the chain id.
+    pub wormhole_chain: u16,
+    /// Wormhole's core contract.
+    pub core: Address,
 }
 
 impl Plan {

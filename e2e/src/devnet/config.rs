@@ -1,6 +1,6 @@
 //! `relayer.toml` for a devnet: short waits, shallow finality, one coordinator.
 
-use super::{BRIDGES, Chain, Devnet};
+use super::{BRIDGES, Chain, Devnet, WORMHOLE_BRIDGE};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct RelayerOptions {
     pub rescue_after: u64,
     /// RPC endpoints instead of the chains' own (proxies), source then target.
     pub rpc: Option<[String; 2]>,
+    /// Bridges it is told of; the first one is preferred.
+    pub bridges: Vec<String>,
     /// Lines appended to the file, e.g. further tables.
     pub extra: String,
 }
@@ -45,6 +47,7 @@ impl RelayerOptions {
             timeout: 20,
             rescue_after: 10,
             rpc: None,
+            bridges: BRIDGES.map(str::to_owned).into(),
             extra: String::new(),
         }
     }
@@ -70,7 +73,7 @@ impl Devnet {
                 .unwrap_or_else(|| format!("sqlite://{}", o.database.display())),
             o.grpc,
             o.rest,
-            BRIDGES[0],
+            o.bridges.first().context("a relayer needs a bridge")?,
             o.timeout,
             o.batch_max,
             o.linger_ms,
@@ -80,7 +83,7 @@ impl Devnet {
             let rpc = o.rpc.as_ref().map_or(&chain.anvil.url, |urls| &urls[index]);
             self.chain_table(&mut text, chain, rpc)?;
         }
-        for bridge in BRIDGES {
+        for bridge in &o.bridges {
             self.bridge_table(&mut text, bridge)?;
         }
         for (name, keys) in &o.coordinators {
@@ -120,18 +123,32 @@ impl Devnet {
             .iter()
             .map(|chain| format!("\"eip155:{}\"", chain.anvil.chain))
             .collect();
+        let is_wormhole = bridge == WORMHOLE_BRIDGE;
+        let protocol = if is_wormhole { "wormhole" } else { "layerzero" };
         write!(
             text,
-            "[bridges.{bridge}]\nprotocol = \"layerzero\"\nsupported_chains = [{}]\nexpected = 5\n\n",
+            "[bridges.{bridge}]\nprotocol = \"{protocol}\"\nsupported_chains = [{}]\nexpected = 5\n",
             names.join(", ")
         )?;
+        if is_wormhole {
+            writeln!(text, "guardian_endpoints = {:?}", self.guardians.endpoints)?;
+        }
+        text.push('\n');
         for chain in [&self.source, &self.target] {
             let port = chain.ports.get(bridge).context("bridge without a port")?;
             write!(
                 text,
-                "[bridges.{bridge}.chains.\"eip155:{}\"]\nport = \"{port}\"\neid = {}\nendpoint_address = \"{}\"\n\n",
-                chain.anvil.chain, chain.layerzero.eid, chain.layerzero.endpoint,
+                "[bridges.{bridge}.chains.\"eip155:{}\"]\nport = \"{port}\"\n",
+                chain.anvil.chain
             )?;
+            let (layerzero, wormhole) = (&chain.layerzero, &chain.wormhole);
+            if is_wormhole {
+                let (id, core) = (wormhole.wormhole_chain, wormhole.core);
+                write!(text, "wormhole_chain = {id}\nbridge_address = \"{core}\"\n\n")?;
+            } else {
+                let (eid, endpoint) = (layerzero.eid, layerzero.endpoint);
+                write!(text, "eid = {eid}\nendpoint_address = \"{endpoint}\"\n\n")?;
+            }
         }
         Ok(())
     }

@@ -1,20 +1,23 @@
-//! Two chains on loopback with the real LayerZero V2 contracts and ours, and the roles nobody else plays locally.
+//! Two chains on loopback with the real LayerZero V2 and Wormhole contracts and ours, and the roles nobody else plays locally.
 //!
-//! Layout: [`anvil`] a chain, [`layerzero`] the protocol, [`roles`] DVN and executor, [`switches`] and [`control`] turn them off and on,
+//! Layout: [`anvil`] a chain, [`layerzero`] and [`wormhole`] the protocols, [`roles`] DVN and executor, [`guardians`] Wormhole's guardians with
+//! their public REST, [`switches`] and [`control`] turn them off and on,
 //! [`config`] the relayer's configuration for it. Our own contracts come from [`crate::deploy`], the tool operators use.
 
 pub mod abi;
 pub mod anvil;
 pub mod config;
 pub mod control;
+pub mod guardians;
 pub mod layerzero;
 pub mod roles;
 pub mod switches;
+pub mod wormhole;
 
 use crate::deploy::artifacts::contracts_folder;
 use crate::deploy::deployer::{Keys, deploy};
 use crate::deploy::deployment::{ChainDeployment, Deployment};
-use crate::deploy::plan::{ChainPlan, LayerZeroPlan, Plan, TokenPlan};
+use crate::deploy::plan::{ChainPlan, LayerZeroPlan, Plan, TokenPlan, WormholePlan};
 use crate::deploy::wiring::{Done, wire};
 use abi::ITestToken;
 use alloy::primitives::{Address, B256, Bytes, U256, aliases::U96, keccak256};
@@ -22,6 +25,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use anvil::Anvil;
 use anyhow::{Context, Result, ensure};
+use guardians::{Guardians, Observed};
 use layerzero::{LayerZero, Parts, call, create};
 use relayer::adapter::abi::ISettlementVault;
 use roles::Direction;
@@ -31,10 +35,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use switches::Switches;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use wormhole::Wormhole;
 
 /// Bridge ids of the two port pairs.
 pub const BRIDGES: [&str; 2] = ["layerzero", "layerzero-b"];
+/// Bridge id of the Wormhole port pair.
+pub const WORMHOLE_BRIDGE: &str = "wormhole";
 const CHAINS: [u64; 2] = [31_337, 31_338];
+/// Wormhole's own ids of two real chains; they have nothing to do with chain ids.
+const WORMHOLE_CHAINS: [u16; 2] = [2, 23];
 /// Sandbox-like V2 ids; below 30000 LayerZero would take them for V1.
 const EIDS: [u32; 2] = [30_301, 30_302];
 
@@ -54,6 +63,8 @@ pub struct Options {
     pub deposit: u64,
     /// Target blocks for which an executed packet is looked at again, in case a reorg undoes it.
     pub watched_blocks: u64,
+    /// Wormhole guardians of set 0.
+    pub guardians: usize,
 }
 
 impl Options {
@@ -66,6 +77,7 @@ impl Options {
             exit_delay: 86_400,
             deposit: 1_000_000,
             watched_blocks: 64,
+            guardians: 19,
         }
     }
 }
@@ -120,6 +132,7 @@ impl Accounts {
 pub struct Chain {
     pub anvil: Anvil,
     pub layerzero: LayerZero,
+    pub wormhole: Wormhole,
     pub outbox: Address,
     pub inbox: Address,
     pub vault: Address,
@@ -141,14 +154,17 @@ pub struct ChainFile {
     pub ports: BTreeMap<String, Address>,
     pub start_block: u64,
     pub layerzero: LayerZero,
+    pub wormhole: Wormhole,
 }
 
 /// `devnet.json`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DevnetFile {
     pub chains: Vec<ChainFile>,
-    /// Switches of DVN and executor: GET and PUT.
+    /// Switches of DVN, executor and guardians: GET and PUT.
     pub control: String,
+    /// Public REST of Wormhole's guardians.
+    pub guardians: Vec<String>,
     /// Private keys by role. Worthless.
     pub keys: BTreeMap<String, B256>,
     pub addresses: BTreeMap<String, Address>,
@@ -163,6 +179,7 @@ pub struct Devnet {
     pub accounts: Accounts,
     pub switches: Switches,
     pub control: String,
+    pub guardians: Guardians,
     _stop: DropGuard,
 }
 
@@ -199,6 +216,20 @@ impl Devnet {
             };
             tokio::spawn(direction.run(stop.clone()));
         }
+        let observed = [&source, &target].map(|chain| Observed {
+            wormhole: chain.wormhole.clone(),
+            provider: chain.anvil.provider.clone(),
+            admin_url: chain.anvil.url.clone(),
+        });
+        let guardians = Guardians::start(
+            observed,
+            options.guardians,
+            options.finality_depth,
+            accounts.admin.clone(),
+            switches.clone(),
+            stop.clone(),
+        )
+        .await?;
         for chain in [&source, &target] {
             // The deposit counts at finality only; nobody wants to wait for it.
             chain.anvil.mine(options.finality_depth + 2).await?;
@@ -211,6 +242,7 @@ impl Devnet {
             accounts,
             switches,
             control,
+            guardians,
             _stop: stop.drop_guard(),
         };
         devnet.write_file()?;
@@ -228,10 +260,12 @@ impl Devnet {
             ports: chain.ports.clone(),
             start_block: chain.start_block,
             layerzero: chain.layerzero.clone(),
+            wormhole: chain.wormhole.clone(),
         };
         DevnetFile {
             chains: vec![chain(&self.source), chain(&self.target)],
             control: self.control.clone(),
+            guardians: self.guardians.endpoints.clone(),
             keys: self
                 .accounts
                 .named()
@@ -282,6 +316,11 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
         layerzero::wire(&pa, &la, &lb, options.confirmations),
         layerzero::wire(&pb, &lb, &la, options.confirmations),
     )?;
+    let guardians = guardians::set_addresses(0, options.guardians)?;
+    let (wa, wb) = tokio::try_join!(
+        wormhole::deploy(&pa, WORMHOLE_CHAINS[0], a.chain, &guardians),
+        wormhole::deploy(&pb, WORMHOLE_CHAINS[1], b.chain, &guardians),
+    )?;
     let token_code = test_contract("Tokens", "PlainToken")?;
     let (ta, tb) = tokio::try_join!(
         create(&pa, token_code.clone(), "test token"),
@@ -290,8 +329,8 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
     let plan = Plan {
         state: options.dir.join("deployment.json"),
         chains: BTreeMap::from([
-            (a.chain.to_string(), chain_plan(options, accounts, &a, &la, ta)),
-            (b.chain.to_string(), chain_plan(options, accounts, &b, &lb, tb)),
+            (a.chain.to_string(), chain_plan(options, accounts, &a, (&la, &wa), ta)),
+            (b.chain.to_string(), chain_plan(options, accounts, &b, (&lb, &wb), tb)),
         ]),
     };
     if plan.state.exists() {
@@ -307,12 +346,18 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
             step.done
         );
     }
-    let source = assemble(options, accounts, a, la, ta, &deployment).await?;
-    let target = assemble(options, accounts, b, lb, tb, &deployment).await?;
+    let source = assemble(options, accounts, a, (la, wa), ta, &deployment).await?;
+    let target = assemble(options, accounts, b, (lb, wb), tb, &deployment).await?;
     Ok((source, target))
 }
 
-fn chain_plan(options: &Options, accounts: &Accounts, anvil: &Anvil, lz: &LayerZero, token: Address) -> ChainPlan {
+fn chain_plan(
+    options: &Options,
+    accounts: &Accounts,
+    anvil: &Anvil,
+    (lz, wormhole): (&LayerZero, &Wormhole),
+    token: Address,
+) -> ChainPlan {
     let port = LayerZeroPlan {
         eid: lz.eid,
         endpoint: lz.endpoint,
@@ -346,6 +391,13 @@ fn chain_plan(options: &Options, accounts: &Accounts, anvil: &Anvil, lz: &LayerZ
             .iter()
             .map(|bridge| ((*bridge).to_owned(), port.clone()))
             .collect(),
+        wormhole: BTreeMap::from([(
+            WORMHOLE_BRIDGE.to_owned(),
+            WormholePlan {
+                wormhole_chain: wormhole.wormhole_chain,
+                core: wormhole.core,
+            },
+        )]),
     }
 }
 
@@ -354,7 +406,7 @@ async fn assemble(
     options: &Options,
     accounts: &Accounts,
     anvil: Anvil,
-    layerzero: LayerZero,
+    (layerzero, wormhole): (LayerZero, Wormhole),
     token: Address,
     deployment: &Deployment,
 ) -> Result<Chain> {
@@ -385,6 +437,7 @@ async fn assemble(
     }
     Ok(Chain {
         layerzero,
+        wormhole,
         outbox: found.outbox.context("no outbox")?,
         inbox: found.inbox.context("no inbox")?,
         vault,

@@ -1,5 +1,6 @@
 //! What the devnet's DVN and executor are told to do, changeable while they run: by handle in tests, over HTTP from outside.
 
+use super::guardians::GuardianSetting;
 use alloy::primitives::Address;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -29,6 +30,8 @@ pub struct Setting {
     pub ignored: BTreeSet<PacketName>,
     /// Every packet of these sending ports is ignored by the DVN.
     pub silent_ports: BTreeSet<Address>,
+    /// Wormhole's guardians and their endpoints.
+    pub guardians: GuardianSetting,
 }
 
 impl Default for Setting {
@@ -40,6 +43,7 @@ impl Default for Setting {
             executor_delay_ms: 0,
             ignored: BTreeSet::new(),
             silent_ports: BTreeSet::new(),
+            guardians: GuardianSetting::default(),
         }
     }
 }
