@@ -28,3 +28,8 @@ sol!(
     #[sol(rpc)]
     "../../contracts/src/interfaces/ILayerZeroPort.sol"
 );
+sol!(
+    #![sol(all_derives = true)]
+    #[sol(rpc)]
+    "../../contracts/src/interfaces/ICcipPort.sol"
+);

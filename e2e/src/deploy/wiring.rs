@@ -1,6 +1,8 @@
 //! Connects deployed contracts: lanes, freeze, ports, dispatchers, tokens. Every step looks first; what the key may not do is printed
 //! for the owner (a multisig) instead.
 
+mod ccip;
+
 use super::deployer::{Deployer, Keys};
 use super::deployment::{ChainDeployment, Deployment};
 use super::plan::{ChainPlan, LayerZeroPlan, Plan};
@@ -76,6 +78,7 @@ pub async fn wire(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<V
     for here in &sites {
         for there in sites.iter().filter(|there| there.deployer.chain != here.deployer.chain) {
             here.lanes(there, &mut steps).await?;
+            here.ccip_lanes(there, &mut steps).await?;
         }
     }
     for site in &sites {

@@ -1,10 +1,11 @@
 //! Two chains on loopback with the real LayerZero V2 contracts and ours, and the roles nobody else plays locally.
 //!
-//! Layout: [`anvil`] a chain, [`layerzero`] the protocol, [`roles`] DVN and executor, [`switches`] and [`control`] turn them off and on,
+//! Layout: [`anvil`] a chain, [`layerzero`] and [`ccip`] the protocols, [`roles`] DVN and executor, [`switches`] and [`control`] turn them off and on,
 //! [`config`] the relayer's configuration for it. Our own contracts come from [`crate::deploy`], the tool operators use.
 
 pub mod abi;
 pub mod anvil;
+pub mod ccip;
 pub mod config;
 pub mod control;
 pub mod layerzero;
@@ -14,7 +15,7 @@ pub mod switches;
 use crate::deploy::artifacts::contracts_folder;
 use crate::deploy::deployer::{Keys, deploy};
 use crate::deploy::deployment::{ChainDeployment, Deployment};
-use crate::deploy::plan::{ChainPlan, LayerZeroPlan, Plan, TokenPlan};
+use crate::deploy::plan::{CcipPlan, ChainPlan, LayerZeroPlan, Plan, TokenPlan};
 use crate::deploy::wiring::{Done, wire};
 use abi::ITestToken;
 use alloy::primitives::{Address, B256, Bytes, U256, aliases::U96, keccak256};
@@ -22,6 +23,7 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use anvil::Anvil;
 use anyhow::{Context, Result, ensure};
+use ccip::{Ccip, Committee};
 use layerzero::{LayerZero, Parts, call, create};
 use relayer::adapter::abi::ISettlementVault;
 use roles::Direction;
@@ -54,6 +56,8 @@ pub struct Options {
     pub deposit: u64,
     /// Target blocks for which an executed packet is looked at again, in case a reorg undoes it.
     pub watched_blocks: u64,
+    /// Chainlink CCIP too, with its committee.
+    pub ccip: bool,
 }
 
 impl Options {
@@ -66,6 +70,7 @@ impl Options {
             exit_delay: 86_400,
             deposit: 1_000_000,
             watched_blocks: 64,
+            ccip: false,
         }
     }
 }
@@ -120,6 +125,7 @@ impl Accounts {
 pub struct Chain {
     pub anvil: Anvil,
     pub layerzero: LayerZero,
+    pub ccip: Option<Ccip>,
     pub outbox: Address,
     pub inbox: Address,
     pub vault: Address,
@@ -141,6 +147,8 @@ pub struct ChainFile {
     pub ports: BTreeMap<String, Address>,
     pub start_block: u64,
     pub layerzero: LayerZero,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ccip: Option<Ccip>,
 }
 
 /// `devnet.json`.
@@ -198,6 +206,18 @@ impl Devnet {
                 watched_blocks: options.watched_blocks,
             };
             tokio::spawn(direction.run(stop.clone()));
+            if let (Some(here), Some(there)) = (&from.ccip, &to.ccip) {
+                let committee = Committee {
+                    source: here.clone(),
+                    target: there.clone(),
+                    source_provider: from.anvil.provider.clone(),
+                    target_url: to.anvil.url.clone(),
+                    confirmations: options.confirmations,
+                    admin: accounts.admin.clone(),
+                    switches: switches.clone(),
+                };
+                tokio::spawn(committee.run(stop.clone()));
+            }
         }
         for chain in [&source, &target] {
             // The deposit counts at finality only; nobody wants to wait for it.
@@ -228,6 +248,7 @@ impl Devnet {
             ports: chain.ports.clone(),
             start_block: chain.start_block,
             layerzero: chain.layerzero.clone(),
+            ccip: chain.ccip.clone(),
         };
         DevnetFile {
             chains: vec![chain(&self.source), chain(&self.target)],
@@ -287,11 +308,23 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
         create(&pa, token_code.clone(), "test token"),
         create(&pb, token_code.clone(), "test token"),
     )?;
+    let ccips = if options.ccip {
+        Some(ccip_contracts(accounts, [&a, &b], [&pa, &pb], [ta, tb]).await?)
+    } else {
+        None
+    };
+    let [ca, cb] = ccips.map_or([None, None], |both| both.map(Some));
     let plan = Plan {
         state: options.dir.join("deployment.json"),
         chains: BTreeMap::from([
-            (a.chain.to_string(), chain_plan(options, accounts, &a, &la, ta)),
-            (b.chain.to_string(), chain_plan(options, accounts, &b, &lb, tb)),
+            (
+                a.chain.to_string(),
+                chain_plan(options, accounts, &a, &la, ca.as_ref(), ta),
+            ),
+            (
+                b.chain.to_string(),
+                chain_plan(options, accounts, &b, &lb, cb.as_ref(), tb),
+            ),
         ]),
     };
     if plan.state.exists() {
@@ -307,12 +340,50 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
             step.done
         );
     }
-    let source = assemble(options, accounts, a, la, ta, &deployment).await?;
-    let target = assemble(options, accounts, b, lb, tb, &deployment).await?;
+    let mut source = assemble(options, accounts, a, la, ta, &deployment).await?;
+    let mut target = assemble(options, accounts, b, lb, tb, &deployment).await?;
+    (source.ccip, target.ccip) = (ca, cb);
     Ok((source, target))
 }
 
-fn chain_plan(options: &Options, accounts: &Accounts, anvil: &Anvil, lz: &LayerZero, token: Address) -> ChainPlan {
+/// CCIP on both chains, open in both directions, for messages and for the test token.
+async fn ccip_contracts(
+    accounts: &Accounts,
+    anvils: [&Anvil; 2],
+    providers: [&DynProvider; 2],
+    tokens: [Address; 2],
+) -> Result<[Ccip; 2]> {
+    let (admin, transmitter) = (accounts.admin.address(), Committee::transmitter()?.address());
+    for anvil in anvils {
+        anvil
+            .set_balance(transmitter, U256::from(10).pow(U256::from(22)))
+            .await?;
+    }
+    let ([pa, pb], [sa, sb]) = (providers, ccip::SELECTORS);
+    let (mut a, mut b) = tokio::try_join!(
+        ccip::deploy(pa, admin, sa, sb, tokens[0]),
+        ccip::deploy(pb, admin, sb, sa, tokens[1])
+    )?;
+    let (there_a, there_b) = (b.clone(), a.clone());
+    tokio::try_join!(
+        ccip::wire(pa, &mut a, &there_a, transmitter),
+        ccip::wire(pb, &mut b, &there_b, transmitter)
+    )?;
+    tokio::try_join!(
+        ccip::link_tokens(pa, admin, &a, &b, tokens),
+        ccip::link_tokens(pb, admin, &b, &a, [tokens[1], tokens[0]])
+    )?;
+    Ok([a, b])
+}
+
+fn chain_plan(
+    options: &Options,
+    accounts: &Accounts,
+    anvil: &Anvil,
+    lz: &LayerZero,
+    ccip: Option<&Ccip>,
+    token: Address,
+) -> ChainPlan {
     let port = LayerZeroPlan {
         eid: lz.eid,
         endpoint: lz.endpoint,
@@ -345,6 +416,18 @@ fn chain_plan(options: &Options, accounts: &Accounts, anvil: &Anvil, lz: &LayerZ
         layerzero: BRIDGES
             .iter()
             .map(|bridge| ((*bridge).to_owned(), port.clone()))
+            .collect(),
+        ccip: ccip
+            .map(|ccip| {
+                let port = CcipPlan {
+                    selector: ccip.selector,
+                    router: ccip.router,
+                    fee_token: None,
+                    self_execute: false,
+                };
+                (ccip::BRIDGE.to_owned(), port)
+            })
+            .into_iter()
             .collect(),
     }
 }
@@ -385,6 +468,7 @@ async fn assemble(
     }
     Ok(Chain {
         layerzero,
+        ccip: None,
         outbox: found.outbox.context("no outbox")?,
         inbox: found.inbox.context("no inbox")?,
         vault,
