@@ -18,6 +18,7 @@ use relayer::clock::SystemClock;
 use relayer_adapter_api::Level;
 use relayer_adapter_ccip::abi::v1_6::IOffRamp;
 use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig};
+use relayer_e2e::coordinator::Signed;
 use relayer_e2e::deploy::artifacts::with_args;
 use relayer_e2e::devnet::abi::ITestToken;
 use relayer_e2e::devnet::ccip::BRIDGE;
@@ -25,6 +26,7 @@ use relayer_e2e::devnet::ccip::deploy::THRESHOLD_SECONDS;
 use relayer_e2e::devnet::layerzero::{call, create};
 use relayer_e2e::devnet::switches::CcipSetting;
 use relayer_e2e::devnet::{Chain, Devnet, Options, test_contract};
+use relayer_e2e::harness::{self, World, fresh_payee};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -480,4 +482,54 @@ async fn tokens_sent_with_a_payer_are_its_deposit_on_the_other_side_when_they_ar
     }
     let token = ITestToken::new(target.token, &target.anvil.provider);
     assert_eq!(token.balanceOf(target.ports[BRIDGE]).call().await.unwrap(), U256::ZERO);
+}
+
+// ------------------------------------------------------------------------------------------------ the relayer
+
+async fn world() -> World {
+    let world = World::start(&|devnet, relayer| {
+        devnet.ccip = true;
+        relayer.default_bridge = BRIDGE.to_owned();
+        // No failover within the test: CCIP carries it or nobody does.
+        relayer.timeout = 600;
+    })
+    .await
+    .unwrap();
+    world.devnet.switches.change(|setting| setting.dvn = false);
+    world
+}
+
+async fn submit(world: &World, count: u64) -> Vec<Signed> {
+    let mut signed = Vec::new();
+    for n in 0..count {
+        let payee = fresh_payee(&format!("{}", n % 7)).unwrap();
+        let one = world.signed(payee, 1 + n % 9).await.unwrap();
+        world.submit(&one).await.unwrap();
+        signed.push(one);
+    }
+    signed
+}
+
+async fn settled(world: &World, signed: &[Signed]) {
+    let ids: Vec<SettlementId> = signed.iter().map(|one| one.id).collect();
+    world.wait_states(&ids, &["settled"], harness::PATIENCE).await.unwrap();
+    let deposited = U256::from(world.devnet.options.deposit) * world.coordinator.unit;
+    world.assert_paid_exactly_once(signed, deposited).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ccip_alone_carries_a_hundred_settlements_and_the_books_balance() {
+    let world = world().await;
+    let signed = submit(&world, 100).await;
+    settled(&world, &signed).await;
+    sleep(Duration::from_secs(4)).await;
+    assert_eq!(world.drift().await.unwrap(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_relayer_executes_by_itself_what_the_committee_leaves() {
+    let world = world().await;
+    world.devnet.switches.change(|setting| setting.ccip.executes = false);
+    let signed = submit(&world, 3).await;
+    settled(&world, &signed).await;
 }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub enum Protocol {
     #[default]
     Layerzero,
+    /// Chainlink CCIP.
+    Ccip,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,7 +52,18 @@ pub struct BridgeChainConfig {
     /// Our port contract.
     pub port: Option<Address>,
     /// LayerZero's id of the chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub eid: Option<u32>,
     /// LayerZero's EndpointV2.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_address: Option<Address>,
+    /// CCIP's id of the chain, as decimal text: half of them are above what a TOML integer holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// CCIP's Router.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router_address: Option<Address>,
+    /// What a CCIP port pays with, as it was deployed; none = native coin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fee_token: Option<Address>,
 }

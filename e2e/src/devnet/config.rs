@@ -1,6 +1,6 @@
 //! `relayer.toml` for a devnet: short waits, shallow finality, one coordinator.
 
-use super::{BRIDGES, Chain, Devnet};
+use super::{BRIDGES, Chain, Devnet, ccip};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct RelayerOptions {
     pub rescue_after: u64,
     /// RPC endpoints instead of the chains' own (proxies), source then target.
     pub rpc: Option<[String; 2]>,
+    /// The bridge messages go over first.
+    pub default_bridge: String,
     /// Lines appended to the file, e.g. further tables.
     pub extra: String,
 }
@@ -45,6 +47,7 @@ impl RelayerOptions {
             timeout: 20,
             rescue_after: 10,
             rpc: None,
+            default_bridge: BRIDGES[0].to_owned(),
             extra: String::new(),
         }
     }
@@ -70,7 +73,7 @@ impl Devnet {
                 .unwrap_or_else(|| format!("sqlite://{}", o.database.display())),
             o.grpc,
             o.rest,
-            BRIDGES[0],
+            o.default_bridge,
             o.timeout,
             o.batch_max,
             o.linger_ms,
@@ -83,6 +86,7 @@ impl Devnet {
         for bridge in BRIDGES {
             self.bridge_table(&mut text, bridge)?;
         }
+        self.ccip_table(&mut text)?;
         for (name, keys) in &o.coordinators {
             let keys: Vec<String> = keys
                 .iter()
@@ -131,6 +135,34 @@ impl Devnet {
                 text,
                 "[bridges.{bridge}.chains.\"eip155:{}\"]\nport = \"{port}\"\neid = {}\nendpoint_address = \"{}\"\n\n",
                 chain.anvil.chain, chain.layerzero.eid, chain.layerzero.endpoint,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// CCIP's bridge, on a devnet that has it.
+    fn ccip_table(&self, text: &mut String) -> Result<()> {
+        let chains = [&self.source, &self.target];
+        let [Some(_), Some(_)] = chains.map(|chain| chain.ccip.as_ref()) else {
+            return Ok(());
+        };
+        let names = chains.map(|chain| format!("\"eip155:{}\"", chain.anvil.chain));
+        write!(
+            text,
+            "[bridges.{}]\nprotocol = \"ccip\"\nsupported_chains = [{}]\nreceive_gas = 120000\nexpected = 5\n\n",
+            ccip::BRIDGE,
+            names.join(", ")
+        )?;
+        for chain in chains {
+            let port = chain.ports.get(ccip::BRIDGE).context("bridge without a port")?;
+            let Some(here) = &chain.ccip else { continue };
+            write!(
+                text,
+                "[bridges.{}.chains.\"eip155:{}\"]\nport = \"{port}\"\nselector = \"{}\"\nrouter_address = \"{}\"\n\n",
+                ccip::BRIDGE,
+                chain.anvil.chain,
+                here.selector,
+                here.router,
             )?;
         }
         Ok(())
