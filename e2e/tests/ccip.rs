@@ -17,12 +17,14 @@ use relayer::chain::{Chain as _, Finality, RpcChain, RpcConfig};
 use relayer::clock::SystemClock;
 use relayer_adapter_api::Level;
 use relayer_adapter_ccip::abi::v1_6::IOffRamp;
-use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig};
+use relayer_adapter_ccip::abi::v2_0;
+use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig, Version};
 use relayer_e2e::coordinator::Signed;
 use relayer_e2e::deploy::artifacts::with_args;
 use relayer_e2e::devnet::abi::ITestToken;
 use relayer_e2e::devnet::ccip::BRIDGE;
 use relayer_e2e::devnet::ccip::deploy::THRESHOLD_SECONDS;
+use relayer_e2e::devnet::ccip::v2::Aggregator;
 use relayer_e2e::devnet::layerzero::{call, create};
 use relayer_e2e::devnet::switches::CcipSetting;
 use relayer_e2e::devnet::{Chain, Devnet, Options, test_contract};
@@ -35,7 +37,7 @@ use tokio::time::{Instant, sleep, timeout};
 const PATIENCE: Duration = Duration::from_secs(90);
 /// Gas limits of the requirement and of this repository, for whole transactions.
 const RECEIVE_GAS_MAX: u64 = 260_000;
-const SEND_GAS_MAX: u64 = 330_000;
+const SEND_GAS_MAX: u64 = 450_000;
 
 sol! {
     struct TokenAmount { address token; uint256 amount; }
@@ -65,9 +67,13 @@ fn rpc(chain: &Chain) -> RpcChain {
 
 impl Bench {
     async fn start() -> Self {
+        Self::of(Version::V1_6).await
+    }
+
+    async fn of(version: Version) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut options = Options::new(folder.path());
-        options.ccip = true;
+        options.ccip = Some(version);
         let started = Instant::now();
         let devnet = Devnet::start(options).await.unwrap();
         eprintln!("devnet with CCIP ready after {:?}", started.elapsed());
@@ -82,7 +88,17 @@ impl Bench {
                 fee_token: None,
             }
         });
-        let adapter = CcipAdapter::new(CcipConfig::new(BridgeId::new(BRIDGE).unwrap(), chains.into())).unwrap();
+        let config = CcipConfig::new(BridgeId::new(BRIDGE).unwrap(), chains.into());
+        let adapter = match &devnet.target.ccip.as_ref().unwrap().verifiers {
+            None => CcipAdapter::new(config).unwrap(),
+            Some(verifiers) => {
+                let aggregator = Aggregator {
+                    switches: devnet.switches.clone(),
+                    resolver: verifiers.resolver,
+                };
+                CcipAdapter::with_verifier_results(config, Arc::new(aggregator)).unwrap()
+            }
+        };
         Self {
             devnet,
             adapter,
@@ -484,11 +500,55 @@ async fn tokens_sent_with_a_payer_are_its_deposit_on_the_other_side_when_they_ar
     assert_eq!(token.balanceOf(target.ports[BRIDGE]).call().await.unwrap(), U256::ZERO);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_of_2_0_that_junk_results_marked_as_failed_is_executed_by_us_without_an_executor_s_fee() {
+    let bench = Bench::of(Version::V2_0).await;
+    let target = &bench.devnet.target;
+    bench.committee(|members| members.commits = false);
+    let message = bench.forward(1);
+    let reference = bench.dispatch(&message).await;
+    assert_eq!(bench.delivery(&reference).await, pending("no verifier results yet"));
+    assert!(bench.advance(&reference).await.unwrap().is_empty());
+    // Anybody can do this to any message.
+    let ccip = target.ccip.as_ref().unwrap();
+    let junk = Call {
+        chain: reference.target,
+        to: ccip.off_ramp,
+        data: v2_0::IOffRamp::executeCall {
+            encodedMessage: Bytes::copy_from_slice(&reference.evidence[30..]),
+            ccvs: vec![ccip.verifiers.as_ref().unwrap().resolver],
+            verifierResults: vec![Bytes::from_static(&[0xe9, 0xa0, 0x5a, 0x20, 0, 0])],
+            gasLimitOverride: 0,
+        }
+        .abi_encode()
+        .into(),
+        value: U256::ZERO,
+        gas: GasRule::Fixed(2_000_000),
+    };
+    bench.send(target, &bench.devnet.accounts.payee, &junk).await;
+    assert_eq!(
+        bench.delivery(&reference).await,
+        pending("no verifier results yet, an execution failed")
+    );
+    assert!(bench.advance(&reference).await.unwrap().is_empty());
+
+    bench.committee(|members| members.commits = true);
+    assert_eq!(
+        bench.delivery(&reference).await,
+        attested("verified, not executed, an execution failed")
+    );
+    let executed = bench.rescue(&reference).await;
+    eprintln!("receive over 2.0: {} gas", executed.gas_used);
+    assert_eq!(bench.delivery(&reference).await, Delivery::Received);
+    assert_eq!(bench.votes(target, &message).await.count_ones(), 1);
+    assert!(bench.advance(&reference).await.unwrap().is_empty());
+}
+
 // ------------------------------------------------------------------------------------------------ the relayer
 
 async fn world() -> World {
     let world = World::start(&|devnet, relayer| {
-        devnet.ccip = true;
+        devnet.ccip = Some(Version::V1_6);
         relayer.default_bridge = BRIDGE.to_owned();
         // No failover within the test: CCIP carries it or nobody does.
         relayer.timeout = 600;

@@ -21,6 +21,10 @@ pub(crate) const SUCCESS: u8 = 2;
 pub(crate) const FAILURE: u8 = 3;
 /// Source blocks before ours that are searched first for the rest of the batch: a committee commits every few minutes.
 const BATCH_BLOCKS: u64 = 500;
+/// Target blocks searched first for the commit of our message.
+const COMMIT_BLOCKS: u64 = 5_000;
+/// Target blocks searched for the reason of a failure, which is for people only.
+const FAILURE_BLOCKS: u64 = 2_000;
 /// Messages of one root; the protocol's tree holds 256.
 const BATCH_MAX: u64 = 512;
 /// The off-ramp's own work around the receiver: calldata, hashing, proof, state. A transaction with too little gas would mark the message as
@@ -76,7 +80,7 @@ impl CcipAdapter {
         let filter = LogFilter {
             addresses: vec![ramp],
             topics0: vec![IOffRamp::ExecutionStateChanged::SIGNATURE_HASH],
-            from_block: Some(target.block().number.saturating_sub(self.config.search_blocks)),
+            from_block: Some(target.block().number.saturating_sub(FAILURE_BLOCKS)),
         };
         let logs = target
             .logs(&filter)
@@ -169,27 +173,23 @@ impl CcipAdapter {
         sent: &Sent,
         message: &SentMessage,
     ) -> Result<Option<MerkleRoot>, AdapterError> {
-        let filter = LogFilter {
-            addresses: vec![ramp],
-            topics0: vec![IOffRamp::CommitReportAccepted::SIGNATURE_HASH],
-            from_block: Some(target.block().number.saturating_sub(self.config.search_blocks)),
-        };
-        let logs = target
-            .logs(&filter)
-            .await
-            .map_err(|error| revert::error("looking for the commit of a message", error))?;
-        let (on_ramp, number) = (sent.on_ramp.abi_encode(), message.header.sequenceNumber);
-        for log in logs.iter().rev().filter(|log| log.address == ramp) {
-            let report = IOffRamp::CommitReportAccepted::decode_raw_log(log.topics.iter().copied(), &log.data)
-                .map_err(|error| decode("reading a commit", &error.to_string()))?;
-            let mut roots = report.blessedMerkleRoots.into_iter().chain(report.unblessedMerkleRoots);
-            let ours = roots.find(|root| {
-                root.sourceChainSelector == message.header.sourceChainSelector
-                    && root.onRampAddress.as_ref() == on_ramp.as_slice()
-                    && (root.minSeqNr..=root.maxSeqNr).contains(&number)
-            });
-            if ours.is_some() {
-                return Ok(ours);
+        for back in [COMMIT_BLOCKS, self.config.search_blocks] {
+            let filter = LogFilter {
+                addresses: vec![ramp],
+                topics0: vec![IOffRamp::CommitReportAccepted::SIGNATURE_HASH],
+                from_block: Some(target.block().number.saturating_sub(back)),
+            };
+            let logs = target
+                .logs(&filter)
+                .await
+                .map_err(|error| revert::error("looking for the commit of a message", error))?;
+            for log in logs.iter().rev().filter(|log| log.address == ramp) {
+                let report = IOffRamp::CommitReportAccepted::decode_raw_log(log.topics.iter().copied(), &log.data)
+                    .map_err(|error| decode("reading a commit", &error.to_string()))?;
+                let mut roots = report.blessedMerkleRoots.into_iter().chain(report.unblessedMerkleRoots);
+                if let Some(ours) = roots.find(|root| commits_to(root, sent, message)) {
+                    return Ok(Some(ours));
+                }
             }
         }
         Ok(None)
@@ -313,6 +313,12 @@ impl CcipAdapter {
             }
         }
     }
+}
+
+fn commits_to(root: &MerkleRoot, sent: &Sent, message: &SentMessage) -> bool {
+    root.sourceChainSelector == message.header.sourceChainSelector
+        && root.onRampAddress.as_ref() == sent.on_ramp.abi_encode().as_slice()
+        && (root.minSeqNr..=root.maxSeqNr).contains(&message.header.sequenceNumber)
 }
 
 async fn state(target: &dyn ChainView, ramp: Address, message: &SentMessage) -> Result<u8, AdapterError> {

@@ -26,6 +26,7 @@ use anyhow::{Context, Result, ensure};
 use ccip::{Ccip, Committee};
 use layerzero::{LayerZero, Parts, call, create};
 use relayer::adapter::abi::ISettlementVault;
+use relayer_adapter_ccip::Version;
 use roles::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -56,8 +57,8 @@ pub struct Options {
     pub deposit: u64,
     /// Target blocks for which an executed packet is looked at again, in case a reorg undoes it.
     pub watched_blocks: u64,
-    /// Chainlink CCIP too, with its committee.
-    pub ccip: bool,
+    /// Chainlink CCIP too, in this version.
+    pub ccip: Option<Version>,
 }
 
 impl Options {
@@ -70,7 +71,7 @@ impl Options {
             exit_delay: 86_400,
             deposit: 1_000_000,
             watched_blocks: 64,
-            ccip: false,
+            ccip: None,
         }
     }
 }
@@ -206,7 +207,7 @@ impl Devnet {
                 watched_blocks: options.watched_blocks,
             };
             tokio::spawn(direction.run(stop.clone()));
-            if let (Some(here), Some(there)) = (&from.ccip, &to.ccip) {
+            if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
                 let committee = Committee {
                     source: here.clone(),
                     target: there.clone(),
@@ -308,10 +309,9 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
         create(&pa, token_code.clone(), "test token"),
         create(&pb, token_code.clone(), "test token"),
     )?;
-    let ccips = if options.ccip {
-        Some(ccip_contracts(accounts, [&a, &b], [&pa, &pb], [ta, tb]).await?)
-    } else {
-        None
+    let ccips = match options.ccip {
+        Some(version) => Some(ccip::put(version, accounts, [&a, &b], [&pa, &pb], [ta, tb]).await?),
+        None => None,
     };
     let [ca, cb] = ccips.map_or([None, None], |both| both.map(Some));
     let plan = Plan {
@@ -344,36 +344,6 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
     let mut target = assemble(options, accounts, b, lb, tb, &deployment).await?;
     (source.ccip, target.ccip) = (ca, cb);
     Ok((source, target))
-}
-
-/// CCIP on both chains, open in both directions, for messages and for the test token.
-async fn ccip_contracts(
-    accounts: &Accounts,
-    anvils: [&Anvil; 2],
-    providers: [&DynProvider; 2],
-    tokens: [Address; 2],
-) -> Result<[Ccip; 2]> {
-    let (admin, transmitter) = (accounts.admin.address(), Committee::transmitter()?.address());
-    for anvil in anvils {
-        anvil
-            .set_balance(transmitter, U256::from(10).pow(U256::from(22)))
-            .await?;
-    }
-    let ([pa, pb], [sa, sb]) = (providers, ccip::SELECTORS);
-    let (mut a, mut b) = tokio::try_join!(
-        ccip::deploy(pa, admin, sa, sb, tokens[0]),
-        ccip::deploy(pb, admin, sb, sa, tokens[1])
-    )?;
-    let (there_a, there_b) = (b.clone(), a.clone());
-    tokio::try_join!(
-        ccip::wire(pa, &mut a, &there_a, transmitter),
-        ccip::wire(pb, &mut b, &there_b, transmitter)
-    )?;
-    tokio::try_join!(
-        ccip::link_tokens(pa, admin, &a, &b, tokens),
-        ccip::link_tokens(pb, admin, &b, &a, [tokens[1], tokens[0]])
-    )?;
-    Ok([a, b])
 }
 
 fn chain_plan(
@@ -423,7 +393,7 @@ fn chain_plan(
                     selector: ccip.selector,
                     router: ccip.router,
                     fee_token: None,
-                    self_execute: false,
+                    self_execute: ccip.verifiers.is_some(),
                 };
                 (ccip::BRIDGE.to_owned(), port)
             })

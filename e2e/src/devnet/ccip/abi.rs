@@ -114,3 +114,91 @@ pub fn execution_reports(reports: Vec<ExecutionReport>) -> Vec<u8> {
     use alloy::sol_types::SolValue;
     reports.abi_encode()
 }
+
+/// What differs in 2.0.
+pub mod v2 {
+    use alloy::sol;
+
+    sol! {
+        struct FeeQuoterStatic { uint96 maxFeeJuelsPerMsg; address linkToken; }
+        struct DestChainConfig {
+            bool isEnabled;
+            uint32 maxDataBytes;
+            uint32 maxPerMsgGasLimit;
+            uint32 destGasOverhead;
+            uint8 destGasPerPayloadByteBase;
+            bytes4 chainFamilySelector;
+            uint16 defaultTokenFeeUSDCents;
+            uint32 defaultTokenDestGasOverhead;
+            uint32 defaultTxGasLimit;
+            uint16 networkFeeUSDCents;
+            uint8 linkFeeMultiplierPercent;
+        }
+        struct DestChainArgs { uint64 destChainSelector; DestChainConfig config; }
+        struct OnRampStatic { uint64 chainSelector; address rmnRemote; uint32 maxUSDCentsPerMessage; address tokenAdminRegistry; }
+        struct OnRampDynamic { address feeQuoter; bool reentrancyGuardEntered; address feeAggregator; }
+        struct OffRampStatic {
+            uint64 localChainSelector;
+            uint16 gasForCallExactCheck;
+            address rmnRemote;
+            address tokenAdminRegistry;
+            uint32 maxGasBufferToUpdateState;
+        }
+        struct VerifierRemote {
+            address router;
+            uint64 remoteChainSelector;
+            bool allowlistEnabled;
+            uint16 feeUSDCents;
+            uint32 gasForVerification;
+            uint16 payloadSizeBytes;
+        }
+        struct SignatureConfig { uint64 sourceChainSelector; uint8 threshold; address[] signers; }
+        struct Inbound { bytes4 version; address verifier; }
+        struct Outbound { uint64 destChainSelector; address verifier; }
+        struct ExecutorPrice { uint16 usdCentsFee; bool enabled; }
+        struct ExecutorDest { uint64 destChainSelector; ExecutorPrice config; }
+        struct OnRampDest {
+            uint64 destChainSelector;
+            address router;
+            uint8 addressBytesLength;
+            bool tokenReceiverAllowed;
+            uint16 messageNetworkFeeUSDCents;
+            uint16 tokenNetworkFeeUSDCents;
+            uint32 baseExecutionGasCost;
+            address[] defaultCCVs;
+            address[] laneMandatedCCVs;
+            address defaultExecutor;
+            bytes offRamp;
+        }
+        struct OffRampSource {
+            address router;
+            uint64 sourceChainSelector;
+            bool isEnabled;
+            bytes[] onRamps;
+            address[] defaultCCVs;
+            address[] laneMandatedCCVs;
+        }
+
+        interface IVerifier {
+            function applyRemoteChainConfigUpdates(VerifierRemote[] updates) external;
+            function applySignatureConfigs(uint64[] removes, SignatureConfig[] updates) external;
+        }
+
+        interface IResolver {
+            function applyInboundImplementationUpdates(Inbound[] updates) external;
+            function applyOutboundImplementationUpdates(Outbound[] updates) external;
+        }
+
+        interface IExecutorAdmin {
+            function applyDestChainUpdates(uint64[] removes, ExecutorDest[] adds) external;
+        }
+
+        interface IOnRampAdmin {
+            function applyDestChainConfigUpdates(OnRampDest[] updates) external;
+        }
+
+        interface IOffRampAdmin {
+            function applySourceChainConfigUpdates(OffRampSource[] updates) external;
+        }
+    }
+}

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 const BYTECODE: &str = "node_modules/@chainlink/contracts-ccip/bytecode";
 /// Seconds after a commit from which anyone may execute what the committee left; hours on real chains.
 pub const THRESHOLD_SECONDS: u32 = 20;
-const ETHER: u64 = 1_000_000_000_000_000_000;
+pub(super) const ETHER: u64 = 1_000_000_000_000_000_000;
 /// What every chain of the EVM family is to a fee quoter.
-const EVM_FAMILY: [u8; 4] = [0x28, 0x12, 0xd5, 0x2c];
+pub(super) const EVM_FAMILY: [u8; 4] = [0x28, 0x12, 0xd5, 0x2c];
 /// Whole tokens in a pool and through it at once.
 const LIQUIDITY: u64 = 1_000_000;
 
@@ -33,14 +33,26 @@ pub struct Ccip {
     pub link: Address,
     /// Pool of the devnet's test token.
     pub pool: Address,
-    rmn_proxy: Address,
-    wrapped: Address,
+    /// What verifies messages of 2.0; none on 1.6.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifiers: Option<Verifiers>,
+    pub(super) rmn_proxy: Address,
+    pub(super) wrapped: Address,
+    pub(super) fee_quoter: Address,
+    pub(super) registry: Address,
     nonce_manager: Address,
-    fee_quoter: Address,
-    registry: Address,
 }
 
-fn bytecode(path: &str) -> Result<Bytes> {
+/// What 2.0 has in the place of a committee on chain.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Verifiers {
+    /// The address messages and executions name.
+    pub resolver: Address,
+    pub verifier: Address,
+    pub executor: Address,
+}
+
+pub(super) fn bytecode(path: &str) -> Result<Bytes> {
     let file = contracts_folder().join(BYTECODE).join(format!("{path}.bin"));
     let text = std::fs::read_to_string(&file).with_context(|| {
         format!(
@@ -53,7 +65,7 @@ fn bytecode(path: &str) -> Result<Bytes> {
         .with_context(|| format!("{} is not bytecode", file.display()))
 }
 
-async fn put<A: SolValue>(provider: &DynProvider, path: &str, args: &A) -> Result<Address>
+pub(super) async fn put<A: SolValue>(provider: &DynProvider, path: &str, args: &A) -> Result<Address>
 where
     for<'a> <A::SolType as alloy::sol_types::SolType>::Token<'a>: alloy::sol_types::abi::TokenSeq<'a>,
 {
@@ -85,6 +97,30 @@ fn dest_chain_config() -> DestChainConfig {
     }
 }
 
+/// What both versions stand on; ramps, quoter and pool are still to come.
+pub(super) async fn base(provider: &DynProvider, selector: u64, rmn: Address) -> Result<Ccip> {
+    let wrapped = create(provider, test_contract("CcipDevnet", "WrappedNative")?, "wrapped coin").await?;
+    let link = create(provider, test_contract("Tokens", "PlainToken")?, "LINK").await?;
+    let rmn_proxy = put(provider, "v1_0_0/rmn_proxy_contract", &(rmn,)).await?;
+    let router = put(provider, "v1_2_0/router", &(wrapped, rmn_proxy)).await?;
+    let registry_code = bytecode("v1_5_0/token_admin_registry")?;
+    Ok(Ccip {
+        selector,
+        router,
+        rmn,
+        link,
+        wrapped,
+        rmn_proxy,
+        registry: create(provider, registry_code, "token admin registry").await?,
+        on_ramp: Address::ZERO,
+        off_ramp: Address::ZERO,
+        pool: Address::ZERO,
+        verifiers: None,
+        nonce_manager: Address::ZERO,
+        fee_quoter: Address::ZERO,
+    })
+}
+
 /// Deploys one chain: all but the off-ramp, which needs to know the other side's on-ramp.
 pub async fn deploy(
     provider: &DynProvider,
@@ -93,19 +129,18 @@ pub async fn deploy(
     remote: u64,
     token: Address,
 ) -> Result<Ccip> {
-    let wrapped = create(provider, test_contract("CcipDevnet", "WrappedNative")?, "wrapped coin").await?;
-    let link = create(provider, test_contract("Tokens", "PlainToken")?, "LINK").await?;
     let rmn = put(provider, "v1_6_0/rmn_remote", &(selector, Address::ZERO)).await?;
-    let rmn_proxy = put(provider, "v1_0_0/rmn_proxy_contract", &(rmn,)).await?;
-    let router = put(provider, "v1_2_0/router", &(wrapped, rmn_proxy)).await?;
-    let registry = create(
-        provider,
-        bytecode("v1_5_0/token_admin_registry")?,
-        "token admin registry",
-    )
-    .await?;
+    let mut ccip = base(provider, selector, rmn).await?;
+    let Ccip {
+        link,
+        wrapped,
+        rmn_proxy,
+        router,
+        registry,
+        ..
+    } = ccip;
     let nobody: Vec<Address> = Vec::new();
-    let nonce_manager = put(provider, "v1_6_0/nonce_manager", &(nobody.clone(),)).await?;
+    ccip.nonce_manager = put(provider, "v1_6_0/nonce_manager", &(nobody.clone(),)).await?;
     let quoter = FeeQuoterStatic {
         maxFeeJuelsPerMsg: alloy::primitives::aliases::U96::from(200 * u128::from(ETHER)),
         linkToken: link,
@@ -128,15 +163,15 @@ pub async fn deploy(
         premiums.to_vec(),
         vec![dest],
     );
-    let fee_quoter = put(provider, "v1_6_3/fee_quoter", &args).await?;
+    ccip.fee_quoter = put(provider, "v1_6_3/fee_quoter", &args).await?;
     let fixed = OnRampStatic {
         chainSelector: selector,
         rmnRemote: rmn_proxy,
-        nonceManager: nonce_manager,
+        nonceManager: ccip.nonce_manager,
         tokenAdminRegistry: registry,
     };
     let dynamic = OnRampDynamic {
-        feeQuoter: fee_quoter,
+        feeQuoter: ccip.fee_quoter,
         reentrancyGuardEntered: false,
         messageInterceptor: Address::ZERO,
         feeAggregator: admin,
@@ -147,23 +182,10 @@ pub async fn deploy(
         router,
         allowlistEnabled: false,
     };
-    let on_ramp = put(provider, "v1_6_0/onramp", &(fixed, dynamic, vec![dest])).await?;
+    ccip.on_ramp = put(provider, "v1_6_0/onramp", &(fixed, dynamic, vec![dest])).await?;
     let pool_args = (token, 18u16, Vec::<Address>::new(), rmn_proxy, router);
-    let pool = put(provider, "v1_6_1/lock_release_token_pool", &pool_args).await?;
-    Ok(Ccip {
-        selector,
-        router,
-        rmn,
-        on_ramp,
-        off_ramp: Address::ZERO,
-        link,
-        pool,
-        rmn_proxy,
-        wrapped,
-        nonce_manager,
-        fee_quoter,
-        registry,
-    })
+    ccip.pool = put(provider, "v1_6_1/lock_release_token_pool", &pool_args).await?;
+    Ok(ccip)
 }
 
 /// Deploys the off-ramp of `here` for messages from `there`, names the committee, sets prices and opens both directions of the Router.
@@ -218,6 +240,12 @@ pub async fn wire(provider: &DynProvider, here: &mut Ccip, there: &Ccip, transmi
         IFeeQuoter::applyAuthorizedCallerUpdatesCall { callers },
     )
     .await?;
+    set_prices(provider, here, there).await?;
+    open_router(provider, here, there).await
+}
+
+/// Prices the quoter of either version takes: the coin at 3,000 USD, LINK at 15, gas at 20 gwei.
+pub(super) async fn set_prices(provider: &DynProvider, here: &Ccip, there: &Ccip) -> Result<()> {
     let usd = |whole: u64| U224::from(u128::from(whole) * u128::from(ETHER));
     let prices = Prices {
         tokenPriceUpdates: vec![
@@ -230,13 +258,16 @@ pub async fn wire(provider: &DynProvider, here: &mut Ccip, there: &Ccip, transmi
                 usdPerToken: usd(15),
             },
         ],
-        // 20 gwei at 3,000 USD.
         gasPriceUpdates: vec![GasPriceUpdate {
             destChainSelector: there.selector,
             usdPerUnitGas: U224::from(60_000_000_000_000u64),
         }],
     };
-    call(provider, here.fee_quoter, IFeeQuoter::updatePricesCall { prices }).await?;
+    call(provider, here.fee_quoter, IFeeQuoter::updatePricesCall { prices }).await
+}
+
+/// Messages to there leave by our on-ramp, and those from there enter by our off-ramp.
+pub(super) async fn open_router(provider: &DynProvider, here: &Ccip, there: &Ccip) -> Result<()> {
     let ramp = |ramp| Ramp {
         chainSelector: there.selector,
         ramp,
