@@ -378,7 +378,7 @@ impl ChainView for Scripted {
             ON_RAMP => Ok(answer::<ITypeAndVersion::typeAndVersionCall>(&self.version.to_owned())),
             OFF_RAMP => self.off_ramp(from, selector, &data),
             INBOX if selector == ISettlementInbox::votesCall::SELECTOR => Ok(self.votes.abi_encode().into()),
-            INBOX => Ok((3u8, 2u8, true, U256::from(9)).abi_encode_params().into()),
+            INBOX => Ok((3u16, 2u16, true, U256::from(9)).abi_encode_params().into()),
             OUTBOX | SOURCE_PORT => {
                 self.scripted_revert()?;
                 let native = to == OUTBOX || ICcipPort::feeInCall::abi_decode(&data).unwrap().token.is_zero();
