@@ -28,6 +28,9 @@ pub struct BridgeConfig {
     pub receive_gas: u64,
     /// Seconds from source finality to arrival that are normal before the lane has a history.
     pub expected: u64,
+    /// Where CCIP 2.0's verifier results are served; without it, messages of 2.0 are executed by CCIP's executors only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_endpoint: Option<String>,
     pub chains: BTreeMap<ChainName, BridgeChainConfig>,
 }
 
@@ -40,6 +43,7 @@ impl Default for BridgeConfig {
             supported_chains: Vec::new(),
             receive_gas: 200_000,
             expected: 180,
+            results_endpoint: None,
             chains: BTreeMap::new(),
         }
     }

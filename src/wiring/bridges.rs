@@ -3,7 +3,7 @@
 use super::{WiringError, wrong};
 use crate::config::{BridgeConfig, Config, Protocol};
 use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Finding};
-use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig};
+use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig, ResultsEndpoint};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,12 @@ fn ccip(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<CcipAda
         expected_seconds: bridge.expected,
         ..CcipConfig::new(id.clone(), chains)
     };
-    CcipAdapter::new(adapter).map_err(|error| wrong(key, error))
+    match &bridge.results_endpoint {
+        None => CcipAdapter::new(adapter),
+        Some(base) => ResultsEndpoint::new(base)
+            .and_then(|endpoint| CcipAdapter::with_verifier_results(adapter, Arc::new(endpoint))),
+    }
+    .map_err(|error| wrong(key, error))
 }
 
 /// All bridges, enabled or not: what is under way over a disabled one is still followed.

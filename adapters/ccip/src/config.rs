@@ -121,4 +121,8 @@ pub enum ConfigError {
     ChainId(ChainId),
     #[error("chain {0}: port and router must be set")]
     Zero(ChainId),
+    #[error("{0:?} is not the address of a web endpoint")]
+    Endpoint(String),
+    #[error("no HTTP client: {0}")]
+    Client(String),
 }

@@ -2,7 +2,8 @@
 //!
 //! Layout: [`config`] what an operator names, [`abi`] and [`revert`] the hand-written ABI and every error of the protocol, [`version`] which
 //! protocol a lane speaks today, [`message`] a sent message of either version as it is stored, [`v1_6`] hashes and the commit tree, [`v2_0`] the
-//! packed message, [`committee`] commit, state and manual execution of 1.6, [`verifiers`] the same for 2.0, [`adapter`] the trait over them,
+//! packed message, [`committee`] commit, state and manual execution of 1.6, [`verifiers`] the same for 2.0,
+//! [`endpoint`] the REST its results come from, [`adapter`] the trait over them,
 //! [`inspect`] what `doctor` asks.
 //!
 //! What shapes this crate: CCIP moves lanes from version to version behind an unchanging Router, so the version is found anew for every send and
@@ -13,6 +14,7 @@ pub mod abi;
 mod adapter;
 mod committee;
 mod config;
+mod endpoint;
 mod inspect;
 mod message;
 mod read;
@@ -27,6 +29,7 @@ mod tests;
 
 pub use adapter::CcipAdapter;
 pub use config::{CcipChain, CcipConfig, ConfigError};
+pub use endpoint::ResultsEndpoint;
 pub use message::{MessageError, Sent};
 pub use revert::explain as explain_revert;
 pub use v2_0::PackedMessage;
