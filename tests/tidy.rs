@@ -85,6 +85,7 @@ const ONLY: &[(&[&str], &str)] = &[
     (&["src/api/"], "tonic"),
     (&["src/api/"], "axum::"),
     (&["src/wiring.rs", "src/wiring/"], "relayer_adapter_layerzero"),
+    (&["src/wiring.rs", "src/wiring/"], "relayer_adapter_ccip"),
     (&["src/clock.rs"], "SystemTime::now"),
     (&["src/chain/retry.rs"], "backoff::"),
 ];

@@ -12,6 +12,8 @@ pub enum Protocol {
     #[default]
     Layerzero,
     Wormhole,
+    /// Chainlink CCIP.
+    Ccip,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct BridgeConfig {
     pub expected: u64,
     /// Wormhole: public REST endpoints of guardians, all asked, none trusted.
     pub guardian_endpoints: Vec<String>,
+    /// Where CCIP 2.0's verifier results are served; without it, messages of 2.0 are executed by CCIP's executors only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub results_endpoint: Option<String>,
     pub chains: BTreeMap<ChainName, BridgeChainConfig>,
 }
 
@@ -42,6 +47,7 @@ impl Default for BridgeConfig {
             receive_gas: 200_000,
             expected: 180,
             guardian_endpoints: Vec::new(),
+            results_endpoint: None,
             chains: BTreeMap::new(),
         }
     }
@@ -54,11 +60,22 @@ pub struct BridgeChainConfig {
     /// Our port contract.
     pub port: Option<Address>,
     /// LayerZero's id of the chain.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub eid: Option<u32>,
     /// LayerZero's EndpointV2.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint_address: Option<Address>,
     /// Wormhole's id of the chain.
     pub wormhole_chain: Option<u16>,
     /// Wormhole's core contract.
     pub bridge_address: Option<Address>,
+    /// CCIP's id of the chain, as decimal text: half of them are above what a TOML integer holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// CCIP's Router.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub router_address: Option<Address>,
+    /// What a CCIP port pays with, as it was deployed; none = native coin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fee_token: Option<Address>,
 }

@@ -57,7 +57,8 @@ fn example_tables_show_the_defaults() {
         ..chain.clone()
     };
     assert_eq!(shown, ChainConfig::default());
-    let bridge = config.bridges.values().next().unwrap();
+    let of_default_protocol = |bridge: &&BridgeConfig| bridge.protocol == Protocol::default();
+    let bridge = config.bridges.values().find(of_default_protocol).unwrap();
     let shown = BridgeConfig {
         supported_chains: vec![],
         chains: BTreeMap::new(),

@@ -240,6 +240,22 @@ impl Config {
                         check.that(is_set, format!("{key}.{name}"), "is required");
                     }
                 }
+                Protocol::Ccip => {
+                    let selector = chain
+                        .selector
+                        .as_deref()
+                        .is_some_and(|text| text.parse::<u64>().is_ok());
+                    check.that(
+                        selector,
+                        format!("{key}.selector"),
+                        "must be CCIP's id of the chain, a decimal number in quotes",
+                    );
+                    check.that(
+                        chain.router_address.is_some(),
+                        format!("{key}.router_address"),
+                        "is required",
+                    );
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::{WiringError, wrong};
 use crate::config::{BridgeConfig, Config, Protocol};
 use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Finding};
+use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig, ResultsEndpoint};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
 use relayer_adapter_wormhole::{WormholeAdapter, WormholeChain, WormholeConfig};
 use std::collections::BTreeMap;
@@ -50,12 +51,41 @@ fn wormhole(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<Wor
     WormholeAdapter::new(adapter).map_err(|error| wrong(key, error))
 }
 
+fn ccip(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<CcipAdapter, WiringError> {
+    let key = format!("bridges.{id}");
+    let mut chains = Vec::new();
+    for (name, entry) in &bridge.chains {
+        let missing = |what: &str| wrong(format!("{key}.chains.\"{name}\".{what}"), "is required");
+        let selector = entry.selector.as_deref().and_then(|text| text.parse().ok());
+        chains.push(CcipChain {
+            chain: ChainId(name.reference()),
+            selector: selector.ok_or_else(|| missing("selector"))?,
+            router: entry.router_address.ok_or_else(|| missing("router_address"))?,
+            port: entry.port.ok_or_else(|| missing("port"))?,
+            outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
+            fee_token: entry.fee_token,
+        });
+    }
+    let adapter = CcipConfig {
+        gas_limit: u128::from(bridge.receive_gas),
+        expected_seconds: bridge.expected,
+        ..CcipConfig::new(id.clone(), chains)
+    };
+    match &bridge.results_endpoint {
+        None => CcipAdapter::new(adapter),
+        Some(base) => ResultsEndpoint::new(base)
+            .and_then(|endpoint| CcipAdapter::with_verifier_results(adapter, Arc::new(endpoint))),
+    }
+    .map_err(|error| wrong(key, error))
+}
+
 /// All bridges, enabled or not: what is under way over a disabled one is still followed.
 pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>, WiringError> {
     let made = config.bridges.iter().map(|(id, bridge)| {
         let adapter: Arc<dyn BridgeAdapter> = match bridge.protocol {
             Protocol::Layerzero => Arc::new(layerzero(config, id, bridge)?),
             Protocol::Wormhole => Arc::new(wormhole(config, id, bridge)?),
+            Protocol::Ccip => Arc::new(ccip(config, id, bridge)?),
         };
         Ok((id.clone(), adapter))
     });
@@ -76,6 +106,10 @@ pub async fn inspect_bridge(
         }
         Protocol::Wormhole => {
             let adapter = wormhole(config, id, bridge).map_err(|error| error.to_string())?;
+            adapter.inspect(view).await.map_err(|error| error.to_string())
+        }
+        Protocol::Ccip => {
+            let adapter = ccip(config, id, bridge).map_err(|error| error.to_string())?;
             adapter.inspect(view).await.map_err(|error| error.to_string())
         }
     }

@@ -33,3 +33,8 @@ sol!(
     #[sol(rpc)]
     "../../contracts/src/interfaces/IWormholePort.sol"
 );
+sol!(
+    #![sol(all_derives = true)]
+    #[sol(rpc)]
+    "../../contracts/src/interfaces/ICcipPort.sol"
+);

@@ -80,6 +80,7 @@ pub struct Family(pub u8);
 impl Family {
     pub const LAYERZERO: Self = Self(1);
     pub const WORMHOLE: Self = Self(3);
+    pub const CCIP: Self = Self(2);
 }
 
 macro_rules! hash_id {

@@ -122,6 +122,18 @@ pub async fn deploy(plan: &Plan, keys: &Keys) -> Result<Deployment> {
             let address = ensure(&deployer, plan, &mut deployment, &format!("port:{bridge}"), code).await?;
             deployment.chain(chain).ports.insert(bridge.clone(), address);
         }
+        for (bridge, port) in &wanted.ccip {
+            let args = (
+                port.router,
+                port.fee_token.unwrap_or_default(),
+                outbox,
+                inbox,
+                wanted.admin,
+            );
+            let code = with_args(&ours("CcipPort")?, &args);
+            let address = ensure(&deployer, plan, &mut deployment, &format!("port:{bridge}"), code).await?;
+            deployment.chain(chain).ports.insert(bridge.clone(), address);
+        }
         deployment.write(&plan.state)?;
     }
     Ok(deployment)

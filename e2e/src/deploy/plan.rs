@@ -42,6 +42,7 @@ pub struct ChainPlan {
     /// By bridge id.
     #[serde(default)]
     pub wormhole: BTreeMap<String, WormholePlan>,
+    pub ccip: BTreeMap<String, CcipPlan>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -75,6 +76,29 @@ pub struct LayerZeroPlan {
     pub confirmations: u64,
     /// Verifiers on this chain that attest for it, sorted ascending: required ones only.
     pub verifiers: Vec<Address>,
+}
+
+/// One CCIP port of one chain. Ports of the same bridge id on two chains become peers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CcipPlan {
+    /// CCIP's id of this chain, as a decimal string.
+    #[serde(deserialize_with = "selector")]
+    pub selector: u64,
+    pub router: Address,
+    /// What the port pays with; absent = native coin.
+    #[serde(default)]
+    pub fee_token: Option<Address>,
+    /// Pay no executor and leave the execution to the relayer; CCIP 2.0 and later.
+    #[serde(default)]
+    pub self_execute: bool,
+}
+
+/// Half of all selectors are above what a TOML integer holds.
+fn selector<'de, D: Deserializer<'de>>(source: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(source)?;
+    text.parse()
+        .map_err(|_| Error::custom(format!("{text:?} is not a decimal number below 2^64")))
 }
 
 /// TOML integers end at 2^63, below what a token with 18 decimals needs.

@@ -1,6 +1,7 @@
 //! Connects deployed contracts: lanes, freeze, ports, dispatchers, tokens. Every step looks first; what the key may not do is printed
 //! for the owner (a multisig) instead.
 
+mod ccip;
 mod wormhole;
 
 use super::deployer::{Deployer, Keys};
@@ -79,6 +80,7 @@ pub async fn wire(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<V
         for there in sites.iter().filter(|there| there.deployer.chain != here.deployer.chain) {
             here.lanes(there, &mut steps).await?;
             here.wormhole_lanes(there, &mut steps).await?;
+            here.ccip_lanes(there, &mut steps).await?;
         }
     }
     for site in &sites {

@@ -1,6 +1,6 @@
 //! `relayer.toml` for a devnet: short waits, shallow finality, one coordinator.
 
-use super::{BRIDGES, Chain, Devnet, WORMHOLE_BRIDGE};
+use super::{BRIDGES, Chain, Devnet, WORMHOLE_BRIDGE, ccip};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,10 @@ pub struct RelayerOptions {
     pub rescue_after: u64,
     /// RPC endpoints instead of the chains' own (proxies), source then target.
     pub rpc: Option<[String; 2]>,
-    /// Bridges it is told of; the first one is preferred.
+    /// Bridges it is told of, beside CCIP where the devnet has it.
     pub bridges: Vec<String>,
+    /// The bridge messages go over first; none = the first it is told of.
+    pub default_bridge: Option<String>,
     /// Lines appended to the file, e.g. further tables.
     pub extra: String,
 }
@@ -48,6 +50,7 @@ impl RelayerOptions {
             rescue_after: 10,
             rpc: None,
             bridges: BRIDGES.map(str::to_owned).into(),
+            default_bridge: None,
             extra: String::new(),
         }
     }
@@ -73,7 +76,10 @@ impl Devnet {
                 .unwrap_or_else(|| format!("sqlite://{}", o.database.display())),
             o.grpc,
             o.rest,
-            o.bridges.first().context("a relayer needs a bridge")?,
+            o.default_bridge
+                .as_ref()
+                .or(o.bridges.first())
+                .context("a relayer needs a bridge")?,
             o.timeout,
             o.batch_max,
             o.linger_ms,
@@ -86,6 +92,7 @@ impl Devnet {
         for bridge in &o.bridges {
             self.bridge_table(&mut text, bridge)?;
         }
+        self.ccip_table(&mut text)?;
         for (name, keys) in &o.coordinators {
             let keys: Vec<String> = keys
                 .iter()
@@ -149,6 +156,34 @@ impl Devnet {
                 let (eid, endpoint) = (layerzero.eid, layerzero.endpoint);
                 write!(text, "eid = {eid}\nendpoint_address = \"{endpoint}\"\n\n")?;
             }
+        }
+        Ok(())
+    }
+
+    /// CCIP's bridge, on a devnet that has it.
+    fn ccip_table(&self, text: &mut String) -> Result<()> {
+        let chains = [&self.source, &self.target];
+        let [Some(_), Some(_)] = chains.map(|chain| chain.ccip.as_ref()) else {
+            return Ok(());
+        };
+        let names = chains.map(|chain| format!("\"eip155:{}\"", chain.anvil.chain));
+        write!(
+            text,
+            "[bridges.{}]\nprotocol = \"ccip\"\nsupported_chains = [{}]\nreceive_gas = 120000\nexpected = 5\n\n",
+            ccip::BRIDGE,
+            names.join(", ")
+        )?;
+        for chain in chains {
+            let port = chain.ports.get(ccip::BRIDGE).context("bridge without a port")?;
+            let Some(here) = &chain.ccip else { continue };
+            write!(
+                text,
+                "[bridges.{}.chains.\"eip155:{}\"]\nport = \"{port}\"\nselector = \"{}\"\nrouter_address = \"{}\"\n\n",
+                ccip::BRIDGE,
+                chain.anvil.chain,
+                here.selector,
+                here.router,
+            )?;
         }
         Ok(())
     }

@@ -1,11 +1,12 @@
 //! Two chains on loopback with the real LayerZero V2 and Wormhole contracts and ours, and the roles nobody else plays locally.
 //!
-//! Layout: [`anvil`] a chain, [`layerzero`] and [`wormhole`] the protocols, [`roles`] DVN and executor, [`guardians`] Wormhole's guardians with
-//! their public REST, [`switches`] and [`control`] turn them off and on,
+//! Layout: [`anvil`] a chain, [`layerzero`], [`ccip`] and [`wormhole`] the protocols, [`roles`] DVN and executor, [`guardians`] Wormhole's
+//! guardians with their public REST, [`switches`] and [`control`] turn them off and on,
 //! [`config`] the relayer's configuration for it. Our own contracts come from [`crate::deploy`], the tool operators use.
 
 pub mod abi;
 pub mod anvil;
+pub mod ccip;
 pub mod config;
 pub mod control;
 pub mod guardians;
@@ -17,7 +18,7 @@ pub mod wormhole;
 use crate::deploy::artifacts::contracts_folder;
 use crate::deploy::deployer::{Keys, deploy};
 use crate::deploy::deployment::{ChainDeployment, Deployment};
-use crate::deploy::plan::{ChainPlan, LayerZeroPlan, Plan, TokenPlan, WormholePlan};
+use crate::deploy::plan::{CcipPlan, ChainPlan, LayerZeroPlan, Plan, TokenPlan, WormholePlan};
 use crate::deploy::wiring::{Done, wire};
 use abi::ITestToken;
 use alloy::primitives::{Address, B256, Bytes, U256, aliases::U96, keccak256};
@@ -25,9 +26,11 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use anvil::Anvil;
 use anyhow::{Context, Result, ensure};
+use ccip::{Ccip, Committee};
 use guardians::{Guardians, Observed};
 use layerzero::{LayerZero, Parts, call, create};
 use relayer::adapter::abi::ISettlementVault;
+use relayer_adapter_ccip::Version;
 use roles::Direction;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -65,6 +68,8 @@ pub struct Options {
     pub watched_blocks: u64,
     /// Wormhole guardians of set 0.
     pub guardians: usize,
+    /// Chainlink CCIP too, in this version.
+    pub ccip: Option<Version>,
 }
 
 impl Options {
@@ -78,6 +83,7 @@ impl Options {
             deposit: 1_000_000,
             watched_blocks: 64,
             guardians: 19,
+            ccip: None,
         }
     }
 }
@@ -133,6 +139,7 @@ pub struct Chain {
     pub anvil: Anvil,
     pub layerzero: LayerZero,
     pub wormhole: Wormhole,
+    pub ccip: Option<Ccip>,
     pub outbox: Address,
     pub inbox: Address,
     pub vault: Address,
@@ -155,6 +162,8 @@ pub struct ChainFile {
     pub start_block: u64,
     pub layerzero: LayerZero,
     pub wormhole: Wormhole,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ccip: Option<Ccip>,
 }
 
 /// `devnet.json`.
@@ -215,6 +224,18 @@ impl Devnet {
                 watched_blocks: options.watched_blocks,
             };
             tokio::spawn(direction.run(stop.clone()));
+            if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
+                let committee = Committee {
+                    source: here.clone(),
+                    target: there.clone(),
+                    source_provider: from.anvil.provider.clone(),
+                    target_url: to.anvil.url.clone(),
+                    confirmations: options.confirmations,
+                    admin: accounts.admin.clone(),
+                    switches: switches.clone(),
+                };
+                tokio::spawn(committee.run(stop.clone()));
+            }
         }
         let observed = [&source, &target].map(|chain| Observed {
             wormhole: chain.wormhole.clone(),
@@ -261,6 +282,7 @@ impl Devnet {
             start_block: chain.start_block,
             layerzero: chain.layerzero.clone(),
             wormhole: chain.wormhole.clone(),
+            ccip: chain.ccip.clone(),
         };
         DevnetFile {
             chains: vec![chain(&self.source), chain(&self.target)],
@@ -326,11 +348,22 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
         create(&pa, token_code.clone(), "test token"),
         create(&pb, token_code.clone(), "test token"),
     )?;
+    let ccips = match options.ccip {
+        Some(version) => Some(ccip::put(version, accounts, [&a, &b], [&pa, &pb], [ta, tb]).await?),
+        None => None,
+    };
+    let [ca, cb] = ccips.map_or([None, None], |both| both.map(Some));
     let plan = Plan {
         state: options.dir.join("deployment.json"),
         chains: BTreeMap::from([
-            (a.chain.to_string(), chain_plan(options, accounts, &a, (&la, &wa), ta)),
-            (b.chain.to_string(), chain_plan(options, accounts, &b, (&lb, &wb), tb)),
+            (
+                a.chain.to_string(),
+                chain_plan(options, accounts, &a, (&la, &wa, ca.as_ref()), ta),
+            ),
+            (
+                b.chain.to_string(),
+                chain_plan(options, accounts, &b, (&lb, &wb, cb.as_ref()), tb),
+            ),
         ]),
     };
     if plan.state.exists() {
@@ -346,8 +379,9 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
             step.done
         );
     }
-    let source = assemble(options, accounts, a, (la, wa), ta, &deployment).await?;
-    let target = assemble(options, accounts, b, (lb, wb), tb, &deployment).await?;
+    let mut source = assemble(options, accounts, a, (la, wa), ta, &deployment).await?;
+    let mut target = assemble(options, accounts, b, (lb, wb), tb, &deployment).await?;
+    (source.ccip, target.ccip) = (ca, cb);
     Ok((source, target))
 }
 
@@ -355,7 +389,7 @@ fn chain_plan(
     options: &Options,
     accounts: &Accounts,
     anvil: &Anvil,
-    (lz, wormhole): (&LayerZero, &Wormhole),
+    (lz, wormhole, ccip): (&LayerZero, &Wormhole, Option<&Ccip>),
     token: Address,
 ) -> ChainPlan {
     let port = LayerZeroPlan {
@@ -398,6 +432,18 @@ fn chain_plan(
                 core: wormhole.core,
             },
         )]),
+        ccip: ccip
+            .map(|ccip| {
+                let port = CcipPlan {
+                    selector: ccip.selector,
+                    router: ccip.router,
+                    fee_token: None,
+                    self_execute: ccip.verifiers.is_some(),
+                };
+                (ccip::BRIDGE.to_owned(), port)
+            })
+            .into_iter()
+            .collect(),
     }
 }
 
@@ -438,6 +484,7 @@ async fn assemble(
     Ok(Chain {
         layerzero,
         wormhole,
+        ccip: None,
         outbox: found.outbox.context("no outbox")?,
         inbox: found.inbox.context("no inbox")?,
         vault,

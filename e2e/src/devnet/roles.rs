@@ -132,7 +132,7 @@ pub struct Direction {
 }
 
 /// A wallet on the target that survives reorgs: the nonce is asked for every time.
-fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
+pub(super) fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
     let provider = ProviderBuilder::new()
         .with_simple_nonce_management()
         .wallet(signer.clone())
@@ -141,7 +141,7 @@ fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
     Ok(provider.erased())
 }
 
-fn request(to: Address, call: impl SolCall, gas: u64) -> TransactionRequest {
+pub(super) fn request(to: Address, call: impl SolCall, gas: u64) -> TransactionRequest {
     TransactionRequest::default()
         .with_to(to)
         .with_input(call.abi_encode())
@@ -151,7 +151,7 @@ fn request(to: Address, call: impl SolCall, gas: u64) -> TransactionRequest {
 }
 
 /// Sends all, then waits for all. A revert is no error: the next look at the chain says what is still to do.
-async fn send_all(provider: &DynProvider, requests: Vec<TransactionRequest>) -> Result<()> {
+pub(super) async fn send_all(provider: &DynProvider, requests: Vec<TransactionRequest>) -> Result<()> {
     let mut pending = Vec::with_capacity(requests.len());
     for request in requests {
         pending.push(provider.send_transaction(request).await.context("sending as a role")?);
@@ -162,7 +162,7 @@ async fn send_all(provider: &DynProvider, requests: Vec<TransactionRequest>) -> 
     Ok(())
 }
 
-async fn head(provider: &DynProvider) -> Result<(u64, B256, u64)> {
+pub(super) async fn head(provider: &DynProvider) -> Result<(u64, B256, u64)> {
     let block = provider.get_block(BlockId::latest()).await?;
     let header = block.context("the chain has no head")?.header;
     Ok((header.number, header.hash, header.timestamp))

@@ -32,6 +32,36 @@ pub struct Setting {
     pub silent_ports: BTreeSet<Address>,
     /// Wormhole's guardians and their endpoints.
     pub guardians: GuardianSetting,
+    /// The CCIP committee.
+    pub ccip: CcipSetting,
+}
+
+/// What the CCIP committee is told to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CcipSetting {
+    pub commits: bool,
+    /// Extra wait before a commit.
+    pub commit_delay_ms: u64,
+    pub executes: bool,
+    pub execute_delay_ms: u64,
+    /// Gas of an execution, when it shall be too little: the message then counts as failed, and the committee never tries it again.
+    pub execute_gas: Option<u64>,
+    /// The RMN has cursed the other chain, on both chains.
+    pub cursed: bool,
+}
+
+impl Default for CcipSetting {
+    fn default() -> Self {
+        Self {
+            commits: true,
+            commit_delay_ms: 0,
+            executes: true,
+            execute_delay_ms: 0,
+            execute_gas: None,
+            cursed: false,
+        }
+    }
 }
 
 impl Default for Setting {
@@ -44,6 +74,7 @@ impl Default for Setting {
             ignored: BTreeSet::new(),
             silent_ports: BTreeSet::new(),
             guardians: GuardianSetting::default(),
+            ccip: CcipSetting::default(),
         }
     }
 }
