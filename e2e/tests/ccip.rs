@@ -549,7 +549,7 @@ async fn a_message_of_2_0_that_junk_results_marked_as_failed_is_executed_by_us_w
 async fn world() -> World {
     let world = World::start(&|devnet, relayer| {
         devnet.ccip = Some(Version::V1_6);
-        relayer.default_bridge = BRIDGE.to_owned();
+        relayer.default_bridge = Some(BRIDGE.to_owned());
         // No failover within the test: CCIP carries it or nobody does.
         relayer.timeout = 600;
     })

@@ -177,6 +177,8 @@ impl BridgeAdapter for CcipAdapter {
             target_port: target.port,
             message_bytes_max: MESSAGE_BYTES_MAX,
             expected: Duration::from_secs(self.config.expected_seconds),
+            // A port whose lane pays no executor (2.0) is brought in by rescue.
+            self_delivered: false,
         })
     }
 
