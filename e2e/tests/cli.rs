@@ -5,6 +5,7 @@ use alloy::primitives::U256;
 use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
 use relayer_e2e::relayer_process::built;
+use relayer_proto::v1;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
@@ -59,22 +60,17 @@ async fn groups(world: &World) {
     // Above its receipt.
     members[2].1.amount += U256::ONE;
     let group = c.group(members).unwrap();
-    let items: Vec<Value> = group
-        .request
-        .items
-        .iter()
-        .map(|item| {
-            let receipts: Vec<&str> = item
-                .receipts
-                .iter()
-                .map(|raw| std::str::from_utf8(raw).unwrap())
-                .collect();
-            json!({ "terms": item.terms, "receipts": receipts })
-        })
-        .collect();
-    let file = world.devnet.options.dir.join("group.json");
-    let signed = json!({ "coordinator": "market", "auth": group.request.auth, "items": items });
-    std::fs::write(&file, signed.to_string()).unwrap();
+    let written = |name: &str, request: &v1::SubmitGroupRequest| {
+        let items = request.items.iter().map(|item| {
+            let receipts = item.receipts.iter().map(|raw| std::str::from_utf8(raw).unwrap());
+            json!({ "terms": item.terms, "receipts": receipts.collect::<Vec<_>>() })
+        });
+        let body = json!({ "coordinator": "market", "auth": request.auth, "items": items.collect::<Vec<_>>() });
+        let file = world.devnet.options.dir.join(name);
+        std::fs::write(&file, body.to_string()).unwrap();
+        file
+    };
+    let file = written("group.json", &group.request);
     let submit = ["submit", "--json", "--group", file.to_str().unwrap()];
     let mut ids = Vec::new();
     for again in [false, true] {
@@ -104,13 +100,28 @@ async fn groups(world: &World) {
         "{table}"
     );
 
-    // Another signature refuses the whole.
+    // Another signature changes nothing about what was accepted, and refuses a new group as a whole.
+    let other = format!("0x{}", "11".repeat(65));
+    let foreign = relayer(world, &[&submit[..], &["--auth", &other]].concat());
+    assert_eq!(foreign.status.code(), Some(1));
+    let answer: Value = serde_json::from_slice(&foreign.stdout).unwrap();
+    assert_eq!(
+        (&answer["accepted"], &answer["refused"]),
+        (&json!(3), &json!(1)),
+        "{answer}"
+    );
+    let new = c.group([8, 9].map(member).into()).unwrap();
+    let new = written("new.json", &new.request);
     let foreign = relayer(
         world,
-        &[&submit[..], &["--auth", &format!("0x{}", "11".repeat(65))]].concat(),
+        &["submit", "--json", "--group", new.to_str().unwrap(), "--auth", &other],
     );
     assert_eq!(foreign.status.code(), Some(1));
-    assert!(foreign.stdout.is_empty());
+    assert!(
+        foreign.stdout.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&foreign.stdout)
+    );
     assert!(String::from_utf8_lossy(&foreign.stderr).contains("RLY-INTAKE-"));
 
     // Unsigned items, in any order, from standard input.

@@ -223,7 +223,7 @@ const TARGETS: &[(&str, Bound, f64, &str, &str, &str, &str)] = {
             "postgres",
         ),
         (
-            "Watch, events to 100 watchers without a gap",
+            "Watch, events to 100 watchers together without a gap",
             AtLeast,
             20_000.0,
             "1/s",
