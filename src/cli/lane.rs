@@ -39,7 +39,7 @@ pub(super) struct SetArgs {
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
     /// Who decides, for the record
-    #[arg(long, value_name = "NAME", env = "USER", default_value = "operator")]
+    #[arg(long, value_name = "NAME", default_value = "operator")]
     by: String,
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn run(global: &Global, command: LaneCommand, output: &Output) 
     let store = opened(&config).await?;
     let mut txn = store.begin(SystemClock.now_ms()).await.map_err(failed)?;
     for lane in &lanes {
-        txn.set_lane_mode(lane, mode, &args.reason, &format!("operator {}", args.by))
+        txn.set_lane_mode(lane, mode, &args.reason, &args.by)
             .await
             .map_err(failed)?;
     }

@@ -11,6 +11,7 @@ mod lane;
 mod output;
 mod prune;
 mod receipt;
+mod route;
 mod serve;
 mod settlements;
 mod submit;

@@ -6,7 +6,7 @@ use super::health::Health;
 use crate::settlement::policy::RoutePolicy;
 use alloy::primitives::U256;
 use relayer_adapter_api::{BridgeId, Family};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Arrivals before a lane's own times count instead of what its bridge promises.
 const HISTORY_MIN: u32 = 5;
@@ -17,18 +17,29 @@ const HISTORY_MIN: u32 = 5;
 pub enum Answer {
     Quoted {
         /// Wei of the source chain.
+        #[serde(serialize_with = "decimal")]
         fee: U256,
         /// The most it may cost when it is sent.
+        #[serde(serialize_with = "decimal")]
         cap: U256,
         gas_limit: u64,
         expected_s: u64,
     },
     /// The quote is above the cap; asked again later.
-    OverCap { fee: U256, cap: U256, by: CapBy },
+    OverCap {
+        #[serde(serialize_with = "decimal")]
+        fee: U256,
+        #[serde(serialize_with = "decimal")]
+        cap: U256,
+        by: CapBy,
+    },
     /// With this message more value would depend on the lane, or the whole bridge, at once than it may; asked again later.
     OverValue {
+        #[serde(serialize_with = "decimal")]
         in_flight: U256,
+        #[serde(serialize_with = "decimal")]
         value: U256,
+        #[serde(serialize_with = "decimal")]
         cap: U256,
         whole_bridge: bool,
     },
@@ -42,16 +53,30 @@ pub enum Answer {
     Refused { reason: String },
 }
 
+/// Amounts are decimal strings everywhere people and clients read them.
+fn decimal<S: Serializer>(value: &U256, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn decimal_if_known<S: Serializer>(value: &Option<U256>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// What a lane is judged by beside its price.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Score {
     /// The fee in the common unit (10^-18), where prices are known.
+    #[serde(serialize_with = "decimal_if_known")]
     pub fee_value: Option<U256>,
     pub health: Health,
     /// Share that arrived in time, ten thousandths.
     pub success: u32,
     pub breaker: Breaker,
     /// Value that may still depend on the lane at once, in the common unit (10^-18); None = no cap.
+    #[serde(serialize_with = "decimal_if_known")]
     pub headroom: Option<U256>,
 }
 

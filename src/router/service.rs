@@ -13,10 +13,10 @@ use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, MessageState};
 use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{
-    Claim, Dispatch, DispatchChange, DispatchPatch, InsertLimits, Insertion, LaneKey, LaneMode, Message, NewDispatch,
-    NewEvent, Store, StoreError, Txn,
+    Claim, Dispatch, DispatchChange, DispatchPatch, InsertLimits, Insertion, LaneKey, Message, NewDispatch, NewEvent,
+    Store, StoreError, Txn,
 };
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use futures::future::join_all;
 use relayer_adapter_api::{

@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod lanes;
+
 use super::*;
 use crate::settlement::states::{DispatchSource, MessageState, SettlementState};
 use crate::store::testing::{INBOX, OUTBOX, SOURCE, TARGET};

@@ -5,7 +5,6 @@ use crate::clock::SystemClock;
 use crate::intake::IntakePolicy;
 use crate::router::{BreakerRule, CapRule, HistoryRule, Patience, RoutePolicy, RouterParams, StaticPrices};
 use crate::store::testing::{PAYER, TARGET, TestStore, deposit, new_settlement, open};
-use alloy::primitives::U256;
 use std::time::Duration;
 
 struct Bench {
