@@ -154,10 +154,12 @@ async fn value_beyond_the_cap_takes_the_next_lane_and_then_waits_until_something
         limit(params, "b", |b| b.bridge_value = Some(U256::from(200)));
     })
     .await;
-    let (first, second, third) = (flow.seal(2).await, flow.seal(2).await, flow.seal(1).await);
-    for _ in 0..3 {
+    let mut sealed = Vec::new();
+    for n in [2, 2, 1] {
+        sealed.push(flow.seal(n).await);
         flow.step(&flow.router).await;
     }
+    let (first, second, third) = (sealed[0], sealed[1], sealed[2]);
     assert_eq!(bridges(&flow, first).await, ["a"]);
     assert_eq!(bridges(&flow, second).await, ["b"]);
     assert!(bridges(&flow, third).await.is_empty());
