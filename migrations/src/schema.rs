@@ -185,7 +185,7 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX dispatch_source_due ON dispatch (source_state, next_at, id)",
     "CREATE INDEX dispatch_lane ON dispatch (source_chain, target_chain, bridge, received_at) WHERE received_at IS NOT NULL",
-    "CREATE INDEX dispatch_passages ON dispatch (bridge, source_chain, target_chain, id)",
+    "CREATE INDEX dispatch_passages ON dispatch (source_chain, target_chain, bridge, id)",
     "CREATE TABLE lane_switch (
   bridge TEXT NOT NULL,
   source_chain BIGINT NOT NULL,

@@ -59,6 +59,8 @@ fn example_tables_show_the_defaults() {
     assert_eq!(shown, ChainConfig::default());
     let bridge = config.bridges.values().next().unwrap();
     let shown = BridgeConfig {
+        lane_value_max: None,
+        value_max: None,
         supported_chains: vec![],
         chains: BTreeMap::new(),
         ..bridge.clone()
