@@ -58,6 +58,10 @@ metrics_table! {
     CHAIN_SIGNER_BALANCE_WEI = "relayer_chain_signer_balance_wei", Gauge, Unit::Count, "Native balance of a signer, by chain and signer; approximate above 2^53.";
     MESSAGE_STATE_COUNT = "relayer_message_state_count", Gauge, Unit::Count, "Messages by state.";
     DISPATCH_STALLED_COUNT = "relayer_dispatch_stalled_count", Gauge, Unit::Count, "Dispatches overdue against their lane, by bridge.";
+    ROUTER_LANE_OPEN_COUNT = "relayer_router_lane_open_count", Gauge, Unit::Count, "1 when a lane takes new messages, 0 when an operator or its circuit breaker has shut it, by bridge, source and target.";
+    ROUTER_LANE_SUCCESS_RATIO = "relayer_router_lane_success_ratio", Gauge, Unit::Count, "Share of a lane's last dispatches that arrived in time, one half without history, by bridge, source and target.";
+    ROUTER_LANE_P95_SECONDS = "relayer_router_lane_p95_seconds", Gauge, Unit::Seconds, "Time from source finality to arrival that 95 of 100 of a lane's last dispatches did not exceed, by bridge, source and target.";
+    ROUTER_LANE_IN_FLIGHT_VALUE = "relayer_router_lane_in_flight_value", Gauge, Unit::Count, "Value that depends on a lane now, in the unit of prices; read only where a cap is set; approximate; by bridge, source and target.";
     TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
     LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
     LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";

@@ -10,7 +10,9 @@ use crate::chain::{Chain, Fees};
 use crate::clock::Clock;
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::payout::{Payout, PayoutParams, RescueParams};
-use crate::router::{Patience, Policy, Router, RouterParams};
+use crate::router::{
+    BreakerRule, BridgeLimits, CapRule, HistoryRule, Patience, RoutePolicy, Router, RouterParams, StaticPrices,
+};
 use crate::settlement::packed::{ChunkLimits, GasModel, Packed};
 use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{MessageId, SettlementId};
@@ -312,6 +314,11 @@ pub const QUOTE_MS: i64 = 500;
 impl Flow {
     /// Bridges in preferred order, each with a fee of 10.
     pub async fn new(bridges: &[&str], dispatches_max: usize) -> Self {
+        Self::with(bridges, dispatches_max, |_| {}).await
+    }
+
+    /// The same with other parameters of the router.
+    pub async fn with(bridges: &[&str], dispatches_max: usize, change: impl FnOnce(&mut RouterParams)) -> Self {
         let db = fixtures::open().await;
         let world: Shared = Arc::default();
         world.lock().unwrap().fees = bridges.iter().map(|name| ((*name).to_owned(), 10)).collect();
@@ -334,13 +341,10 @@ impl Flow {
             .iter()
             .map(|(id, chain)| (*id, Arc::new(sender(chain.clone(), &db.store))))
             .collect();
+        let mut params = router_params(ids, dispatches_max);
+        change(&mut params);
         let flow = Self {
-            router: Router::new(
-                db.store.clone(),
-                adapters.clone(),
-                chains.clone(),
-                router_params(ids, dispatches_max),
-            ),
+            router: Router::new(db.store.clone(), adapters.clone(), chains.clone(), params),
             dispatcher: Dispatcher::new(
                 db.store.clone(),
                 adapters.clone(),
@@ -569,14 +573,31 @@ fn sender(chain: Arc<dyn Chain>, store: &Store) -> Sender {
     Sender::new(chain, store.clone(), signers, params, Arc::new(FrozenClock))
 }
 
+fn bridge_limits() -> BridgeLimits {
+    BridgeLimits {
+        fee_cap: U256::from(FEE_CAP),
+        ..BridgeLimits::default()
+    }
+}
+
 fn router_params(order: Vec<BridgeId>, dispatches_max: usize) -> RouterParams {
     RouterParams {
         owner: "test".into(),
         lease_ms: 60_000,
-        policy: Policy::Preferred(order),
+        policy: RoutePolicy::Preferred,
+        limits: order.iter().map(|id| (id.clone(), bridge_limits())).collect(),
+        order,
         quote_timeout: Duration::from_secs(5),
-        fee_caps: BTreeMap::new(),
-        fee_cap_default: U256::from(FEE_CAP),
+        cap_rule: CapRule::default(),
+        prices: Arc::new(StaticPrices::default()),
+        history: HistoryRule {
+            dispatches: 64,
+            breaker: BreakerRule {
+                failures: 5,
+                cooldown_ms: 300_000,
+                cooldown_max_ms: 3_600_000,
+            },
+        },
         dispatches_max,
         patience: PATIENCE,
         retry_min_ms: 1_000,

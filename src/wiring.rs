@@ -177,7 +177,7 @@ pub async fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
     }
     if roles.has(Role::Engine) {
         wiring.engines()?;
-        wiring.stages();
+        wiring.stages()?;
     }
     let wakers = Wakers::default();
     let face = match roles.has(Role::Api) {

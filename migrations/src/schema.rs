@@ -162,6 +162,7 @@ pub const STATEMENTS: &[&str] = &[
   decision TEXT NOT NULL,
   fee_quoted {bytes} NOT NULL,
   fee_cap {bytes} NOT NULL,
+  value_at_stake {bytes},
   gas_limit BIGINT NOT NULL,
   quoted_at BIGINT NOT NULL,
   tx_id BIGINT,
@@ -184,6 +185,17 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX dispatch_source_due ON dispatch (source_state, next_at, id)",
     "CREATE INDEX dispatch_lane ON dispatch (source_chain, target_chain, bridge, received_at) WHERE received_at IS NOT NULL",
+    "CREATE INDEX dispatch_passages ON dispatch (source_chain, target_chain, bridge, id)",
+    "CREATE TABLE lane_switch (
+  bridge TEXT NOT NULL,
+  source_chain BIGINT NOT NULL,
+  target_chain BIGINT NOT NULL,
+  mode TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  set_by TEXT NOT NULL,
+  set_at BIGINT NOT NULL,
+  PRIMARY KEY (bridge, source_chain, target_chain)
+)",
     "CREATE INDEX dispatch_stalled ON dispatch (stalled_at) WHERE stalled_at IS NOT NULL AND target_state <> 'received'",
     "CREATE INDEX dispatch_target_due ON dispatch (target_state, next_at, id)",
     // A target transaction that pays a range of leaves.
@@ -378,6 +390,7 @@ pub const TABLES: &[&str] = &[
     "attempt",
     "tx",
     "execution",
+    "lane_switch",
     "dispatch",
     "message_settlement",
     "message",

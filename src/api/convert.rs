@@ -328,13 +328,15 @@ pub fn offer(offer: &Offer, valid_for_ms: u64, count_max: u32) -> v1::LaneQuote 
             fee,
             gas_limit,
             expected_s,
+            ..
         } => {
             quote.native_fee = fee.to_string();
             quote.gas_limit = *gas_limit;
             quote.expected_ms = expected_s.saturating_mul(1_000);
         }
-        Answer::OverCap { fee, cap } => quote.error = format!("asks {fee} wei, above the cap of {cap}"),
-        Answer::Refused { reason } => quote.error.clone_from(reason),
+        Answer::OverCap { fee, cap, .. } => quote.error = format!("asks {fee} wei, above the cap of {cap}"),
+        Answer::Refused { reason } | Answer::Shut { reason } => quote.error.clone_from(reason),
+        Answer::OverValue { .. } => quote.error = "the value in flight is at its cap".to_owned(),
         Answer::Used | Answer::FamilyCovered => quote.error = "is not needed".to_owned(),
     }
     if offer.lane_stalled && quote.error.is_empty() {

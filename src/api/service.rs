@@ -176,7 +176,11 @@ impl Settlements for Service {
             inbox,
             count: self.count_max,
         };
-        let offers = self.router.quote(&wanted).await.map_err(|error| ApiError::of(&error))?;
+        let offers = self
+            .router
+            .quote(&wanted, self.clock.now_ms())
+            .await
+            .map_err(|error| ApiError::of(&error))?;
         if offers.is_empty() {
             return Err(no_lane(source, target));
         }

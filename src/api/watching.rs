@@ -17,6 +17,7 @@ const AGGREGATES: &[&str] = &[
     "tx",
     "chain",
     "ledger",
+    "lane",
 ];
 const SETTLEMENTS_MAX: usize = 1_000;
 const HEARTBEAT_MS: u32 = 10_000;

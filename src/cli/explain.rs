@@ -1,6 +1,7 @@
 //! The story of one settlement in words: every event with its time and cause, then what happens next. Pure.
 
 use super::output::{duration, short, time};
+use super::route::routes;
 use crate::api::v1;
 use serde::Serialize;
 use std::fmt;
@@ -13,6 +14,9 @@ pub(super) struct Story {
     /// Where it stands, in a sentence.
     headline: String,
     timeline: Vec<Line>,
+    /// Why each dispatch took its bridge, with the scores of every lane.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    routes: Vec<String>,
     /// What happens next, and what anyone can do about it.
     next: Vec<String>,
 }
@@ -34,6 +38,10 @@ impl fmt::Display for Story {
             writeln!(f, "  {}  {passed:>12}  {}", time(line.at_ms), line.text)?;
             before = Some(line.at_ms);
         }
+        if !self.routes.is_empty() {
+            writeln!(f, "\nRoutes:")?;
+        }
+        self.routes.iter().try_for_each(|route| writeln!(f, "  {route}"))?;
         if !self.next.is_empty() {
             writeln!(f, "\nNext:")?;
         }
@@ -53,6 +61,7 @@ pub(super) fn story(found: &v1::GetResponse, now_ms: u64) -> Story {
                 text: words(event, found),
             })
             .collect(),
+        routes: routes(found),
         next: next(&settlement, found, now_ms),
         settlement_id: settlement.settlement_id,
         state: settlement.state,

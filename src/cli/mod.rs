@@ -7,9 +7,11 @@ mod doctor;
 mod execute;
 mod explain;
 pub mod failure;
+mod lane;
 mod output;
 mod prune;
 mod receipt;
+mod route;
 mod serve;
 mod settlements;
 mod submit;
@@ -90,6 +92,9 @@ enum Command {
     /// Configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Lanes: how they stand; pause, drain and resume them
+    #[command(subcommand)]
+    Lane(lane::LaneCommand),
     /// Bring the database schema up to date
     Migrate,
     /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
@@ -134,6 +139,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Receipt(command) => receipt::run(command, output),
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Config(command) => config::run(global, command, output),
+        Command::Lane(command) => lane::run(global, command, output).await,
         Command::Migrate => config::migrate(global, output).await,
         Command::Prune(args) => prune::prune(global, args, output).await,
         Command::Docs(command) => config::docs(command),

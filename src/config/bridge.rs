@@ -23,6 +23,10 @@ pub struct BridgeConfig {
     pub enabled: bool,
     /// Cap on the native fee of one message, wei of the source chain.
     pub default_fee: Wei,
+    /// Value, in whole units of `prices`, that may depend on one of its lanes at once; none = no cap.
+    pub lane_value_max: Option<String>,
+    /// The same for all its lanes together.
+    pub value_max: Option<String>,
     /// Chains it serves, each with a table below.
     pub supported_chains: Vec<ChainName>,
     /// Gas of the receive callback; raised to the port's floor.
@@ -43,6 +47,8 @@ impl Default for BridgeConfig {
             protocol: Protocol::Layerzero,
             enabled: true,
             default_fee: Wei::new(50_000_000_000_000_000),
+            lane_value_max: None,
+            value_max: None,
             supported_chains: Vec::new(),
             receive_gas: 200_000,
             expected: 180,
@@ -59,6 +65,8 @@ impl Default for BridgeConfig {
 pub struct BridgeChainConfig {
     /// Our port contract.
     pub port: Option<Address>,
+    /// Cap on the native fee of one message that starts here; none = the bridge's default_fee.
+    pub fee_cap: Option<Wei>,
     /// LayerZero's id of the chain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eid: Option<u32>,

@@ -6,6 +6,7 @@
 mod bridge;
 mod chain;
 mod coordinator;
+mod prices;
 mod roles;
 mod service;
 mod stages;
@@ -15,6 +16,7 @@ mod values;
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
 pub use coordinator::CoordinatorConfig;
+pub use prices::{PricesConfig, TokenPrice, value};
 pub use roles::{Role, Roles};
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
 pub use stages::{
@@ -64,6 +66,7 @@ pub struct Config {
     pub payout: PayoutConfig,
     pub reconciler: ReconcilerConfig,
     pub tx: TxConfig,
+    pub prices: PricesConfig,
     pub chains: BTreeMap<ChainName, ChainConfig>,
     pub bridges: BTreeMap<BridgeId, BridgeConfig>,
     pub coordinators: BTreeMap<String, CoordinatorConfig>,

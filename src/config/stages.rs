@@ -1,6 +1,7 @@
 //! Limits and times of the stages. Every queue, batch, age and retry has one.
 
 use super::Roles;
+use crate::settlement::policy::RoutePolicy;
 use serde::{Deserialize, Serialize};
 
 macro_rules! section {
@@ -61,7 +62,14 @@ section! {
 }
 section! {
     RouterConfig {
+        policy: RoutePolicy = RoutePolicy::Preferred,
         quote_timeout_ms: u64 = 10_000,
+        fee_of_fees_max: u64 = 0,
+        fee_of_amounts_max: u64 = 0,
+        health_dispatches: u64 = 64,
+        breaker_failures: u32 = 5,
+        breaker_cooldown: u64 = 300,
+        breaker_cooldown_max: u64 = 3_600,
         abandon_after: u64 = 1_800,
         abandon_after_all_stalled: u64 = 14_400,
     }

@@ -60,6 +60,8 @@ fn example_tables_show_the_defaults() {
     let of_default_protocol = |bridge: &&BridgeConfig| bridge.protocol == Protocol::default();
     let bridge = config.bridges.values().find(of_default_protocol).unwrap();
     let shown = BridgeConfig {
+        lane_value_max: None,
+        value_max: None,
         supported_chains: vec![],
         chains: BTreeMap::new(),
         ..bridge.clone()

@@ -152,6 +152,7 @@ impl Config {
             "intake.deadline_margin",
             "must exceed batcher.deadline_margin, or accepted settlements would never be batched",
         );
+        self.check_router(check);
         check.within("router.quote_timeout_ms", self.router.quote_timeout_ms, 100, 600_000);
         check.within(
             "dispatcher.quote_age_ms_max",
@@ -186,6 +187,55 @@ impl Config {
         check.within("tx.rebroadcast_ms", self.tx.rebroadcast_ms, 100, 86_400_000);
     }
 
+    fn check_router(&self, check: &mut Check) {
+        let router = &self.router;
+        // Ten times what the settlements pay is a mistake, not a subsidy.
+        check.within("router.fee_of_fees_max", router.fee_of_fees_max, 0, 100_000);
+        check.within("router.fee_of_amounts_max", router.fee_of_amounts_max, 0, 10_000);
+        check.within("router.health_dispatches", router.health_dispatches, 8, 10_000);
+        let failures_max = u32::try_from(router.health_dispatches).unwrap_or(u32::MAX);
+        check.within("router.breaker_failures", router.breaker_failures, 0, failures_max);
+        check.within("router.breaker_cooldown", router.breaker_cooldown, 1, 30 * 86_400);
+        check.within(
+            "router.breaker_cooldown_max",
+            router.breaker_cooldown_max,
+            router.breaker_cooldown,
+            30 * 86_400,
+        );
+        if let Err((key, reason)) = self.prices.parse() {
+            check.that(false, key, reason);
+        }
+        for chain in self.prices.native.keys().chain(self.prices.tokens.keys()) {
+            let known = self.chains.contains_key(chain);
+            check.that(known, "prices", format!("{chain} is not configured under chains"));
+        }
+        if router.fee_of_fees_max > 0 || router.fee_of_amounts_max > 0 {
+            for (name, chain) in &self.chains {
+                let priced = chain.contracts.outbox.is_none() || self.prices.native.contains_key(name);
+                let reason = "is required by router.fee_of_fees_max and router.fee_of_amounts_max";
+                check.that(priced, format!("prices.native.\"{name}\""), reason);
+            }
+        }
+    }
+
+    fn check_value_caps(&self, check: &mut Check, key: &str, bridge: &BridgeConfig) {
+        for (name, cap) in [
+            ("lane_value_max", &bridge.lane_value_max),
+            ("value_max", &bridge.value_max),
+        ] {
+            let Some(cap) = cap else { continue };
+            if let Err(reason) = super::value(cap) {
+                check.that(false, format!("{key}.{name}"), reason);
+            }
+            let priced = self.prices.tokens.values().any(|tokens| !tokens.is_empty());
+            check.that(
+                priced,
+                format!("{key}.{name}"),
+                "needs prices.tokens: value without a price is carried by nobody",
+            );
+        }
+    }
+
     fn check_bridge(&self, check: &mut Check, id: &str, bridge: &BridgeConfig) {
         let key = format!("bridges.{id}");
         check.that(
@@ -193,6 +243,7 @@ impl Config {
             format!("{key}.default_fee"),
             "a cap of 0 lets nothing through",
         );
+        self.check_value_caps(check, &key, bridge);
         check.within(&format!("{key}.receive_gas"), bridge.receive_gas, 50_000, 5_000_000);
         if bridge.protocol == Protocol::Wormhole {
             check.that(
@@ -222,6 +273,11 @@ impl Config {
                 format!("{name} is not in supported_chains"),
             );
             check.that(chain.port.is_some(), format!("{key}.port"), "is required");
+            check.that(
+                chain.fee_cap.is_none_or(|cap| !cap.0.is_zero()),
+                format!("{key}.fee_cap"),
+                "a cap of 0 lets nothing through",
+            );
             match bridge.protocol {
                 Protocol::Layerzero => {
                     check.that(chain.eid.is_some(), format!("{key}.eid"), "is required");

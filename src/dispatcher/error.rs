@@ -26,6 +26,12 @@ pub enum DispatcherError {
     NotRead(ChainId),
     #[error("dispatching over {bridge} costs {fee} wei now, above the cap of {cap}")]
     OverCap { bridge: BridgeId, fee: U256, cap: U256 },
+    #[error("dispatching over {bridge}: the lane is paused by {by}: {reason}")]
+    Paused {
+        bridge: BridgeId,
+        by: String,
+        reason: String,
+    },
 }
 
 const STORE: ErrorCode = ErrorCode {
@@ -71,8 +77,16 @@ const OVER_CAP: ErrorCode = ErrorCode {
     you: "Raise the fee cap of the chain, or wait.",
 };
 
+const PAUSED: ErrorCode = ErrorCode {
+    code: "RLY-DISPATCHER-007",
+    title: "Lane paused",
+    meaning: "An operator has paused the lane a dispatch was planned for.",
+    relayer: "Sends nothing over it; the router takes another lane where there is one. What was sent before is followed to its end.",
+    you: "`relayer lane list` shows who paused it and why; `relayer lane resume` opens it again.",
+};
+
 /// Every code of this module, for docs/errors.md.
-pub const CODES: &[ErrorCode] = &[STORE, CHAIN, ADAPTER, UNKNOWN_LANE, NOT_READ, OVER_CAP];
+pub const CODES: &[ErrorCode] = &[STORE, CHAIN, ADAPTER, UNKNOWN_LANE, NOT_READ, OVER_CAP, PAUSED];
 
 impl Coded for DispatcherError {
     fn code(&self) -> ErrorCode {
@@ -83,6 +97,7 @@ impl Coded for DispatcherError {
             Self::UnknownLane { .. } | Self::UnknownChain(_) => UNKNOWN_LANE,
             Self::NotRead(_) => NOT_READ,
             Self::OverCap { .. } => OVER_CAP,
+            Self::Paused { .. } => PAUSED,
         }
     }
 
@@ -92,7 +107,7 @@ impl Coded for DispatcherError {
             Self::Chain(error) => error.class(),
             Self::Adapter { source, .. } => source.class(),
             Self::UnknownLane { .. } | Self::UnknownChain(_) => Class::Reject,
-            Self::NotRead(_) | Self::OverCap { .. } => Class::NotYet,
+            Self::NotRead(_) | Self::OverCap { .. } | Self::Paused { .. } => Class::NotYet,
         }
     }
 }

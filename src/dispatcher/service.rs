@@ -12,8 +12,8 @@ use crate::settlement::states::{
 };
 use crate::stage::{Outcome, Stage};
 use crate::store::{
-    ChainLog, Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LogStatus, Store,
-    StoreError, Txn,
+    ChainLog, Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LaneKey, LaneMode,
+    LogStatus, Store, StoreError, Txn,
 };
 use alloy::primitives::U256;
 use alloy::sol_types::SolError;
@@ -217,6 +217,7 @@ impl Dispatcher {
         if let Some(log) = self.own_log(dispatch, &lane).await? {
             return self.adopt(claim, &log, now_ms).await;
         }
+        self.expect_not_paused(dispatch).await?;
         let dispatches = self.store.list_dispatches(dispatch.message).await?;
         let committed = dispatches.iter().any(Dispatch::is_included);
         let sealed = self.store.get_sealed_message(dispatch.message, committed).await?;
@@ -245,6 +246,23 @@ impl Dispatcher {
             .await?;
         txn.commit().await?;
         Ok(true)
+    }
+
+    /// An operator's pause holds what has not been sent.
+    async fn expect_not_paused(&self, dispatch: &Dispatch) -> Result<(), DispatcherError> {
+        let lane = LaneKey {
+            source: dispatch.source,
+            target: dispatch.target,
+            bridge: dispatch.bridge.clone(),
+        };
+        match self.store.find_lane_switch(&lane).await? {
+            Some(switch) if switch.mode == LaneMode::Paused => Err(DispatcherError::Paused {
+                bridge: lane.bridge,
+                by: switch.by,
+                reason: switch.reason,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The stored quote while it is young, else a new one within the cap.

@@ -1,17 +1,22 @@
 //! One step: claim sealed messages, see what each still needs, ask the lanes, plan a dispatch.
 
 use super::abandon::{Patience, Verdict, abandon};
-use super::choose::{Answer, Offer, Policy, choose};
+use super::cap::{Cap, CapRule, fee_cap};
+use super::choose::{Answer, Choice, Offer, Score, choose};
 use super::cover::{Carriage, Need, need};
 use super::error::RouterError;
+use super::price::{Coin, PriceSource, Worth, worth};
+use super::standing::{BridgeLimits, HistoryRule, Standing, Standings, key};
 use crate::chain::Chain;
 use crate::error::Coded;
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, MessageState};
 use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{
-    Claim, Dispatch, DispatchChange, DispatchPatch, LaneKey, Message, NewDispatch, NewEvent, Store, StoreError, Txn,
+    Claim, Dispatch, DispatchChange, DispatchPatch, InsertLimits, Insertion, LaneKey, Message, NewDispatch, NewEvent,
+    Store, StoreError, Txn,
 };
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use futures::future::join_all;
 use relayer_adapter_api::{
@@ -19,7 +24,8 @@ use relayer_adapter_api::{
     SettlementId,
 };
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +33,8 @@ use std::time::Duration;
 const CONCURRENT: usize = 8;
 /// Messages claimed in one step: what can be planned before the lease runs out.
 const MESSAGES_MAX: usize = 64;
+/// Time between two looks at the lanes for the gauges when there is nothing to route.
+const SHOW_MS: i64 = 10_000;
 
 /// Configuration of the router.
 #[derive(Debug, Clone)]
@@ -34,12 +42,17 @@ pub struct RouterParams {
     /// Name of this worker in leases.
     pub owner: String,
     pub lease_ms: i64,
-    pub policy: Policy,
+    pub policy: RoutePolicy,
+    /// Bridges in preferred order; the others come after them.
+    pub order: Vec<BridgeId>,
     /// A lane that does not quote in time is passed over.
     pub quote_timeout: Duration,
-    /// Wei a dispatch may cost, per source chain; chains that are absent have the default.
-    pub fee_caps: BTreeMap<ChainId, U256>,
-    pub fee_cap_default: U256,
+    /// What each bridge may cost and carry; nothing goes over one that is absent.
+    pub limits: BTreeMap<BridgeId, BridgeLimits>,
+    /// Caps of the bridge fee relative to what the settlements pay and move.
+    pub cap_rule: CapRule,
+    pub prices: Arc<dyn PriceSource>,
+    pub history: HistoryRule,
     /// Dispatches one message may have.
     pub dispatches_max: usize,
     pub patience: Patience,
@@ -74,6 +87,19 @@ pub struct Router {
     params: RouterParams,
     /// Newest quote of each lane and when it was given.
     quotes: Mutex<BTreeMap<QuoteKey, (Quote, i64)>>,
+    /// When the gauges are set next, Unix ms.
+    next_show: AtomicI64,
+    /// Breakers as they were reported last, so that each change is reported once.
+    reported: Mutex<BTreeMap<LaneKey, &'static str>>,
+}
+
+/// What the answers about one message rest on, beside the lanes themselves.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    worth: Option<Worth>,
+    /// No cap relative to a message that does not exist.
+    rule: CapRule,
+    now_ms: i64,
 }
 
 impl std::fmt::Debug for Router {
@@ -100,11 +126,15 @@ impl Stage for Router {
             .await
             .map_err(RouterError::Store)?;
         if claims.is_empty() {
+            self.show_now_and_then(now_ms).await?;
             return Ok(Outcome::default());
         }
-        let stalled = self.store.list_stalled_lanes().await.map_err(RouterError::Store)?;
+        let pairs = claims
+            .iter()
+            .map(|claim| (claim.row.header.source, claim.row.header.target));
+        let standings = self.standings(pairs.collect(), now_ms).await?;
         for chunk in claims.chunks(CONCURRENT) {
-            let routed = chunk.iter().map(|claim| self.route_or_defer(claim, &stalled, now_ms));
+            let routed = chunk.iter().map(|claim| self.route_or_defer(claim, &standings, now_ms));
             for result in join_all(routed).await {
                 result?;
             }
@@ -126,11 +156,13 @@ impl Router {
             chains,
             params,
             quotes: Mutex::default(),
+            next_show: AtomicI64::new(0),
+            reported: Mutex::default(),
         }
     }
 
     /// What every lane would ask for a message of this shape, in the order the policy would take them.
-    pub async fn quote(&self, wanted: &Hypothetical) -> Result<Vec<Offer>, RouterError> {
+    pub async fn quote(&self, wanted: &Hypothetical, now_ms: i64) -> Result<Vec<Offer>, RouterError> {
         let message = SealedMessage {
             header: Header {
                 kind: Kind::SettlementBatch,
@@ -146,16 +178,21 @@ impl Router {
             ids: vec![SettlementId(B256::ZERO); wanted.count as usize],
             committed: false,
         };
-        let stalled = self.store.list_stalled_lanes().await?;
+        let standings = self.standings([(wanted.source, wanted.target)].into(), now_ms).await?;
         let lanes = self.lanes(wanted.source, wanted.target);
         let view = self.view(wanted.source).await?;
-        let mut offers = join_all(lanes.iter().map(|(adapter, lane)| async {
+        let asked = Asked {
+            worth: None,
+            rule: CapRule::default(),
             // A question of its own, never answered from memory.
-            let answer = self.ask(adapter.as_ref(), view.as_ref(), &message, i64::MIN).await;
-            offer(lane, &stalled, answer)
+            now_ms: i64::MIN,
+        };
+        let mut offers = join_all(lanes.iter().map(|(adapter, lane)| async {
+            let answer = self.ask(adapter.as_ref(), lane, view.as_ref(), &message, asked).await;
+            self.offer(lane, &standings, answer)
         }))
         .await;
-        if let Some(choice) = choose(&self.params.policy, &offers) {
+        if let Some(choice) = choose(self.params.policy, &self.params.order, &offers) {
             offers[..=choice.index].rotate_right(1);
         }
         Ok(offers)
@@ -173,9 +210,81 @@ impl Router {
         Ok(handle.view(cursor.seen))
     }
 
-    fn fee_cap(&self, source: ChainId) -> U256 {
-        let caps = &self.params.fee_caps;
-        caps.get(&source).copied().unwrap_or(self.params.fee_cap_default)
+    /// How the lanes between these chains stand now.
+    async fn standings(&self, pairs: BTreeSet<(ChainId, ChainId)>, now_ms: i64) -> Result<Standings, RouterError> {
+        let lanes = pairs.iter().flat_map(|(from, to)| self.lanes(*from, *to));
+        let lanes = lanes.map(|(_, lane)| (key(&lane), self.limits(&lane.bridge)));
+        let standings = Standings::read(&self.store, lanes, self.params.history, now_ms).await?;
+        self.report(&standings);
+        Ok(standings)
+    }
+
+    /// With nothing to route, the gauges are still set now and then.
+    async fn show_now_and_then(&self, now_ms: i64) -> Result<(), RouterError> {
+        if now_ms < self.next_show.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.next_show.store(now_ms.saturating_add(SHOW_MS), Ordering::Relaxed);
+        let chains: Vec<ChainId> = self.chains.keys().copied().collect();
+        let pairs = chains.iter().flat_map(|from| chains.iter().map(|to| (*from, *to)));
+        self.standings(pairs.filter(|(from, to)| from != to).collect(), now_ms)
+            .await?;
+        Ok(())
+    }
+
+    fn report(&self, standings: &Standings) {
+        standings.show();
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        for (lane, standing) in standings.iter() {
+            let name = standing.breaker.name();
+            let before = reported.insert(lane.clone(), name).unwrap_or("closed");
+            if before == name {
+                continue;
+            }
+            if name == "closed" {
+                tracing::info!(%lane, "circuit breaker closed: the lane carries messages again");
+            } else {
+                tracing::warn!(%lane, breaker = name, health = ?standing.health, "circuit breaker: dispatches of the lane are overdue");
+            }
+        }
+    }
+
+    fn limits(&self, bridge: &BridgeId) -> BridgeLimits {
+        self.params.limits.get(bridge).cloned().unwrap_or_default()
+    }
+
+    /// What the settlements of a message move, in the unit; read only where a cap needs it.
+    async fn worth(&self, message: &Message) -> Result<Option<Worth>, RouterError> {
+        let needed = self.params.cap_rule.is_relative() || self.params.limits.values().any(BridgeLimits::caps_value);
+        if !needed {
+            return Ok(None);
+        }
+        let sums = self.store.message_sums(message.id).await?;
+        Ok(worth(self.params.prices.as_ref(), message.header.target, &sums))
+    }
+
+    fn offer(&self, lane: &Lane, standings: &Standings, answer: Answer) -> Offer {
+        let standing = standings.of(lane);
+        let native = self.params.prices.price(Coin::Native(lane.source));
+        let fee = match &answer {
+            Answer::Quoted { fee, .. } | Answer::OverCap { fee, .. } => Some(*fee),
+            _ => None,
+        };
+        let score = standing.map(Standing::score).unwrap_or_default();
+        Offer {
+            bridge: lane.bridge.clone(),
+            family: lane.family,
+            lane_stalled: standing.is_some_and(|standing| standing.stalled),
+            // An operator's word or the breaker's stands, whatever the bridge would ask.
+            answer: match standing.and_then(Standing::shut) {
+                Some(reason) if !matches!(answer, Answer::Used | Answer::FamilyCovered) => Answer::Shut { reason },
+                _ => answer,
+            },
+            score: Score {
+                fee_value: native.zip(fee).and_then(|(price, fee)| price.value_up(fee)),
+                ..score
+            },
+        }
     }
 
     fn quotes(&self) -> std::sync::MutexGuard<'_, BTreeMap<QuoteKey, (Quote, i64)>> {
@@ -206,28 +315,31 @@ impl Router {
     async fn ask(
         &self,
         adapter: &dyn BridgeAdapter,
+        lane: &Lane,
         view: &dyn ChainView,
         message: &SealedMessage,
-        now_ms: i64,
+        asked: Asked,
     ) -> Answer {
         let refused = |reason: String| Answer::Refused { reason };
-        let asking = self.quote_of(adapter, view, message, now_ms);
-        let asked = tokio::time::timeout(self.params.quote_timeout, asking).await;
-        let quote = match asked {
+        let asking = self.quote_of(adapter, view, message, asked.now_ms);
+        let quote = match tokio::time::timeout(self.params.quote_timeout, asking).await {
             Ok(Ok(quote)) => quote,
             Ok(Err(error)) => return refused(error.to_string()),
             Err(_) => return refused(format!("no quote within {:?}", self.params.quote_timeout)),
         };
-        let cap = self.fee_cap(message.header.source);
-        if quote.native_fee > cap {
-            return Answer::OverCap {
-                fee: quote.native_fee,
-                cap,
-            };
+        let native = self.params.prices.price(Coin::Native(lane.source));
+        let absolute = self.limits(&lane.bridge).fee_cap(lane.source);
+        let Some(Cap { wei: cap, by }) = fee_cap(absolute, asked.rule, asked.worth, native) else {
+            return refused("its fee cap is relative, and a price is missing".to_owned());
+        };
+        let fee = quote.native_fee;
+        if fee > cap {
+            return Answer::OverCap { fee, cap, by };
         }
         match u64::try_from(quote.gas_limit) {
             Ok(gas_limit) => Answer::Quoted {
-                fee: quote.native_fee,
+                fee,
+                cap,
                 gas_limit,
                 expected_s: quote.expected.as_secs(),
             },
@@ -238,10 +350,10 @@ impl Router {
     async fn route_or_defer(
         &self,
         claim: &Claim<Message>,
-        stalled: &[LaneKey],
+        standings: &Standings,
         now_ms: i64,
     ) -> Result<(), RouterError> {
-        match self.route(claim, stalled, now_ms).await {
+        match self.route(claim, standings, now_ms).await {
             Ok(()) => Ok(()),
             // Somebody else moved the message on; the lease runs out by itself if it is still ours.
             Err(RouterError::Store(StoreError::Conflict { what })) => {
@@ -256,12 +368,17 @@ impl Router {
         }
     }
 
-    async fn route(&self, claim: &Claim<Message>, stalled: &[LaneKey], now_ms: i64) -> Result<(), RouterError> {
+    async fn route(&self, claim: &Claim<Message>, standings: &Standings, now_ms: i64) -> Result<(), RouterError> {
         let message = &claim.row;
         let lanes = self.lanes(message.header.source, message.header.target);
         let dispatches = self.store.list_dispatches(message.id).await?;
-        let carriages: Vec<Carriage> = dispatches.iter().map(|dispatch| carriage(dispatch, &lanes)).collect();
-        let on_offer: Vec<(BridgeId, Family)> = lanes.iter().map(|(_, l)| (l.bridge.clone(), l.family)).collect();
+        let carriages: Vec<Carriage> = dispatches
+            .iter()
+            .map(|dispatch| carriage(dispatch, &lanes, standings))
+            .collect();
+        let is_open = |lane: &Lane| standings.of(lane).is_none_or(|standing| standing.shut().is_none());
+        let open_lanes = lanes.iter().map(|(_, lane)| lane).filter(|lane| is_open(lane));
+        let on_offer: Vec<(BridgeId, Family)> = open_lanes.map(|lane| (lane.bridge.clone(), lane.family)).collect();
         let families = usize::from(message.tier);
         match need(families, &carriages, &on_offer, self.params.dispatches_max) {
             Need::Nothing => {
@@ -270,14 +387,25 @@ impl Router {
             }
             Need::OneOf(open) => {
                 let committed = dispatches.iter().any(Dispatch::is_included);
+                let asked = Asked {
+                    worth: self.worth(message).await?,
+                    rule: self.params.cap_rule,
+                    now_ms,
+                };
                 let offers = self
-                    .offers(message, &lanes, &open, &carriages, stalled, committed, now_ms)
+                    .offers(message, &lanes, &open, &carriages, standings, committed, asked)
                     .await?;
-                self.plan(claim, offers, &dispatches, now_ms).await
+                self.plan(claim, offers, &dispatches, standings, asked).await
             }
             Need::Exhausted { stalled_since } => {
-                let at_hand = lanes.iter().any(|(_, lane)| !holds_up(lane, stalled));
-                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, now_ms)
+                let free = |lane: &Lane| is_open(lane) && standings.of(lane).is_none_or(|standing| !standing.stalled);
+                let at_hand = lanes.iter().any(|(_, lane)| free(lane));
+                let shut = lanes.iter().filter_map(|(_, lane)| {
+                    let reason = shut_and_unused(lane, &carriages, standings)?;
+                    Some(self.offer(lane, standings, Answer::Shut { reason }))
+                });
+                let shut: Vec<Offer> = shut.collect();
+                self.give_up_or_wait(claim, &dispatches, stalled_since, at_hand, shut, now_ms)
                     .await
             }
         }
@@ -291,74 +419,149 @@ impl Router {
         lanes: &[(Arc<dyn BridgeAdapter>, Lane)],
         open: &[BridgeId],
         carriages: &[Carriage],
-        stalled: &[LaneKey],
+        standings: &Standings,
         committed: bool,
-        now_ms: i64,
+        asked: Asked,
     ) -> Result<Vec<Offer>, RouterError> {
         let sealed = self.store.get_sealed_message(message.id, committed).await?;
         let view = self.view(message.header.source).await?;
         let offers = lanes.iter().map(|(adapter, lane)| async {
             let answer = if open.contains(&lane.bridge) {
-                self.ask(adapter.as_ref(), view.as_ref(), &sealed, now_ms).await
+                self.ask(adapter.as_ref(), lane, view.as_ref(), &sealed, asked).await
+            } else if let Some(reason) = shut_and_unused(lane, carriages, standings) {
+                Answer::Shut { reason }
             } else if carriages.iter().any(|carriage| carriage.bridge == lane.bridge) {
                 Answer::Used
             } else {
                 Answer::FamilyCovered
             };
-            offer(lane, stalled, answer)
+            self.offer(lane, standings, answer)
         });
         Ok(join_all(offers).await)
     }
 
+    /// Inserts a dispatch over the best lane; one that turns out to be full, or on probation with a probe under way, is passed over.
     async fn plan(
         &self,
         claim: &Claim<Message>,
-        offers: Vec<Offer>,
+        mut offers: Vec<Offer>,
         dispatches: &[Dispatch],
-        now_ms: i64,
+        standings: &Standings,
+        asked: Asked,
     ) -> Result<(), RouterError> {
-        let message = &claim.row;
-        let Some(choice) = choose(&self.params.policy, &offers) else {
-            let decision = json!({ "lanes": offers });
-            return self
-                .wait(claim, now_ms, "no lane quoted within its cap", Some(decision))
-                .await;
-        };
+        let now_ms = asked.now_ms;
+        while let Some(choice) = choose(self.params.policy, &self.params.order, &offers) {
+            let mut txn = self.store.begin(now_ms).await?;
+            match self
+                .insert(&mut txn, &claim.row, &choice, &offers, standings, asked)
+                .await?
+            {
+                Ok(()) => {
+                    return self
+                        .planned(txn, claim, (&offers[choice.index], &choice.why), dispatches, standings)
+                        .await;
+                }
+                // Ends the transaction without a trace; each turn leaves one quoted lane less.
+                Err(answer) => offers[choice.index].answer = answer,
+            }
+        }
+        let decision = json!({ "policy": self.params.policy.name(), "lanes": offers });
+        self.wait(claim, now_ms, "no lane quoted within its caps", Some(decision))
+            .await
+    }
+
+    /// The inner error is the answer that takes the lane out of the choice.
+    async fn insert(
+        &self,
+        txn: &mut Txn,
+        message: &Message,
+        choice: &Choice,
+        offers: &[Offer],
+        standings: &Standings,
+        asked: Asked,
+    ) -> Result<Result<(), Answer>, RouterError> {
         let winner = &offers[choice.index];
-        let Answer::Quoted { fee, gas_limit, .. } = winner.answer else {
+        let Answer::Quoted {
+            fee, cap, gas_limit, ..
+        } = winner.answer
+        else {
             // `choose` returns quoted offers only.
-            return Ok(());
+            return Ok(Err(Answer::Used));
         };
+        let stake = asked.worth.map(|worth| worth.at_stake);
         let decision = json!({
-            "at_ms": now_ms,
+            "at_ms": asked.now_ms,
             "policy": self.params.policy.name(),
             "chosen": winner.bridge,
             "why": choice.why,
+            "unit": self.params.prices.unit(),
+            "value_at_stake": stake.map(|value| value.to_string()),
             "lanes": offers,
         });
-        let mut txn = self.store.begin(now_ms).await?;
-        txn.dispatch_insert(
-            NewDispatch {
-                message: message.id,
-                bridge: winner.bridge.clone(),
-                source: message.header.source,
-                target: message.header.target,
-                decision: decision.to_string(),
-                fee_quoted: fee,
-                fee_cap: self.fee_cap(message.header.source),
-                gas_limit,
-            },
-            "router",
-        )
-        .await?;
-        // A stalled dispatch that was never sent would only cost a second fee.
-        let unsent = |d: &&Dispatch| d.source_state == DispatchSource::Planned && d.stalled_at.is_some();
+        let header = &message.header;
+        let lane = LaneKey {
+            source: header.source,
+            target: header.target,
+            bridge: winner.bridge.clone(),
+        };
+        let bridge = self.limits(&winner.bridge);
+        let limits = InsertLimits {
+            value: stake,
+            lane_cap: bridge.lane_value,
+            bridge_cap: bridge.bridge_value,
+            probe_since: standings.probe_since(&lane),
+        };
+        let new = NewDispatch {
+            message: message.id,
+            bridge: lane.bridge,
+            source: header.source,
+            target: header.target,
+            decision: decision.to_string(),
+            fee_quoted: fee,
+            fee_cap: cap,
+            gas_limit,
+        };
+        Ok(match txn.dispatch_insert_within(new, limits, "router").await? {
+            Insertion::Done(_) => Ok(()),
+            Insertion::OverValue {
+                in_flight,
+                cap,
+                whole_bridge,
+            } => Err(Answer::OverValue {
+                in_flight,
+                value: stake.unwrap_or_default(),
+                cap,
+                whole_bridge,
+            }),
+            Insertion::Probing => Err(Answer::Shut {
+                reason: "its circuit breaker waits for a probe under way".to_owned(),
+            }),
+            Insertion::UnknownValue => Err(Answer::Refused {
+                reason: "its value in flight is capped, and a price is or was missing".to_owned(),
+            }),
+        })
+    }
+
+    /// Everything else that goes with a new dispatch, and the commit.
+    async fn planned(
+        &self,
+        mut txn: Txn,
+        claim: &Claim<Message>,
+        (winner, why): (&Offer, &str),
+        dispatches: &[Dispatch],
+        standings: &Standings,
+    ) -> Result<(), RouterError> {
+        let message = &claim.row;
+        // A stalled dispatch that was never sent would only cost a second fee; neither is one of a paused lane sent by itself any more.
+        let is_left = |d: &Dispatch| d.stalled_at.is_some() || standings.paused_at(&lane_of(d)).is_some();
+        let unsent = |d: &&Dispatch| d.source_state == DispatchSource::Planned && is_left(d);
         drop_unsent(&mut txn, dispatches.iter().filter(unsent), "another lane was taken").await?;
         // A higher tier needs another family at once.
         let again = if message.tier > 1 { 0 } else { self.params.recheck_ms };
+        let now_ms = txn.now_ms;
         txn.release_claim(claim, now_ms.saturating_add(again)).await?;
         txn.commit().await?;
-        tracing::info!(message = %message.id, bridge = %winner.bridge, %fee, why = choice.why, "dispatch planned");
+        tracing::info!(message = %message.id, bridge = %winner.bridge, why, "dispatch planned");
         Ok(())
     }
 
@@ -368,12 +571,17 @@ impl Router {
         dispatches: &[Dispatch],
         stalled_since: Option<i64>,
         lane_at_hand: bool,
+        shut: Vec<Offer>,
         now_ms: i64,
     ) -> Result<(), RouterError> {
         let Some(since) = stalled_since else {
-            return self
-                .wait(claim, now_ms, "no lane of a further bridge family", None)
-                .await;
+            let why = if shut.is_empty() {
+                "no lane of a further bridge family"
+            } else {
+                "no open lane of a further bridge family"
+            };
+            let decision = (!shut.is_empty()).then(|| json!({ "lanes": shut }));
+            return self.wait(claim, now_ms, why, decision).await;
         };
         match abandon(now_ms, since, lane_at_hand, self.params.patience) {
             Verdict::KeepUntil(at) => self.release(claim, now_ms, at).await,
@@ -437,28 +645,31 @@ async fn drop_unsent(txn: &mut Txn, unsent: impl Iterator<Item = &Dispatch>, cau
     Ok(())
 }
 
-fn carriage(dispatch: &Dispatch, lanes: &[(Arc<dyn BridgeAdapter>, Lane)]) -> Carriage {
+fn carriage(dispatch: &Dispatch, lanes: &[(Arc<dyn BridgeAdapter>, Lane)], standings: &Standings) -> Carriage {
     let lane = lanes.iter().find(|(_, lane)| lane.bridge == dispatch.bridge);
+    // What was planned over a paused lane is not sent, so it does not count as on its way.
+    let unsent = dispatch.source_state == DispatchSource::Planned;
+    let paused_at = standings.paused_at(&lane_of(dispatch)).filter(|_| unsent);
     Carriage {
         bridge: dispatch.bridge.clone(),
         // Nobody follows a dispatch over a bridge that is no longer configured, so it does not count as on its way.
         family: lane.map_or(Family(0), |(_, lane)| lane.family),
         dropped: dispatch.source_state == DispatchSource::Dropped || lane.is_none(),
-        stalled_at: dispatch.stalled_at,
+        stalled_at: dispatch.stalled_at.or(paused_at),
         received: dispatch.target_state == DispatchTarget::Received,
     }
 }
 
-fn offer(lane: &Lane, stalled: &[LaneKey], answer: Answer) -> Offer {
-    Offer {
-        bridge: lane.bridge.clone(),
-        family: lane.family,
-        lane_stalled: holds_up(lane, stalled),
-        answer,
+fn lane_of(dispatch: &Dispatch) -> LaneKey {
+    LaneKey {
+        source: dispatch.source,
+        target: dispatch.target,
+        bridge: dispatch.bridge.clone(),
     }
 }
 
-fn holds_up(lane: &Lane, stalled: &[LaneKey]) -> bool {
-    let is_lane = |key: &LaneKey| key.bridge == lane.bridge && key.source == lane.source && key.target == lane.target;
-    stalled.iter().any(is_lane)
+/// Why a lane this message has not used may not be used.
+fn shut_and_unused(lane: &Lane, carriages: &[Carriage], standings: &Standings) -> Option<String> {
+    let used = carriages.iter().any(|carriage| carriage.bridge == lane.bridge);
+    standings.of(lane).and_then(Standing::shut).filter(|_| !used)
 }

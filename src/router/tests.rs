@@ -1,4 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod lanes;
+
 use super::*;
 use crate::settlement::states::{DispatchSource, MessageState, SettlementState};
 use crate::store::testing::{INBOX, OUTBOX, SOURCE, TARGET};
@@ -90,13 +92,16 @@ async fn new_messages_avoid_a_lane_that_holds_something_up() {
     flow.step(&flow.tracker).await;
     let offers = flow
         .router
-        .quote(&Hypothetical {
-            source: SOURCE,
-            target: TARGET,
-            outbox: OUTBOX,
-            inbox: INBOX,
-            count: 5,
-        })
+        .quote(
+            &Hypothetical {
+                source: SOURCE,
+                target: TARGET,
+                outbox: OUTBOX,
+                inbox: INBOX,
+                count: 5,
+            },
+            flow.now_ms(),
+        )
         .await
         .unwrap();
     let order: Vec<_> = offers
@@ -159,7 +164,7 @@ async fn nothing_is_quoted_before_the_source_chain_was_read() {
         count: 1,
     };
     assert!(matches!(
-        flow.router.quote(&unknown).await,
+        flow.router.quote(&unknown, flow.now_ms()).await,
         Err(RouterError::UnknownChain(_))
     ));
 }

@@ -16,6 +16,7 @@
 
 pub mod auth;
 pub mod packed;
+pub mod policy;
 pub mod receipt;
 pub mod states;
 pub mod terms;

@@ -11,13 +11,13 @@ use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
 use crate::chain::{Chain, ExitDelayReader, RpcChain, TxChain};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{BridgeConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
-use crate::router::{Patience, Policy, Router, RouterParams};
+use crate::router::{BridgeLimits, CapRule, HistoryRule, Patience, Router, RouterParams};
 use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
@@ -122,10 +122,15 @@ impl Wiring<'_> {
         Ok(())
     }
 
-    pub fn router(&self) -> Router {
+    pub fn router(&self) -> Result<Router, WiringError> {
         let config = self.config;
         let enabled = config.bridges.iter().filter(|(_, bridge)| bridge.enabled);
-        let caps: Vec<U256> = enabled.clone().map(|(_, bridge)| bridge.default_fee.0).collect();
+        let mut limits = BTreeMap::new();
+        for (id, bridge) in enabled.clone() {
+            limits.insert(id.clone(), bridge_limits(id, bridge)?);
+        }
+        let prices = config.prices.parse();
+        let prices = prices.map_err(|(key, reason)| wrong(key, reason))?;
         let adapters = enabled.filter_map(|(id, _)| self.adapters.get(id).cloned()).collect();
         let preferred = BridgeId::new(&config.settlement.default_bridge)
             .ok()
@@ -134,10 +139,19 @@ impl Wiring<'_> {
         let params = RouterParams {
             owner: self.owner.clone(),
             lease_ms: config.supervisor.lease_ms,
-            policy: Policy::Preferred(preferred),
+            policy: config.router.policy,
+            order: preferred,
             quote_timeout: Duration::from_millis(config.router.quote_timeout_ms),
-            fee_caps: BTreeMap::new(),
-            fee_cap_default: caps.into_iter().max().unwrap_or_default(),
+            limits,
+            cap_rule: CapRule {
+                of_fees: config.router.fee_of_fees_max,
+                of_amounts: config.router.fee_of_amounts_max,
+            },
+            prices: Arc::new(prices),
+            history: HistoryRule {
+                dispatches: config.router.health_dispatches,
+                breaker: config.breaker_rule(),
+            },
             dispatches_max: config.settlement.max_retries as usize,
             patience: Patience {
                 with_lane_ms: seconds_ms(config.router.abandon_after),
@@ -148,16 +162,17 @@ impl Wiring<'_> {
             recheck_ms: seconds_ms(config.settlement.timeout),
             quote_ms: ms(config.dispatcher.quote_age_ms_max).min(QUOTE_MS),
         };
-        Router::new(self.store.clone(), adapters, self.chains.clone(), params)
+        Ok(Router::new(self.store.clone(), adapters, self.chains.clone(), params))
     }
 
     /// The pipeline, in its order.
-    pub fn stages(&mut self) {
+    pub fn stages(&mut self) -> Result<(), WiringError> {
         let config = self.config;
         let idle = config.supervisor.idle_ms;
         let lease_ms = config.supervisor.lease_ms;
         self.batcher();
-        self.task(self.router(), idle);
+        let router = self.router()?;
+        self.task(router, idle);
         let params = DispatcherParams {
             owner: self.owner.clone(),
             lease_ms,
@@ -203,7 +218,24 @@ impl Wiring<'_> {
             next_figures: AtomicI64::new(0),
         };
         self.task(sampler, 1_000);
+        Ok(())
     }
+}
+
+fn bridge_limits(id: &BridgeId, bridge: &BridgeConfig) -> Result<BridgeLimits, WiringError> {
+    let cap = |name: &str, text: &Option<String>| {
+        let value = text.as_deref().map(crate::config::value).transpose();
+        value.map_err(|reason| wrong(format!("bridges.{id}.{name}"), reason))
+    };
+    let chains = bridge.chains.iter();
+    Ok(BridgeLimits {
+        fee_cap: bridge.default_fee.0,
+        fee_caps: chains
+            .filter_map(|(name, chain)| Some((ChainId(name.reference()), chain.fee_cap?.0)))
+            .collect(),
+        lane_value: cap("lane_value_max", &bridge.lane_value_max)?,
+        bridge_value: cap("value_max", &bridge.value_max)?,
+    })
 }
 
 impl Wiring<'_> {
@@ -359,7 +391,7 @@ impl Wiring<'_> {
         let service = Service {
             store: self.store.clone(),
             intake,
-            router: Arc::new(self.router()),
+            router: Arc::new(self.router()?),
             clock: self.clock.clone(),
             ends: ends.collect(),
             count_max: config.batcher.count_max,

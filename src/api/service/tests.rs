@@ -3,9 +3,8 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::intake::IntakePolicy;
-use crate::router::{Patience, Policy, RouterParams};
+use crate::router::{BreakerRule, CapRule, HistoryRule, Patience, RoutePolicy, RouterParams, StaticPrices};
 use crate::store::testing::{PAYER, TARGET, TestStore, deposit, new_settlement, open};
-use alloy::primitives::U256;
 use std::time::Duration;
 
 struct Bench {
@@ -19,10 +18,20 @@ async fn bench() -> Bench {
     let params = RouterParams {
         owner: "test".into(),
         lease_ms: 1_000,
-        policy: Policy::Preferred(vec![]),
+        policy: RoutePolicy::Preferred,
+        order: vec![],
         quote_timeout: Duration::from_secs(1),
-        fee_caps: BTreeMap::new(),
-        fee_cap_default: U256::ZERO,
+        limits: BTreeMap::new(),
+        cap_rule: CapRule::default(),
+        prices: Arc::new(StaticPrices::default()),
+        history: HistoryRule {
+            dispatches: 1,
+            breaker: BreakerRule {
+                failures: 0,
+                cooldown_ms: 1,
+                cooldown_max_ms: 1,
+            },
+        },
         dispatches_max: 1,
         patience: Patience {
             with_lane_ms: 1,

@@ -23,6 +23,8 @@ pub struct Model {
     pub fee_quoted: Vec<u8>,
     /// wei
     pub fee_cap: Vec<u8>,
+    /// what depends on it, in the unit of prices (10^-18); empty = unknown
+    pub value_at_stake: Option<Vec<u8>>,
     /// of the receive callback
     pub gas_limit: i64,
     /// ms
