@@ -77,7 +77,7 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Tell the story of one settlement: what happened, why, and what happens next
     Explain(settlements::IdArgs),
-    /// Price of carrying one message now over every bridge, or why one refuses; between two chains, or between all that are configured
+    /// Price of one message over every lane now, or why a lane refuses
     Quote(quote::QuoteArgs),
     /// Stop batching a settlement; its signed terms stay payable until deadline or nonce burn
     Cancel(settlements::IdArgs),

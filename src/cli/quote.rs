@@ -10,10 +10,10 @@ use serde::Serialize;
 
 #[derive(Debug, Args)]
 pub(super) struct QuoteArgs {
-    /// Chain of the outbox [default: every configured chain with one]
+    /// Chain of the outbox [default: all configured]
     #[arg(long, value_name = "CHAIN ID")]
     source_chain: Option<u64>,
-    /// Chain the payees are paid on [default: every configured chain with an inbox]
+    /// Chain payees are paid on [default: all configured]
     #[arg(long, value_name = "CHAIN ID")]
     target_chain: Option<u64>,
 }

@@ -24,8 +24,7 @@ pub(super) struct ServeArgs {
     /// Allow addresses beyond loopback without TLS
     #[arg(long)]
     insecure_listen: bool,
-    /// Simulate and report every transaction instead of sending it, and accept no settlements. The pipeline still writes its plans: use a copy of
-    /// the database
+    /// Simulate and report transactions, send none, accept nothing; for a copy of the database
     #[arg(long)]
     dry_run: bool,
 }

@@ -25,8 +25,7 @@ pub(super) struct DoctorArgs {
     /// Show what is fine as well
     #[arg(long)]
     all: bool,
-    /// Compare a public network's values with its chain instead: ethereum, polygon, bsc, arbitrum, sepolia, amoy, bsc-testnet,
-    /// arbitrum-sepolia, or a file like those in config/networks
+    /// Compare a network of config/networks, or a file, with its chain instead
     #[arg(long, value_name = "NAME")]
     network: Option<String>,
 }
