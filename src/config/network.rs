@@ -136,6 +136,9 @@ fn is_date(text: &str) -> bool {
     )
 }
 
+/// Name, addresses by role, source and date of one table.
+type Section<'a> = (&'static str, Vec<(&'static str, Address)>, &'a str, &'a str);
+
 impl Network {
     /// One file. `label` names it in errors.
     pub fn parse(label: &str, text: &str) -> Result<Self, ConfigError> {
@@ -186,7 +189,7 @@ impl Network {
     }
 
     /// Every section with its addresses, source and date.
-    fn sections(&self) -> Vec<(&'static str, Vec<(&'static str, Address)>, &str, &str)> {
+    fn sections(&self) -> Vec<Section<'_>> {
         let mut all = Vec::new();
         if let Some(it) = &self.finality {
             all.push(("finality", vec![], it.source.as_str(), it.date.as_str()));

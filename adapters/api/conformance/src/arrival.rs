@@ -110,8 +110,8 @@ pub(crate) async fn references(scene: &Scene<'_>, reference: &MessageRef, breach
             }
         }
         let planned = scene.adapter.advance(step.source, step.target, &wrong).await;
-        let idle = planned.is_ok_and(|calls| !calls.is_empty());
-        breaches.demand(!idle, format!("advance: sends for a reference {name}"));
+        let sends = planned.is_ok_and(|calls| !calls.is_empty());
+        breaches.demand(!sends, format!("advance: sends for a reference {name}"));
     }
 }
 
