@@ -22,6 +22,8 @@ pub mod store;
 pub mod supervisor;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod toy_bridge_tests;
 pub mod tracker;
 pub mod wiring;
 

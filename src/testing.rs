@@ -319,9 +319,29 @@ impl Flow {
 
     /// The same with other parameters of the router.
     pub async fn with(bridges: &[&str], dispatches_max: usize, change: impl FnOnce(&mut RouterParams)) -> Self {
-        let db = fixtures::open().await;
         let world: Shared = Arc::default();
         world.lock().unwrap().fees = bridges.iter().map(|name| ((*name).to_owned(), 10)).collect();
+        let bridge = |name: &&str| -> Arc<dyn BridgeAdapter> {
+            Arc::new(ScriptedBridge {
+                id: BridgeId::new(name).unwrap(),
+                world: world.clone(),
+            })
+        };
+        Self::build(bridges.iter().map(bridge).collect(), world.clone(), dispatches_max, change).await
+    }
+
+    /// The same over any adapters, in preferred order.
+    pub async fn over(adapters: Vec<Arc<dyn BridgeAdapter>>, world: Shared, dispatches_max: usize) -> Self {
+        Self::build(adapters, world, dispatches_max, |_| {}).await
+    }
+
+    async fn build(
+        adapters: Vec<Arc<dyn BridgeAdapter>>,
+        world: Shared,
+        dispatches_max: usize,
+        change: impl FnOnce(&mut RouterParams),
+    ) -> Self {
+        let db = fixtures::open().await;
         let chain = |id| -> Arc<dyn Chain> {
             Arc::new(ScriptedChain {
                 id,
@@ -329,14 +349,7 @@ impl Flow {
             })
         };
         let chains: BTreeMap<ChainId, Arc<dyn Chain>> = [SOURCE, TARGET].map(|id| (id, chain(id))).into();
-        let ids: Vec<BridgeId> = bridges.iter().map(|name| BridgeId::new(name).unwrap()).collect();
-        let bridge = |id: &BridgeId| -> Arc<dyn BridgeAdapter> {
-            Arc::new(ScriptedBridge {
-                id: id.clone(),
-                world: world.clone(),
-            })
-        };
-        let adapters: Vec<Arc<dyn BridgeAdapter>> = ids.iter().map(bridge).collect();
+        let ids: Vec<BridgeId> = adapters.iter().map(|adapter| adapter.id()).collect();
         let senders: BTreeMap<ChainId, Arc<Sender>> = chains
             .iter()
             .map(|(id, chain)| (*id, Arc::new(sender(chain.clone(), &db.store))))

@@ -1,14 +1,16 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 //!
-//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`stages`] the pipeline and the intake.
+//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`network`] what a public network's file is compared with; [`stages`] the pipeline and the intake.
 
 mod bridges;
 mod chains;
+mod network;
 mod serve;
 mod stages;
 
 pub use bridges::{adapters, inspect_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
+pub use network::inspect_network;
 pub use serve::serve;
 
 use crate::api::Service;

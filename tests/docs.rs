@@ -65,3 +65,33 @@ fn check_section(file: &str, marker: &str, expected: &str) {
 fn state_diagrams_are_those_of_the_tables() {
     check_section("ARCHITECTURE.md", "state diagrams", &diagrams());
 }
+
+#[test]
+fn the_guide_to_a_new_bridge_names_every_method_of_the_trait_and_every_file_it_points_to() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let code = fs::read_to_string(root.join("adapters/api/src/adapter.rs")).unwrap();
+    let body = code.split_once("pub trait BridgeAdapter").unwrap().1;
+    let methods: Vec<&str> = body
+        .split("fn ")
+        .skip(1)
+        .map(|rest| rest.split('(').next().unwrap())
+        .collect();
+    let guide = fs::read_to_string(root.join("docs/adding-a-bridge.md")).unwrap();
+    let rows = guide
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let named: Vec<&str> = rows.map(|(name, _)| name).collect();
+    assert!(methods.len() >= 7, "{methods:?}");
+    assert_eq!(named, methods, "docs/adding-a-bridge.md");
+    let quoted = guide.split('`').skip(1).step_by(2);
+    let paths: Vec<&str> = quoted
+        .filter(|text| text.contains('/') && !text.contains(['*', ' ']) && !text.contains("NAME"))
+        .collect();
+    assert!(paths.len() >= 5, "{paths:?}");
+    for path in paths {
+        assert!(
+            root.join(path).exists(),
+            "docs/adding-a-bridge.md names {path}, which is not there"
+        );
+    }
+}

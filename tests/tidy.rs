@@ -239,3 +239,50 @@ fn no_third_party_protocol_file_is_committed() {
             .collect(),
     );
 }
+
+/// Crates of bridges, as Rust names them.
+fn bridges() -> Vec<String> {
+    let folders = fs::read_dir(root().join("adapters")).unwrap();
+    let names = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names
+        .filter(|name| name != "api")
+        .map(|name| format!("relayer_adapter_{}", name.replace('-', "_")))
+        .collect()
+}
+
+#[test]
+fn a_bridge_is_known_to_its_crate_and_the_wiring_only() {
+    let bridges = bridges();
+    assert!(
+        bridges.iter().any(|bridge| bridge == "relayer_adapter_toy"),
+        "{bridges:?}"
+    );
+    let mut offences = Vec::new();
+    for file in sources("src", &[".rs"]) {
+        let wiring = file.path == "src/wiring.rs" || file.path.starts_with("src/wiring/");
+        for bridge in &bridges {
+            let named = code_lines(&file.text).any(|line| line.contains(bridge.as_str()));
+            // The toy exists in tests only, so that nothing in the product can lean on it.
+            let allowed = match bridge.as_str() {
+                "relayer_adapter_toy" => file.path.ends_with("_tests.rs"),
+                _ => wiring,
+            };
+            if named && !allowed {
+                offences.push(format!("{}: names {bridge}", file.path));
+            }
+        }
+    }
+    for file in sources("adapters", &[".rs", "Cargo.toml"]) {
+        let own = file.path.split('/').nth(1).unwrap_or_default().replace('-', "_");
+        for bridge in bridges.iter().filter(|bridge| !bridge.ends_with(&format!("_{own}"))) {
+            let package = bridge.replace('_', "-");
+            if file.text.contains(bridge.as_str()) || file.text.contains(&package) {
+                offences.push(format!(
+                    "{}: bridges do not know one another, and this one names {bridge}",
+                    file.path
+                ));
+            }
+        }
+    }
+    refuse(offences);
+}

@@ -37,6 +37,7 @@ pub struct RelayerProcess {
     grpc: String,
     rest: String,
     /// None = all.
+    flags: Vec<String>,
     roles: Option<String>,
     child: Option<Child>,
     /// The relayer dies with us, even when we are killed.
@@ -51,6 +52,7 @@ impl RelayerProcess {
             log: log.into(),
             grpc: grpc.into(),
             rest: rest.into(),
+            flags: Vec::new(),
             roles: None,
             child: None,
             leash: None,
@@ -60,6 +62,12 @@ impl RelayerProcess {
     /// The process shall do only this part of the work.
     pub fn with_roles(mut self, roles: &str) -> Self {
         self.roles = Some(roles.to_owned());
+        self
+    }
+
+    /// Further flags of `relayer serve`.
+    pub fn with_flags(mut self, flags: &[&str]) -> Self {
+        self.flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         self
     }
 
@@ -105,6 +113,7 @@ impl RelayerProcess {
         if let Some(roles) = &self.roles {
             command.args(["--roles", roles]);
         }
+        command.args(&self.flags);
         let child = own_group(&mut command)
             .stdin(Stdio::null())
             .stdout(self.log_file()?)

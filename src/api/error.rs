@@ -230,4 +230,8 @@ codes! {
         "A watch was open while the database did not answer for ten seconds; heartbeats would have claimed that nothing happens.",
         "Ends the stream; nothing is skipped. It goes on trying to read.",
         "Connect again, with pauses, and continue from the last after_seq received. An operator checks the database.";
+    DRY_RUN = "RLY-API-019", "Dry run",
+        "The process was started with --dry-run: it shows what it would do and takes nothing on.",
+        "Refuses; nothing was stored.",
+        "Use a relayer that runs without --dry-run; reading and quoting work here.";
 }

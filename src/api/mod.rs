@@ -1,11 +1,12 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
-//! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`error`] refusals with their codes;
+//! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`dry_run`] what `--dry-run` refuses; [`error`] refusals with their codes;
 //! [`feed`] what watchers read; [`health`] what every process answers; [`stream`] many submissions over one call; [`service`] what lies behind them; [`watching`] what a watch asks for; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
 mod convert;
+mod dry_run;
 pub mod error;
 pub mod feed;
 mod grpc;
@@ -20,6 +21,7 @@ mod watching;
 pub use auth::Auth;
 pub use client::Client;
 pub(crate) use convert::bundle_file;
+pub use dry_run::DryRun;
 pub use error::{ApiError, Kind};
 pub use feed::{Feed, FeedLimits};
 pub use handlers::{Handlers, Settlements};

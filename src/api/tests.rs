@@ -556,3 +556,25 @@ async fn a_watch_over_either_face_hears_that_the_database_is_away() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_dry_run_answers_questions_and_accepts_nothing() {
+    let fake = Arc::new(Fake::default());
+    let dry = super::DryRun(fake.clone());
+    let refusal = |error: ApiError| assert!(format!("{error:?}").contains("RLY-API-019"), "{error:?}");
+    refusal(dry.submit("open", v1::SubmitRequest::default()).await.unwrap_err());
+    refusal(
+        dry.submit_group("open", v1::SubmitGroupRequest::default())
+            .await
+            .unwrap_err(),
+    );
+    let (told, heard) = tokio::sync::oneshot::channel();
+    let reply: SubmitReply = Box::new(move |answer| drop(told.send(answer)));
+    dry.submit_with("open", v1::SubmitRequest::default(), reply).await;
+    refusal(heard.await.unwrap().unwrap_err());
+    let id = SettlementId(B256::repeat_byte(0x11));
+    refusal(dry.cancel("open", id).await.unwrap_err());
+    assert!(fake.submitted.lock().unwrap().is_empty(), "nothing reached the intake");
+    assert!(dry.find(id).await.unwrap().is_some());
+    assert!(dry.quote(v1::QuoteRequest::default()).await.is_ok());
+}

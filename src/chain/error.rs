@@ -49,6 +49,17 @@ pub enum ChainError {
     },
     #[error("chain {chain} left the blocks this database has walked: no common block down to {lowest}")]
     NoCommonBlock { chain: ChainId, lowest: u64 },
+    #[error(
+        "dry run: would send {value} wei to {to} on chain {chain} from {signer}, {gas} gas, at most {cost} wei of gas"
+    )]
+    DryRun {
+        chain: ChainId,
+        signer: Address,
+        to: Address,
+        value: U256,
+        gas: u64,
+        cost: U256,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -131,6 +142,10 @@ codes! {
         "The database refused or lost a write.",
         "Tries again; nothing was sent that is not stored.",
         "Check the database.";
+    DRY_RUN = "RLY-CHAIN-016", "Dry run",
+        "The process runs with --dry-run: the transaction was simulated and priced; the message says what it would have been.",
+        "Signs and sends nothing; looks again later.",
+        "Start without --dry-run to send.";
 }
 
 impl Coded for ChainError {
@@ -153,6 +168,7 @@ impl Coded for ChainError {
             Self::Config { .. } => CONFIG,
             Self::Decode { .. } => DECODE,
             Self::NoCommonBlock { .. } => NO_COMMON_BLOCK,
+            Self::DryRun { .. } => DRY_RUN,
             Self::Store(_) => STORE,
         }
     }
@@ -165,7 +181,7 @@ impl Coded for ChainError {
             Self::View { source, .. } => source.class(),
             Self::FeeCap { .. } | Self::TxCap { .. } | Self::FundsShort { .. } => retry(15),
             Self::DayCap { .. } | Self::ChainAhead { .. } | Self::NoCommonBlock { .. } => retry(60),
-            Self::IntentBound { .. } => Class::NotYet,
+            Self::IntentBound { .. } | Self::DryRun { .. } => Class::NotYet,
             Self::NoLease { .. } => retry(1),
             Self::NoSigner { .. } | Self::Config { .. } | Self::Decode { .. } => Class::Reject,
             Self::Signing { .. } => Class::Bug,

@@ -43,6 +43,8 @@ pub struct RpcConfig {
     pub head_age_ms_max: i64,
     /// Blocks in one `eth_getLogs`.
     pub log_range_max: u64,
+    /// Refuse to hand out signed bytes, whoever asks: the last door of a dry run.
+    pub read_only: bool,
 }
 
 impl RpcConfig {
@@ -66,6 +68,7 @@ impl RpcConfig {
             },
             head_age_ms_max: 500,
             log_range_max: 2_000,
+            read_only: false,
         }
     }
 }
@@ -91,6 +94,7 @@ pub struct RpcChain {
     finality: Finality,
     head_age_ms_max: i64,
     log_range_max: u64,
+    read_only: bool,
     clock: Arc<dyn Clock>,
     calls: Arc<AtomicU64>,
     cache: Mutex<Cache>,
@@ -131,6 +135,7 @@ impl RpcChain {
             finality: config.finality,
             head_age_ms_max: config.head_age_ms_max,
             log_range_max: config.log_range_max,
+            read_only: config.read_only,
             clock,
             calls,
             cache: Mutex::new(Cache::default()),
@@ -389,6 +394,12 @@ fn merge(answers: &[Option<(PoolAnswer, String)>]) -> Submission {
 #[async_trait]
 impl TxChain for RpcChain {
     async fn submit(&self, raw: &Bytes) -> Result<Submission, ViewError> {
+        if self.read_only {
+            return Err(ViewError::Unavailable {
+                chain: self.pool.chain.0,
+                reason: "dry run: no transaction leaves this process".into(),
+            });
+        }
         let answers = self
             .pool
             .all_or_error("broadcasting", |endpoint| {
@@ -431,7 +442,25 @@ impl TxChain for RpcChain {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
+
+    #[tokio::test]
+    async fn a_read_only_chain_does_not_even_connect_to_send() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let config = RpcConfig {
+            read_only: true,
+            ..RpcConfig::new(ChainId(1), &[url], Finality::Depth(0))
+        };
+        let chain = RpcChain::new(&config, Arc::new(crate::clock::SystemClock)).unwrap();
+        let raw = Bytes::from_static(&[2, 0xc0]);
+        let refused = chain.submit(&raw).await.unwrap_err().to_string();
+        assert!(refused.contains("dry run"), "{refused}");
+        assert!(chain.broadcast(&raw).await.is_err());
+        let connected = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(connected.is_err(), "somebody connected");
+    }
 
     #[test]
     fn one_endpoint_that_has_the_transaction_is_enough() {

@@ -51,6 +51,8 @@ pub struct Sender {
     leasing: tokio::sync::Mutex<()>,
     /// Transaction count and balance of each signer at the head of this hash: many plans in one block ask once.
     standing: Mutex<BTreeMap<Address, (B256, u64, U256)>>,
+    /// Simulates and prices, never leases, signs or stores.
+    dry_run: bool,
 }
 
 impl std::fmt::Debug for Sender {
@@ -86,7 +88,14 @@ impl Sender {
             leases: Mutex::new(BTreeMap::new()),
             leasing: tokio::sync::Mutex::new(()),
             standing: Mutex::new(BTreeMap::new()),
+            dry_run: false,
         }
+    }
+
+    /// A sender that only says what it would send: [`Self::plan`] answers [`ChainError::DryRun`] and nothing can be prepared.
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
     }
 
     /// Transaction count and balance of a signer at the head.
@@ -219,6 +228,9 @@ impl Sender {
             let reason = format!("a call for chain {} was handed to this one's sender", call.chain);
             return Err(ChainError::Config { chain, reason });
         }
+        if self.dry_run {
+            return Err(self.rehearse(call).await);
+        }
         let lease = self.any_lease().await?;
         let signer = lease.signer;
         let gas_limit = self.gas_limit(signer, call).await?;
@@ -245,6 +257,46 @@ impl Sender {
             fees,
             chain_count,
         })
+    }
+
+    /// Everything [`Self::plan`] asks the network, and nothing it writes: leases belong to processes that send. Always simulates, also a
+    /// call whose gas is fixed.
+    async fn rehearse(&self, call: &Call) -> ChainError {
+        let chain = self.chain();
+        let rehearsed = async {
+            let addresses = self.signers.addresses();
+            let signer = addresses.first().copied().ok_or(ChainError::NoSigner { chain })?;
+            self.chain.estimate_gas(signer, call).await.attempted("simulating")?;
+            let gas = self.gas_limit(signer, call).await?;
+            let fees = self.fees_for(gas).await?;
+            let cost = worst_case(gas, &fees);
+            let (_, available) = self.standing(signer).await?;
+            let needed = call.value.saturating_add(cost);
+            if available < needed {
+                return Err(ChainError::FundsShort {
+                    chain,
+                    signer,
+                    available,
+                    needed,
+                });
+            }
+            Ok((signer, gas, cost))
+        };
+        match rehearsed.await {
+            Ok((signer, gas, cost)) => {
+                let (to, value) = (call.to, call.value);
+                tracing::info!(chain = chain.0, %signer, %to, %value, gas, %cost, data = %call.data, "dry run: would send");
+                ChainError::DryRun {
+                    chain,
+                    signer,
+                    to,
+                    value,
+                    gas,
+                    cost,
+                }
+            }
+            Err(error) => error,
+        }
     }
 
     async fn fees_for(&self, gas_limit: u64) -> Result<TxFees, ChainError> {
@@ -376,6 +428,7 @@ impl Sender {
         nonce: u64,
         intent: Intent,
     ) -> Result<TxId, ChainError> {
+        self.refuse_in_dry_run(planned.signer)?;
         let unsigned = Unsigned {
             chain: self.chain(),
             nonce,
@@ -413,6 +466,7 @@ impl Sender {
         dearest: &TxFees,
         fees: &TxFees,
     ) -> Result<NewAttempt, ChainError> {
+        self.refuse_in_dry_run(lease.signer)?;
         self.check_lease(txn, lease.signer, lease.token).await?;
         let unsigned = Unsigned {
             chain: row.chain,
@@ -429,6 +483,15 @@ impl Sender {
         self.spend(txn, more).await?;
         txn.insert_attempt(row.id, attempt.clone()).await?;
         Ok(attempt)
+    }
+
+    /// Before every signature: what is not signed cannot be sent, not even by a later process that reads this database.
+    fn refuse_in_dry_run(&self, signer: Address) -> Result<(), ChainError> {
+        if !self.dry_run {
+            return Ok(());
+        }
+        let reason = "a dry run signs nothing".to_owned();
+        Err(ChainError::Signing { signer, reason })
     }
 
     /// Counts the worst case of what is signed today against the daily cap.

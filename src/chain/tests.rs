@@ -301,3 +301,46 @@ async fn a_worker_whose_clock_jumps_neither_steals_nor_loses_a_lease() {
     world.sender.prepare(&mut txn, &first, intent).await.unwrap();
     txn.commit().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_dry_run_simulates_and_prices_but_leases_signs_and_sends_nothing() {
+    let world = World::new(2).await;
+    let dry = |params| {
+        let signers = SignerPool::new(CHAIN, &[B256::repeat_byte(7)]).unwrap();
+        let chain: Arc<dyn TxChain> = Arc::new(world.chain.clone());
+        Sender::new(chain, world.store.clone(), signers, params, world.clock.clone()).dry_run()
+    };
+    let params = || SenderParams {
+        owner: "rehearsal".into(),
+        lease_ms: 60_000,
+        fees: FeePolicy::default(),
+    };
+    let sender = dry(params());
+    match sender.plan(&call()).await.unwrap_err() {
+        ChainError::DryRun {
+            to, value, gas, cost, ..
+        } => {
+            assert_eq!((to, value), (call().to, call().value));
+            assert!(gas > 0 && cost > U256::from(gas));
+        }
+        other => panic!("{other}"),
+    }
+    // The lease is free for the process that really sends, and what that one plans the rehearsal cannot sign.
+    let planned = world.sender.plan(&call()).await.unwrap();
+    let mut txn = world.store.begin(world.now()).await.unwrap();
+    let intent = Intent::new(IntentKind::Execution, "1");
+    let refused = sender.prepare(&mut txn, &planned, intent).await.unwrap_err();
+    assert!(matches!(refused, ChainError::Signing { .. }), "{refused}");
+    drop(txn);
+    world.engine().await;
+    assert_eq!(world.chain.pooled(), 0);
+    // Caps hold in a rehearsal as well: it reports what would really happen.
+    let capped = dry(SenderParams {
+        fees: FeePolicy {
+            max_fee_cap: 1,
+            ..FeePolicy::default()
+        },
+        ..params()
+    });
+    assert!(matches!(capped.plan(&call()).await, Err(ChainError::FeeCap { .. })));
+}

@@ -10,6 +10,7 @@ pub mod failure;
 mod lane;
 mod output;
 mod prune;
+mod quote;
 mod receipt;
 mod route;
 mod serve;
@@ -78,8 +79,8 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Tell the story of one settlement: what happened, why, and what happens next
     Explain(settlements::IdArgs),
-    /// Price of carrying one message between two chains now, per bridge
-    Quote(settlements::QuoteArgs),
+    /// Price of one message over every lane now, or why a lane refuses
+    Quote(quote::QuoteArgs),
     /// Stop batching a settlement; its signed terms stay payable until deadline or nonce burn
     Cancel(settlements::IdArgs),
     /// Execute one dispatched settlement on the target chain, without the relayer
@@ -133,7 +134,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::List(args) => settlements::list(global, args, output).await,
         Command::Watch(args) => watch::watch(global, args, output).await,
         Command::Explain(args) => settlements::explain(global, args, output).await,
-        Command::Quote(args) => settlements::quote(global, args, output).await,
+        Command::Quote(args) => quote::quote(global, args, output).await,
         Command::Cancel(args) => settlements::cancel(global, args, output).await,
         Command::Execute(args) => execute::execute(args, output).await,
         Command::Receipt(command) => receipt::run(command, output),

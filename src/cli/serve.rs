@@ -24,6 +24,9 @@ pub(super) struct ServeArgs {
     /// Allow addresses beyond loopback without TLS
     #[arg(long)]
     insecure_listen: bool,
+    /// Simulate and report transactions, send none, accept nothing; for a copy of the database
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub(super) async fn serve(global: &Global, args: ServeArgs) -> Result<Exit, Failure> {
@@ -39,6 +42,7 @@ pub(super) async fn serve(global: &Global, args: ServeArgs) -> Result<Exit, Fail
     }
     let mut config = Config::read(global.config_file().as_deref(), &flags)?;
     config.api.insecure_listen |= args.insecure_listen;
+    config.dry_run = args.dry_run;
     let problems = config.problems_to_serve();
     if !problems.is_empty() {
         return Err(ConfigError::Invalid(problems).into());

@@ -1,9 +1,9 @@
-//! Commands about settlements the relayer has: status, list, explain, quote, cancel.
+//! Commands about settlements the relayer has: status, list, explain, cancel.
 
 use super::Global;
 use super::explain::story;
 use super::failure::{Exit, Failure};
-use super::output::{Output, duration, ether, fields, short, table, time};
+use super::output::{Output, fields, short, table, time};
 use crate::api::v1;
 use crate::clock::{Clock, SystemClock};
 use clap::Args;
@@ -36,14 +36,6 @@ pub(super) struct ListArgs {
     /// Stop after this many
     #[arg(long, default_value_t = 50)]
     limit: usize,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct QuoteArgs {
-    #[arg(long, value_name = "CHAIN ID")]
-    source_chain: u64,
-    #[arg(long, value_name = "CHAIN ID")]
-    target_chain: u64,
 }
 
 pub(super) async fn status(global: &Global, args: IdArgs, output: &Output) -> Result<Exit, Failure> {
@@ -178,39 +170,6 @@ pub(super) async fn explain(global: &Global, args: IdArgs, output: &Output) -> R
     let story = story(&found, now_ms);
     output.answer(&story, || story.to_string());
     Ok(Exit::Ok)
-}
-
-pub(super) async fn quote(global: &Global, args: QuoteArgs, output: &Output) -> Result<Exit, Failure> {
-    let request = v1::QuoteRequest {
-        source_chain: args.source_chain,
-        target_chain: args.target_chain,
-    };
-    let answer = global.client().await?.quote(request).await?;
-    output.answer(&answer, || {
-        let mut rows = table(&[
-            "bridge",
-            "fee per message",
-            "settlements",
-            "arrives in",
-            "good for",
-            "problem",
-        ]);
-        for lane in &answer.lanes {
-            let priced = lane.error.is_empty();
-            let shown = |text: String| if priced { text } else { String::new() };
-            rows.add_row([
-                lane.bridge.clone(),
-                shown(ether(&lane.native_fee)),
-                shown(format!("up to {}", lane.settlements_per_message_max)),
-                shown(duration(lane.expected_ms)),
-                shown(duration(lane.valid_for_ms)),
-                lane.error.clone(),
-            ]);
-        }
-        rows.to_string()
-    });
-    let usable = answer.lanes.iter().any(|lane| lane.error.is_empty());
-    Ok(if usable { Exit::Ok } else { Exit::Failed })
 }
 
 pub(super) async fn cancel(global: &Global, args: IdArgs, output: &Output) -> Result<Exit, Failure> {

@@ -6,6 +6,7 @@
 mod bridge;
 mod chain;
 mod coordinator;
+pub mod network;
 mod prices;
 mod roles;
 mod service;
@@ -70,6 +71,9 @@ pub struct Config {
     pub chains: BTreeMap<ChainName, ChainConfig>,
     pub bridges: BTreeMap<BridgeId, BridgeConfig>,
     pub coordinators: BTreeMap<String, CoordinatorConfig>,
+    /// `serve --dry-run`: simulate, report, send nothing. A flag of one run, never a setting that could be forgotten in a file.
+    #[serde(skip)]
+    pub dry_run: bool,
 }
 
 /// Why there is no configuration to run with.

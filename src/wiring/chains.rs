@@ -19,6 +19,10 @@ pub(super) fn key_of(name: &ChainName, rest: &str) -> String {
 
 /// One chain behind its endpoints.
 pub fn rpc_chain(name: &ChainName, config: &ChainConfig, clock: Arc<dyn Clock>) -> Result<RpcChain, WiringError> {
+    Ok(RpcChain::new(&rpc_config(name, config)?, clock)?)
+}
+
+fn rpc_config(name: &ChainName, config: &ChainConfig) -> Result<RpcConfig, WiringError> {
     let urls: Vec<String> = config
         .rpc
         .iter()
@@ -29,19 +33,22 @@ pub fn rpc_chain(name: &ChainName, config: &ChainConfig, clock: Arc<dyn Clock>) 
         Finality::Tag(FinalityTag::Safe) => chain::Finality::Tag(chain::FinalityTag::Safe),
         Finality::Depth(depth) => chain::Finality::Depth(depth),
     };
-    let rpc = RpcConfig {
+    Ok(RpcConfig {
         quorum: config.quorum(),
         timeout: Duration::from_millis(config.rpc_timeout_ms),
         log_range_max: config.log_range_max,
         ..RpcConfig::new(ChainId(config.chain_id), &urls, finality)
-    };
-    Ok(RpcChain::new(&rpc, clock)?)
+    })
 }
 
 /// All chains.
 pub(super) fn chains(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChainId, Arc<RpcChain>>, WiringError> {
     let made = config.chains.iter().map(|(name, chain)| {
-        let rpc = rpc_chain(name, chain, clock.clone())?;
+        let rpc = RpcConfig {
+            read_only: config.dry_run,
+            ..rpc_config(name, chain)?
+        };
+        let rpc = RpcChain::new(&rpc, clock.clone())?;
         Ok((ChainId(chain.chain_id), Arc::new(rpc)))
     });
     made.collect()

@@ -2,7 +2,9 @@
 
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
-use crate::api::{Api, Auth, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, ServeError};
+use crate::api::{
+    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, ServeError, Settlements,
+};
 use crate::chain::Sender;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
@@ -42,6 +44,11 @@ pub async fn serve(
         changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
     let roles = &config.supervisor.roles;
+    if config.dry_run {
+        tracing::warn!(
+            "dry run: calls are simulated and reported, nothing is signed or sent, no settlement is accepted"
+        );
+    }
     tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
     let served = tokio::select! {
@@ -123,7 +130,11 @@ impl Listening {
                     outage: FeedLimits::OUTAGE,
                 };
                 let feed = Feed::start(store.clone(), clock, limits, stop.clone());
-                let handlers = Handlers::new(Arc::new(face.service), auth, config.api.clone())
+                let mut service: Arc<dyn Settlements> = Arc::new(face.service);
+                if config.dry_run {
+                    service = Arc::new(DryRun(service));
+                }
+                let handlers = Handlers::new(service, auth, config.api.clone())
                     .with_stop(stop.clone())
                     .with_feed(feed);
                 let api = Api {

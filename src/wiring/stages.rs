@@ -111,6 +111,11 @@ impl Wiring<'_> {
                 fees: fee_policy(self.config, chain),
             };
             let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone());
+            if self.config.dry_run {
+                // No engine either: what an earlier run prepared stays where it is.
+                self.senders.insert(id, Arc::new(sender.dry_run()));
+                continue;
+            }
             let sender = Arc::new(sender);
             self.senders.insert(id, sender.clone());
             let tx_chain: Arc<dyn TxChain> = rpc;

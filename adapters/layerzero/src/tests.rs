@@ -14,6 +14,8 @@ use relayer_adapter_api::{
 };
 use std::collections::{BTreeMap, BTreeSet};
 
+mod conformance;
+
 const SOURCE: ChainId = ChainId(31337);
 const TARGET: ChainId = ChainId(31338);
 // The same endpoint address on both chains, as on real chains.

@@ -1,8 +1,9 @@
 //! `doctor`: looks at everything a settlement needs, and says what to do about what is wrong. Reads only.
 //!
-//! Layout: this page collects and prints; [`checks`] what is asked of chains and contracts.
+//! Layout: this page collects and prints; [`checks`] what is asked of chains and contracts; [`network`] a public network's file.
 
 mod checks;
+mod network;
 
 use super::Global;
 use super::failure::{CHECKS, Exit, Failure};
@@ -24,6 +25,9 @@ pub(super) struct DoctorArgs {
     /// Show what is fine as well
     #[arg(long)]
     all: bool,
+    /// Compare a network of config/networks, or a file, with its chain instead
+    #[arg(long, value_name = "NAME")]
+    network: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +68,12 @@ pub(super) async fn run(global: &Global, args: DoctorArgs, output: &Output) -> R
             todo: finding.todo,
         }));
     };
+    if let Some(name) = &args.network {
+        for (area, findings) in network::findings(&config, name).await? {
+            add(&area, findings);
+        }
+        return finish(lines, args.all, output);
+    }
     add("config", check_config(&config));
     add("store", check_store(&config).await);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -97,9 +107,13 @@ pub(super) async fn run(global: &Global, args: DoctorArgs, output: &Output) -> R
             add(&format!("{id} on {name}"), findings);
         }
     }
+    finish(lines, args.all, output)
+}
+
+fn finish(lines: Vec<Line>, all: bool, output: &Output) -> Result<Exit, Failure> {
     let report = summed(lines);
     let failed = report.fail;
-    output.answer(&report, || print(&report, args.all));
+    output.answer(&report, || print(&report, all));
     if failed == 0 {
         return Ok(Exit::Ok);
     }
