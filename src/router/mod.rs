@@ -18,24 +18,28 @@
 //! the same answers for a message that does not exist yet.
 
 pub mod abandon;
+mod ask;
 pub mod breaker;
 pub mod cap;
 pub mod choose;
 pub mod cover;
 mod error;
 pub mod health;
+mod plan;
 pub mod price;
 mod service;
+mod show;
 pub mod standing;
 
 pub use crate::settlement::policy::RoutePolicy;
 pub use abandon::Patience;
+pub use ask::Hypothetical;
 pub use breaker::BreakerRule;
 pub use cap::CapRule;
 pub use choose::{Answer, Offer};
 pub use error::{CODES, RouterError};
 pub use price::{Coin, Price, PriceSource, StaticPrices};
-pub use service::{Hypothetical, Router, RouterParams};
+pub use service::{Router, RouterParams};
 pub use standing::{BridgeLimits, HistoryRule};
 
 #[cfg(test)]
