@@ -11,7 +11,8 @@ use crate::clock::Clock;
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::router::{
-    BreakerRule, BridgeLimits, CapRule, HistoryRule, Patience, RoutePolicy, Router, RouterParams, StaticPrices,
+    BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, RoutePolicy, Router, RouterParams,
+    StaticPrices, WatchParams,
 };
 use crate::settlement::packed::{ChunkLimits, GasModel, Packed};
 use crate::settlement::states::{MessageState, SettlementState};
@@ -45,6 +46,8 @@ pub struct World {
     pub advance: Vec<Call>,
     /// Nobody but us brings messages in.
     pub self_delivered: bool,
+    /// What the chains say against the lane of a bridge.
+    pub obstacles: BTreeMap<String, String>,
     pub simulations: usize,
 }
 
@@ -278,6 +281,15 @@ impl BridgeAdapter for ScriptedBridge {
     ) -> Result<Vec<Call>, AdapterError> {
         Ok(self.world.lock().unwrap().advance.clone())
     }
+
+    async fn obstacle(
+        &self,
+        _source: &dyn ChainView,
+        _target: &dyn ChainView,
+        _lane: &Lane,
+    ) -> Result<Option<String>, AdapterError> {
+        Ok(self.world.lock().unwrap().obstacles.get(self.id.as_str()).cloned())
+    }
 }
 
 #[derive(Debug)]
@@ -293,6 +305,7 @@ impl Clock for FrozenClock {
 pub struct Flow {
     pub db: TestStore,
     pub router: Router,
+    pub lane_watch: LaneWatch,
     pub dispatcher: Dispatcher,
     pub tracker: Tracker,
     pub payout: Payout,
@@ -308,6 +321,8 @@ pub const PATIENCE: Patience = Patience {
     without_lane_ms: 600_000,
 };
 pub const FEE_CAP: u64 = 1_000;
+/// Time between two looks of the flow's lane watch.
+pub const WATCH_MS: i64 = 1_000;
 /// How long a quote stands with the router of the flow.
 pub const QUOTE_MS: i64 = 500;
 
@@ -363,6 +378,15 @@ impl Flow {
         let mut params = router_params(ids, dispatches_max);
         change(&mut params);
         let flow = Self {
+            lane_watch: LaneWatch::new(
+                db.store.clone(),
+                adapters.clone(),
+                chains.clone(),
+                WatchParams {
+                    every_ms: WATCH_MS,
+                    timeout: Duration::from_secs(1),
+                },
+            ),
             router: Router::new(db.store.clone(), adapters.clone(), chains.clone(), params),
             dispatcher: Dispatcher::new(
                 db.store.clone(),
@@ -405,6 +429,11 @@ impl Flow {
 
     /// Accepts and seals `n` settlements with nonces from 0 on.
     pub async fn seal(&self, n: u64) -> MessageId {
+        self.seal_with(n, None).await
+    }
+
+    /// The same for settlements that were submitted with a policy.
+    pub async fn seal_with(&self, n: u64, policy: Option<RoutePolicy>) -> MessageId {
         fixtures::deposit(self.store(), fixtures::PAYER, 1_000_000, 1).await;
         let base: u64 = self
             .store()
@@ -419,7 +448,7 @@ impl Flow {
             .collect();
         fixtures::accept(self.store(), &news).await;
         let ids: Vec<SettlementId> = news.iter().map(|new| new.id).collect();
-        fixtures::seal(self.store(), &ids).await.id()
+        fixtures::seal_with(self.store(), &ids, policy).await.id()
     }
 
     /// The observer of a chain has read up to this block.

@@ -80,6 +80,7 @@ impl Bench {
         let chains = [&devnet.source, &devnet.target].map(|chain| {
             let ccip = chain.ccip.as_ref().unwrap();
             CcipChain {
+                self_execute: false,
                 chain: ChainId(chain.anvil.chain),
                 selector: ccip.selector,
                 router: ccip.router,

@@ -22,6 +22,8 @@ pub enum IntakeError {
     UnknownCoordinator(String),
     #[error("receipt codec {0:?} is not known")]
     Codec(String),
+    #[error("policy {0:?} is not preferred, cheapest, fastest or safest")]
+    Policy(String),
     #[error("trace id is longer than 64 bytes or holds a NUL")]
     TraceId,
     #[error("{count} receipts, a settlement covers 1 to {max}")]
@@ -214,6 +216,7 @@ impl IntakeError {
             Self::UnknownCoordinator(_) => UNKNOWN_COORDINATOR,
             Self::Codec(_) => CODEC,
             Self::TraceId => TRACE_ID,
+            Self::Policy(_) => POLICY,
             Self::ReceiptCount { .. } => RECEIPT_COUNT,
             Self::ReceiptTooLarge { .. } => RECEIPT_TOO_LARGE,
             Self::ProofTooLarge { .. } => PROOF_TOO_LARGE,
@@ -463,4 +466,7 @@ codes! {
     NO_ROOM = "RLY-INTAKE-050", "Database is full",
         "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
         "An operator makes room; then send the same request again. Nothing needs to be restarted.";
+    POLICY = "RLY-INTAKE-052", "Unknown policy",
+        "The policy is none of preferred, cheapest, fastest and safest.",
+        "Use one of these, or leave it empty for the one the relayer is configured with.";
 }

@@ -4,8 +4,10 @@
 use super::error::PayoutError;
 use super::service::Payout;
 use crate::error::Coded;
-use crate::store::{Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, StoreError};
-use relayer_adapter_api::{BridgeId, ChainId, MessageRef};
+use crate::store::{
+    Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LaneKey, StoreError,
+};
+use relayer_adapter_api::MessageRef;
 
 /// A delivery of ours that failed or vanished is tried again after this time; sooner, the first one may still be on its way into a block.
 const DELIVER_AGAIN_AFTER_MS: i64 = 30_000;
@@ -35,7 +37,7 @@ impl Payout {
                 continue;
             };
             // Switched off is the help for others' lanes, never our own work.
-            if !rescue.enabled && !ours.contains(&claim.row.bridge) {
+            if !rescue.enabled && !ours.contains(&lane_of(&claim.row)) {
                 self.note_rescue(claim, now_ms).await?;
                 continue;
             }
@@ -54,17 +56,22 @@ impl Payout {
         Ok(helped)
     }
 
-    /// Bridges over which nobody but us brings messages in.
-    fn self_delivered(&self) -> Vec<BridgeId> {
-        let chains: Vec<ChainId> = self.chains.keys().copied().collect();
-        let mut bridges = Vec::new();
+    /// Lanes over which nobody but us brings messages in.
+    fn self_delivered(&self) -> Vec<LaneKey> {
+        let mut lanes = Vec::new();
         for adapter in &self.adapters {
-            let mut pairs = chains.iter().flat_map(|from| chains.iter().map(move |to| (*from, *to)));
-            if pairs.any(|(from, to)| adapter.lane(from, to).is_some_and(|lane| lane.self_delivered)) {
-                bridges.push(adapter.id());
-            }
+            let pairs = self
+                .chains
+                .keys()
+                .flat_map(|from| self.chains.keys().map(move |to| (*from, *to)));
+            let ours = pairs.filter_map(|(from, to)| adapter.lane(from, to).filter(|lane| lane.self_delivered));
+            lanes.extend(ours.map(|lane| LaneKey {
+                source: lane.source,
+                target: lane.target,
+                bridge: lane.bridge,
+            }));
         }
-        bridges
+        lanes
     }
 
     /// Sends as many of the adapter's calls, in order, as the target would take now. Returns how many.
@@ -153,5 +160,13 @@ impl Payout {
         .await?;
         txn.commit().await?;
         Ok(())
+    }
+}
+
+fn lane_of(dispatch: &Dispatch) -> LaneKey {
+    LaneKey {
+        source: dispatch.source,
+        target: dispatch.target,
+        bridge: dispatch.bridge.clone(),
     }
 }

@@ -5,6 +5,7 @@ use super::choose::{Answer, Choice, Offer, choose};
 use super::error::RouterError;
 use super::service::{Router, lane_of};
 use super::standing::Standings;
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent};
 use crate::store::{
     Claim, Dispatch, DispatchChange, DispatchPatch, InsertLimits, Insertion, LaneKey, Message, NewDispatch, StoreError,
@@ -13,6 +14,11 @@ use crate::store::{
 use serde_json::json;
 
 impl Router {
+    /// What those who submitted the members asked for, else what is configured.
+    fn policy(&self, message: &Message) -> RoutePolicy {
+        message.policy.unwrap_or(self.params.policy)
+    }
+
     /// Inserts a dispatch over the best lane; one that turns out to be full, or on probation with a probe under way, is passed over.
     pub(super) async fn plan(
         &self,
@@ -23,7 +29,8 @@ impl Router {
         asked: Asked,
     ) -> Result<(), RouterError> {
         let now_ms = asked.now_ms;
-        while let Some(choice) = choose(self.params.policy, &self.params.order, &offers) {
+        let policy = self.policy(&claim.row);
+        while let Some(choice) = choose(policy, &self.params.order, &offers) {
             let mut txn = self.store.begin(now_ms).await?;
             match self
                 .insert(&mut txn, &claim.row, &choice, &offers, standings, asked)
@@ -38,7 +45,7 @@ impl Router {
                 Err(answer) => offers[choice.index].answer = answer,
             }
         }
-        let decision = json!({ "policy": self.params.policy.name(), "lanes": offers });
+        let decision = json!({ "policy": policy.name(), "lanes": offers });
         self.wait(claim, now_ms, "no lane quoted within its caps", Some(decision))
             .await
     }
@@ -64,7 +71,7 @@ impl Router {
         let stake = asked.worth.map(|worth| worth.at_stake);
         let decision = json!({
             "at_ms": asked.now_ms,
-            "policy": self.params.policy.name(),
+            "policy": self.policy(message).name(),
             "chosen": winner.bridge,
             "why": choice.why,
             "unit": self.params.prices.unit(),
@@ -125,8 +132,8 @@ impl Router {
         standings: &Standings,
     ) -> Result<(), RouterError> {
         let message = &claim.row;
-        // A stalled dispatch that was never sent would only cost a second fee; neither is one of a paused lane sent by itself any more.
-        let is_left = |d: &Dispatch| d.stalled_at.is_some() || standings.paused_at(&lane_of(d)).is_some();
+        // A stalled dispatch that was never sent would only cost a second fee; neither is one of a paused or blocked lane sent by itself any more.
+        let is_left = |d: &Dispatch| d.stalled_at.is_some() || standings.held_since(&lane_of(d)).is_some();
         let unsent = |d: &&Dispatch| d.source_state == DispatchSource::Planned && is_left(d);
         drop_unsent(&mut txn, dispatches.iter().filter(unsent), "another lane was taken").await?;
         // A higher tier needs another family at once.

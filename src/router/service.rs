@@ -285,15 +285,15 @@ impl Router {
 
 fn carriage(dispatch: &Dispatch, lanes: &[(Arc<dyn BridgeAdapter>, Lane)], standings: &Standings) -> Carriage {
     let lane = lanes.iter().find(|(_, lane)| lane.bridge == dispatch.bridge);
-    // What was planned over a paused lane is not sent, so it does not count as on its way.
+    // What was planned over a lane that is paused or blocked is not sent, so it does not count as on its way.
     let unsent = dispatch.source_state == DispatchSource::Planned;
-    let paused_at = standings.paused_at(&lane_of(dispatch)).filter(|_| unsent);
+    let held_since = standings.held_since(&lane_of(dispatch)).filter(|_| unsent);
     Carriage {
         bridge: dispatch.bridge.clone(),
         // Nobody follows a dispatch over a bridge that is no longer configured, so it does not count as on its way.
         family: lane.map_or(Family(0), |(_, lane)| lane.family),
         dropped: dispatch.source_state == DispatchSource::Dropped || lane.is_none(),
-        stalled_at: dispatch.stalled_at.or(paused_at),
+        stalled_at: dispatch.stalled_at.or(held_since),
         received: dispatch.target_state == DispatchTarget::Received,
     }
 }

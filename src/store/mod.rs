@@ -65,7 +65,7 @@ pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
 pub use group::NewGroup;
-pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneSwitch, Passage};
+pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneObstacle, LaneSwitch, Passage};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use log_tally::TallyKey;
 pub use message::{Message, MessageLeaf, MessagePatch};

@@ -136,6 +136,7 @@ async fn work(plans: &mut Plans) {
         store.claim_dispatches(DispatchQueue::Adopted, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Follow, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now, ours: Vec::new(), tried_before_ms: now }, "me", now, 10, 1);
+        store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now, ours: vec![lane(), back()], tried_before_ms: now }, "me", now, 10, 1);
         store.claim_moved_executions("me", 10, 1);
         store.list_batchable(TARGET, now, 1, 100);
         store.list_past_deadline(TARGET, 3_000_000, 0, 100);
@@ -157,6 +158,14 @@ fn lane() -> LaneKey {
         source: SOURCE,
         target: TARGET,
         bridge: "layerzero".parse().unwrap(),
+    }
+}
+
+fn back() -> LaneKey {
+    LaneKey {
+        source: TARGET,
+        target: SOURCE,
+        ..lane()
     }
 }
 

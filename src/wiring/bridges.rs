@@ -64,6 +64,7 @@ fn ccip(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<CcipAda
             port: entry.port.ok_or_else(|| missing("port"))?,
             outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
             fee_token: entry.fee_token,
+            self_execute: entry.self_execute,
         });
     }
     let adapter = CcipConfig {

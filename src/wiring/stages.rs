@@ -17,7 +17,7 @@ use crate::error::Coded;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
-use crate::router::{BridgeLimits, CapRule, HistoryRule, Patience, Router, RouterParams};
+use crate::router::{BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, Router, RouterParams, WatchParams};
 use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
@@ -178,6 +178,12 @@ impl Wiring<'_> {
         self.batcher();
         let router = self.router()?;
         self.task(router, idle);
+        let watch = WatchParams {
+            every_ms: ms(config.router.watch_ms),
+            timeout: Duration::from_millis(config.router.quote_timeout_ms),
+        };
+        let watch = LaneWatch::new(self.store.clone(), self.all_adapters(), self.chains.clone(), watch);
+        self.task(watch, idle.max(config.router.watch_ms));
         let params = DispatcherParams {
             owner: self.owner.clone(),
             lease_ms,

@@ -34,6 +34,7 @@ const PAID_GAS: u64 = 120_000;
 
 fn chain(chain: ChainId, selector: u64, port: Address) -> CcipChain {
     CcipChain {
+        self_execute: false,
         chain,
         selector,
         router: ROUTER,
