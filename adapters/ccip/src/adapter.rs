@@ -341,13 +341,13 @@ impl BridgeAdapter for CcipAdapter {
     }
 }
 
-fn sent_1_6(log: &LogRecord) -> Result<Sent, MessageError> {
+pub(crate) fn sent_1_6(log: &LogRecord) -> Result<Sent, MessageError> {
     let event = v1_6::IOnRamp::CCIPMessageSent::decode_raw_log_validate(log.topics.iter().copied(), &log.data)
         .map_err(|error| MessageError::Abi(error.to_string()))?;
     Sent::new_1_6(log.address, log.block_number, event.message)
 }
 
-fn sent_2_0(log: &LogRecord) -> Result<Sent, MessageError> {
+pub(crate) fn sent_2_0(log: &LogRecord) -> Result<Sent, MessageError> {
     let event = v2_0::IOnRamp::CCIPMessageSent::decode_raw_log_validate(log.topics.iter().copied(), &log.data)
         .map_err(|error| MessageError::Abi(error.to_string()))?;
     let sent = Sent::new_2_0(log.address, log.block_number, &event.encodedMessage)?;
