@@ -2,25 +2,23 @@
 //! the transaction engine and the observers are played by [`Flow`]'s methods.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod params;
+
 use crate::chain::fee::FeePolicy;
-use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
 use crate::chain::signer::SignerPool;
 use crate::chain::{Chain, Fees};
 use crate::clock::Clock;
-use crate::dispatcher::{Dispatcher, DispatcherParams};
-use crate::payout::{Payout, PayoutParams, RescueParams};
-use crate::router::{
-    BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, RoutePolicy, Router, RouterParams,
-    StaticPrices, WatchParams,
-};
-use crate::settlement::packed::{ChunkLimits, GasModel, Packed};
+use crate::dispatcher::Dispatcher;
+use crate::payout::Payout;
+use crate::router::{LaneWatch, Patience, RoutePolicy, Router, RouterParams, WatchParams};
+use crate::settlement::packed::Packed;
 use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{MessageId, SettlementId};
 use crate::stage::{Outcome, Stage};
 use crate::store::testing::{self as fixtures, INBOX, OUTBOX, SOURCE, TARGET, TestStore};
 use crate::store::{ChainLog, Cursor, Dispatch, Execution, Inclusion, NewChainLog, Store, TxChange, TxId, TxRow};
-use crate::tracker::{StallRule, Tracker, TrackerParams};
+use crate::tracker::Tracker;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolError};
 use async_trait::async_trait;
@@ -30,6 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+
+use params::{dispatcher_params, payout_params, router_params, tracker_params};
 
 /// What the chains and bridges answer.
 #[derive(Debug, Default)]
@@ -619,90 +619,4 @@ fn sender(chain: Arc<dyn Chain>, store: &Store) -> Sender {
         fees: FeePolicy::default(),
     };
     Sender::new(chain, store.clone(), signers, params, Arc::new(FrozenClock))
-}
-
-fn bridge_limits() -> BridgeLimits {
-    BridgeLimits {
-        fee_cap: U256::from(FEE_CAP),
-        ..BridgeLimits::default()
-    }
-}
-
-fn router_params(order: Vec<BridgeId>, dispatches_max: usize) -> RouterParams {
-    RouterParams {
-        owner: "test".into(),
-        lease_ms: 60_000,
-        policy: RoutePolicy::Preferred,
-        limits: order.iter().map(|id| (id.clone(), bridge_limits())).collect(),
-        order,
-        quote_timeout: Duration::from_secs(5),
-        cap_rule: CapRule::default(),
-        prices: Arc::new(StaticPrices::default()),
-        history: HistoryRule {
-            dispatches: 64,
-            breaker: BreakerRule {
-                failures: 5,
-                cooldown_ms: 300_000,
-                cooldown_max_ms: 3_600_000,
-            },
-        },
-        dispatches_max,
-        patience: PATIENCE,
-        retry_min_ms: 1_000,
-        retry_max_ms: 60_000,
-        recheck_ms: 15_000,
-        quote_ms: QUOTE_MS,
-    }
-}
-
-fn dispatcher_params() -> DispatcherParams {
-    DispatcherParams {
-        owner: "test".into(),
-        lease_ms: 60_000,
-        quote_age_max_ms: 30_000,
-        quote_timeout: Duration::from_secs(5),
-        retry: RetryPolicy {
-            first: Duration::from_secs(1),
-            max: Duration::from_secs(60),
-        },
-        failures_max: 3,
-    }
-}
-
-fn tracker_params() -> TrackerParams {
-    TrackerParams {
-        owner: "test".into(),
-        lease_ms: 60_000,
-        stall: StallRule {
-            timeout_ms: TIMEOUT_MS,
-            history_min: 3,
-            history_factor: 2,
-        },
-        poll_min_ms: 1_000,
-        poll_max_ms: 10_000,
-        ask_early: true,
-    }
-}
-
-fn payout_params() -> PayoutParams {
-    PayoutParams {
-        owner: "test".into(),
-        lease_ms: 60_000,
-        limits: ChunkLimits::default(),
-        gas: GasModel::default(),
-        gap_max: 2,
-        executions_max: 8,
-        simulations_max: 64,
-        probes_max: 8,
-        retry_min_ms: 1_000,
-        retry_max_ms: 60_000,
-        recheck_ms: 15_000,
-        rescue: RescueParams {
-            enabled: true,
-            patience_ms: 30_000,
-            interval_ms: 20_000,
-            attempts_max: 3,
-            value_cap: U256::from(100),
-        },
-    }
 }
