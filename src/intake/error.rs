@@ -304,6 +304,14 @@ const UNKNOWN: ErrorCode = ErrorCode {
     you: "Send the same request again until it is answered: if it was stored, the answer is the original one.",
 };
 
+const POLICY: ErrorCode = ErrorCode {
+    code: "RLY-INTAKE-052",
+    title: "Unknown policy",
+    meaning: "The policy is none of preferred, cheapest, fastest and safest.",
+    relayer: "Refuses the settlement; nothing is stored.",
+    you: "Use one of these, or leave it empty for the one the relayer is configured with.",
+};
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $title:literal, $meaning:literal, $you:literal;)+) => {
         $(const $name: ErrorCode = ErrorCode {
@@ -311,7 +319,7 @@ macro_rules! codes {
         };)+
 
         /// Every code of this module, for docs/errors.md.
-        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN];
+        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN, POLICY];
     };
 }
 
@@ -466,7 +474,4 @@ codes! {
     NO_ROOM = "RLY-INTAKE-050", "Database is full",
         "The database has no room left (disk or quota). The transaction was undone: nothing of the settlement was stored.",
         "An operator makes room; then send the same request again. Nothing needs to be restarted.";
-    POLICY = "RLY-INTAKE-052", "Unknown policy",
-        "The policy is none of preferred, cheapest, fastest and safest.",
-        "Use one of these, or leave it empty for the one the relayer is configured with.";
 }
