@@ -42,6 +42,8 @@ pub struct ChainPlan {
     /// By bridge id.
     #[serde(default)]
     pub wormhole: BTreeMap<String, WormholePlan>,
+    /// By bridge id.
+    #[serde(default)]
     pub ccip: BTreeMap<String, CcipPlan>,
 }
 
