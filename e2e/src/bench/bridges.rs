@@ -44,10 +44,10 @@ struct Alone {
     rpc_calls_own: f64,
 }
 
-impl Lab<'_> {
-    async fn new(bench: &Bench, bridge: &str) -> Result<Self> {
+impl<'a> Lab<'a> {
+    async fn new(bench: &'a Bench, bridge: &str) -> Result<Self> {
         let preferred = bridge.to_owned();
-        let mut site = Site::new(bench, Backend::Sqlite, &[], &|devnet, relayer| {
+        let site = Site::new(bench, Backend::Sqlite, &[], &|devnet, relayer| {
             devnet.with_every_protocol();
             // Every bridge waits for the same finality, so that only what comes after it differs.
             devnet.confirmations = devnet.finality_depth;

@@ -8,7 +8,7 @@ use crate::devnet::Chain;
 use crate::metrics::{scrape, total};
 use alloy::consensus::Transaction as _;
 use alloy::network::TransactionResponse as _;
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, keccak256};
 use alloy::providers::Provider;
 use alloy::sol_types::SolEvent;
 use anyhow::{Context, Result, ensure};
