@@ -201,14 +201,17 @@ async fn paid_beside_gas(chain: &Chain, account: Address, block: u64) -> Result<
     Ok(before.saturating_sub(after).saturating_sub(gas))
 }
 
-/// How long a message took from the finality of its source block to its payment, and whose time that was. The three parts are the whole.
+/// How long a message took from the finality of its source block to its payment, and whose time that was. The four parts are the whole.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     pub total: Duration,
     /// Until somebody else's part was done: the protocol had attested, and its own roles had brought the message in where they do.
     pub bridge: Duration,
-    /// From a block or an attestation that let the relayer go on until its next transaction was in the node's pool, every time.
-    pub own: Duration,
+    /// The relayer's: from an attestation that let it bring the message in until that transaction was in the node's pool; zero where somebody
+    /// else does that.
+    pub bringing: Duration,
+    /// The relayer's: from the block in which the message arrived until the paying transaction was in the pool.
+    pub paying: Duration,
     /// What it had sent waited for a block.
     pub blocks: Duration,
 }
@@ -221,21 +224,30 @@ pub fn timing(devnet: &Devnet, witness: &Witness, one: &Carried, families: usize
     let arrived = witness.block(target.chain, arrival.block)?;
     let (first, last) = (one.paid.first()?, one.paid.last()?);
     let paid = witness.block(target.chain, last.block)?;
-    let mut own = witness.pooled(first.transaction)?.saturating_duration_since(arrived);
+    let paying = witness.pooled(first.transaction)?.saturating_duration_since(arrived);
+    let mut bringing = Duration::ZERO;
     let mut bridge = arrived.saturating_duration_since(finality);
     if arrival.by == devnet.accounts.relayer.address() {
         // We brought it in: theirs ended with the attestation.
         let ready = signed_at(devnet, one.message).map_or(finality, |signed| signed.max(finality));
-        own += witness.pooled(arrival.transaction)?.saturating_duration_since(ready);
+        bringing = witness.pooled(arrival.transaction)?.saturating_duration_since(ready);
         bridge = ready.saturating_duration_since(finality);
     }
     let total = paid.saturating_duration_since(finality);
     Some(Timing {
         total,
         bridge,
-        own,
-        blocks: total.saturating_sub(bridge).saturating_sub(own),
+        bringing,
+        paying,
+        blocks: total.saturating_sub(bridge).saturating_sub(bringing + paying),
     })
+}
+
+impl Timing {
+    /// The relayer's own share.
+    pub fn own(&self) -> Duration {
+        self.bringing + self.paying
+    }
 }
 
 fn signed_at(devnet: &Devnet, message: B256) -> Option<Instant> {

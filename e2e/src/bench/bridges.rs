@@ -194,9 +194,11 @@ fn put_times(table: &mut Table, bridge: &str, messages: &[Carried], timings: &[T
     set("receive_gas_max", "gas of receiving, most", "", Some(legs.fold(0, most) as f64));
     let legs = messages.iter().flat_map(|one| &one.sent);
     set("send_gas_max", "gas of sending, most", "", Some(legs.fold(0, most) as f64));
-    let parts: [(&str, &str, fn(&Timing) -> Duration); 4] = [
+    let parts: [(&str, &str, fn(&Timing) -> Duration); 6] = [
         ("total", "source finality to payment", |timing| timing.total),
-        ("own", "of it the relayer's own share", |timing| timing.own),
+        ("own", "of it the relayer's own share", Timing::own),
+        ("bringing", "of that bringing the message in", |timing| timing.bringing),
+        ("paying", "of that paying", |timing| timing.paying),
         ("bridge", "of it the bridge", |timing| timing.bridge),
         ("blocks", "of it waiting for blocks", |timing| timing.blocks),
     ];
