@@ -327,7 +327,13 @@ impl Flow {
                 world: world.clone(),
             })
         };
-        Self::build(bridges.iter().map(bridge).collect(), world.clone(), dispatches_max, change).await
+        Self::build(
+            bridges.iter().map(bridge).collect(),
+            world.clone(),
+            dispatches_max,
+            change,
+        )
+        .await
     }
 
     /// The same over any adapters, in preferred order.

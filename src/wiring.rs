@@ -12,6 +12,7 @@ pub use bridges::{adapters, inspect_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
 pub use network::inspect_network;
 pub use serve::serve;
+pub use stages::breaker_rule;
 
 use crate::api::Service;
 use crate::chain::{Chain, Sender};

@@ -1,7 +1,7 @@
 //! Where the relayer of a test keeps its data: a SQLite file, or a PostgreSQL database of its own.
 
 use anyhow::Result;
-use relayer_e2e_postgres::{Server, execute};
+use relayer_e2e_postgres::{Server, execute, with_database};
 
 /// A PostgreSQL database that goes away with this value.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Database {
             let name = format!("relayer_e2e_{:016x}", rand::random::<u64>());
             execute(&admin, &format!("CREATE DATABASE \"{name}\""))?;
             return Ok(Some(Self {
-                url: sibling(&admin, &name),
+                url: with_database(&admin, &name),
                 kept: Kept::Shared { admin, name },
             }));
         }
@@ -55,30 +55,5 @@ impl Drop for Database {
             // A server that is gone took the database with it.
             let _ = execute(admin, &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"));
         }
-    }
-}
-
-/// The URL with another database on the same server.
-fn sibling(url: &str, name: &str) -> String {
-    let (base, options) = url
-        .split_once('?')
-        .map_or((url, String::new()), |(base, options)| (base, format!("?{options}")));
-    let host = base.find("://").map_or(0, |at| at + 3);
-    let server = base[host..].find('/').map_or(base, |at| &base[..host + at]);
-    format!("{server}/{name}{options}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::sibling;
-
-    #[test]
-    fn a_sibling_is_on_the_same_server_with_the_same_options() {
-        assert_eq!(sibling("postgres://u:p@h:1/postgres", "x"), "postgres://u:p@h:1/x");
-        assert_eq!(sibling("postgres://h", "x"), "postgres://h/x");
-        assert_eq!(
-            sibling("postgres://h/a?sslmode=disable", "x"),
-            "postgres://h/x?sslmode=disable"
-        );
     }
 }

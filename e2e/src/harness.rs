@@ -149,23 +149,12 @@ impl World {
 
     /// Submits until the relayer acknowledges: what a client does that must not lose a settlement.
     pub async fn submit_surely(&self, signed: &Signed) -> Result<v1::SubmitResponse> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let outcome = match self.client().await {
-                Ok(mut client) => client
-                    .submit(signed.request.clone())
-                    .await
-                    .map(tonic::Response::into_inner),
-                Err(error) => Err(tonic::Status::unavailable(format!("{error:#}"))),
-            };
-            match outcome {
-                Ok(reply) => return Ok(reply),
-                Err(status) if is_transient(&status) && Instant::now() < until => {
-                    sleep(Duration::from_millis(100)).await
-                }
-                Err(status) => bail!("submit was refused: {status}"),
-            }
-        }
+        let url = self.relayer.grpc_url();
+        let asked = surely(&url, async |mut client| client.submit(signed.request.clone()).await);
+        Ok(tokio::time::timeout(PATIENCE, asked)
+            .await
+            .context("submit")??
+            .into_inner())
     }
 
     pub async fn get(&self, id: SettlementId) -> Result<v1::GetResponse> {
@@ -287,6 +276,23 @@ pub async fn drift_of(process: &RelayerProcess) -> Result<u64> {
         "this process samples no figures"
     );
     Ok(crate::metrics::total(&text, "relayer_ledger_drift_count") as u64)
+}
+
+/// Asks the relayer at `url` until it answers, over every kind of outage: what a client does that must not lose what it asked for. Fails
+/// when it is refused.
+pub async fn surely<T, F>(url: &str, ask: impl Fn(SettlementServiceClient<Channel>) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T, tonic::Status>>,
+{
+    loop {
+        if let Ok(client) = SettlementServiceClient::connect(url.to_owned()).await {
+            match ask(client).await {
+                Ok(answer) => return Ok(answer),
+                Err(status) => ensure!(is_transient(&status), "refused: {status}"),
+            }
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 /// Whether trying again may help.

@@ -16,7 +16,7 @@ use relayer_e2e::coordinator::{Job, SignedGroup};
 use relayer_e2e::devnet::abi::ITestToken;
 use relayer_e2e::devnet::layerzero::{call, create};
 use relayer_e2e::devnet::test_contract;
-use relayer_e2e::harness::{PATIENCE, World, fresh_payee, is_transient};
+use relayer_e2e::harness::{PATIENCE, World, fresh_payee, surely};
 use relayer_e2e::relayer_process::built;
 use relayer_proto::v1;
 use relayer_proto::v1::group_result::Result as Outcome;
@@ -396,21 +396,10 @@ async fn kills_while_groups_come_in_lose_nothing_and_pay_nothing_twice() {
     let requests: Vec<_> = groups.iter().map(|group| group.request.clone()).collect();
     let client = tokio::spawn(async move {
         for request in requests {
-            loop {
-                let connected = v1::settlement_service_client::SettlementServiceClient::connect(url.clone()).await;
-                if let Ok(mut client) = connected {
-                    match client.submit_group(request.clone()).await {
-                        Ok(answer) => {
-                            let answer = answer.into_inner();
-                            let taken = |outcome: &String| outcome == "accepted" || outcome == "again";
-                            assert!(outcomes(&answer).iter().all(taken), "{answer:?}");
-                            break;
-                        }
-                        Err(status) => assert!(is_transient(&status), "refused: {status}"),
-                    }
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
+            let answer = surely(&url, async |mut client| client.submit_group(request.clone()).await);
+            let answer = answer.await.unwrap().into_inner();
+            let taken = |outcome: &String| outcome == "accepted" || outcome == "again";
+            assert!(outcomes(&answer).iter().all(taken), "{answer:?}");
             sleep(Duration::from_millis(400)).await;
         }
     });

@@ -5,7 +5,7 @@ use alloy::primitives::U256;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use relayer::adapter::SettlementId;
-use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
+use relayer_e2e::harness::{PATIENCE, World, fresh_payee, surely};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -37,17 +37,9 @@ async fn twenty_kills_under_load_pay_everything_exactly_once() {
     let requests: Vec<_> = signed.iter().map(|one| one.request.clone()).collect();
     let client = tokio::spawn(async move {
         for request in requests {
-            loop {
-                let connected =
-                    relayer_proto::v1::settlement_service_client::SettlementServiceClient::connect(url.clone()).await;
-                if let Ok(mut client) = connected {
-                    match client.submit(request.clone()).await {
-                        Ok(_) => break,
-                        Err(status) => assert!(relayer_e2e::harness::is_transient(&status), "refused: {status}"),
-                    }
-                }
-                sleep(Duration::from_millis(50)).await;
-            }
+            surely(&url, async |mut client| client.submit(request.clone()).await)
+                .await
+                .unwrap();
             sleep(Duration::from_millis(150)).await;
         }
     });

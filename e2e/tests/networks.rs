@@ -115,18 +115,24 @@ async fn wait_for_log(log: &Path, text: &str) {
 
 #[tokio::test]
 async fn a_dry_run_tells_what_it_would_send_and_sends_nothing() {
-    let mut world = World::start(&|_, relayer| relayer.roles = Some("api,observer".into()))
-        .await
-        .unwrap();
+    let mut world = World::start(&|_, _| {}).await.unwrap();
     let payee = fresh_payee("dry run").unwrap();
-    let signed = world.signed(payee, 4).await.unwrap();
-    let id = world.submit(&signed).await.unwrap().settlement_id.parse().unwrap();
-    let before = sent(&world).await;
+    let first = world.signed(payee, 1).await.unwrap();
+    world.submit(&first).await.unwrap();
+    world.wait_states(&[first.id], &["settled"], PATIENCE).await.unwrap();
     world.relayer.stop().await.unwrap();
 
     let dir = world.devnet.options.dir.clone();
     let (grpc, rest) = (world.relayer_options.grpc.clone(), world.relayer_options.rest.clone());
     let process = |log: &str| RelayerProcess::new(&dir.join("relayer.toml"), &dir.join(log), &grpc, &rest);
+    // Accepts, but nobody carries on.
+    world.relayer = process("accepting.log").with_roles("api,observer");
+    world.relayer.start().await.unwrap();
+    let signed = world.signed(payee, 4).await.unwrap();
+    let id = world.submit(&signed).await.unwrap().settlement_id.parse().unwrap();
+    let before = sent(&world).await;
+    world.relayer.stop().await.unwrap();
+
     world.relayer = process("dry.log")
         .with_roles("api,engine,observer")
         .with_flags(&["--dry-run"]);

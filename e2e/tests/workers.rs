@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use relayer::adapter::SettlementId;
 use relayer_e2e::coordinator::Signed;
-use relayer_e2e::harness::{PATIENCE, World, drift_of, fresh_payee, is_transient};
+use relayer_e2e::harness::{PATIENCE, World, drift_of, fresh_payee, surely};
 use relayer_e2e::relayer_process::RelayerProcess;
 use relayer_e2e_postgres::{Server, execute};
 use relayer_proto::v1::SubmitRequest;
@@ -53,15 +53,9 @@ async fn signed(world: &World, count: u64) -> Vec<Signed> {
 /// Submits each request until it is acknowledged.
 async fn submit_all(url: String, requests: Vec<SubmitRequest>, pause: Duration) {
     for request in requests {
-        loop {
-            if let Ok(mut client) = SettlementServiceClient::connect(url.clone()).await {
-                match client.submit(request.clone()).await {
-                    Ok(_) => break,
-                    Err(status) => assert!(is_transient(&status), "refused: {status}"),
-                }
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
+        surely(&url, async |mut client| client.submit(request.clone()).await)
+            .await
+            .unwrap();
         sleep(pause).await;
     }
 }

@@ -49,19 +49,40 @@ pub enum ChainError {
     },
     #[error("chain {chain} left the blocks this database has walked: no common block down to {lowest}")]
     NoCommonBlock { chain: ChainId, lowest: u64 },
-    #[error(
-        "dry run: would send {value} wei to {to} on chain {chain} from {signer}, {gas} gas, at most {cost} wei of gas"
-    )]
-    DryRun {
-        chain: ChainId,
-        signer: Address,
-        to: Address,
-        value: U256,
-        gas: u64,
-        cost: U256,
-    },
+    #[error("dry run: would send {0}")]
+    DryRun(Box<Rehearsed>),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A transaction as a dry run would have sent it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsed {
+    pub chain: ChainId,
+    pub signer: Address,
+    pub to: Address,
+    /// Wei.
+    pub value: U256,
+    pub gas: u64,
+    /// Wei of gas, at most.
+    pub cost: U256,
+}
+
+impl std::fmt::Display for Rehearsed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            chain,
+            signer,
+            to,
+            value,
+            gas,
+            cost,
+        } = self;
+        write!(
+            f,
+            "{value} wei to {to} on chain {chain} from {signer}, {gas} gas, at most {cost} wei of gas"
+        )
+    }
 }
 
 impl From<IllegalTransition> for ChainError {
@@ -168,7 +189,7 @@ impl Coded for ChainError {
             Self::Config { .. } => CONFIG,
             Self::Decode { .. } => DECODE,
             Self::NoCommonBlock { .. } => NO_COMMON_BLOCK,
-            Self::DryRun { .. } => DRY_RUN,
+            Self::DryRun(_) => DRY_RUN,
             Self::Store(_) => STORE,
         }
     }
@@ -181,7 +202,7 @@ impl Coded for ChainError {
             Self::View { source, .. } => source.class(),
             Self::FeeCap { .. } | Self::TxCap { .. } | Self::FundsShort { .. } => retry(15),
             Self::DayCap { .. } | Self::ChainAhead { .. } | Self::NoCommonBlock { .. } => retry(60),
-            Self::IntentBound { .. } | Self::DryRun { .. } => Class::NotYet,
+            Self::IntentBound { .. } | Self::DryRun(_) => Class::NotYet,
             Self::NoLease { .. } => retry(1),
             Self::NoSigner { .. } | Self::Config { .. } | Self::Decode { .. } => Class::Reject,
             Self::Signing { .. } => Class::Bug,

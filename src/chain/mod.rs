@@ -27,7 +27,7 @@ pub mod view;
 
 pub use decode::Contracts;
 pub use engine::TxEngine;
-pub use error::{CODES, ChainError};
+pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
 pub use observer::{Observer, ObserverParams};

@@ -1,6 +1,6 @@
 //! From a call to a stored, signed transaction: [`Sender::plan`] asks the network, [`Sender::prepare`] only the caller's transaction.
 
-use super::error::Attempted;
+use super::error::{Attempted, Rehearsed};
 use super::fee::{FeePolicy, TxFees, first_fees, gwei_up, price_cap, worst_case};
 use super::nonce::{Known, Start, start};
 use super::signer::{SignerPool, Unsigned};
@@ -286,14 +286,14 @@ impl Sender {
             Ok((signer, gas, cost)) => {
                 let (to, value) = (call.to, call.value);
                 tracing::info!(chain = chain.0, %signer, %to, %value, gas, %cost, data = %call.data, "dry run: would send");
-                ChainError::DryRun {
+                ChainError::DryRun(Box::new(Rehearsed {
                     chain,
                     signer,
                     to,
                     value,
                     gas,
                     cost,
-                }
+                }))
             }
             Err(error) => error,
         }

@@ -317,11 +317,9 @@ async fn a_dry_run_simulates_and_prices_but_leases_signs_and_sends_nothing() {
     };
     let sender = dry(params());
     match sender.plan(&call()).await.unwrap_err() {
-        ChainError::DryRun {
-            to, value, gas, cost, ..
-        } => {
-            assert_eq!((to, value), (call().to, call().value));
-            assert!(gas > 0 && cost > U256::from(gas));
+        ChainError::DryRun(would) => {
+            assert_eq!((would.to, would.value), (call().to, call().value));
+            assert!(would.gas > 0 && would.cost > U256::from(would.gas));
         }
         other => panic!("{other}"),
     }

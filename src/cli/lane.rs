@@ -130,7 +130,8 @@ async fn list(config: &Config, store: &Store, output: &Output) -> Result<Exit, F
             .list_passages(&lane, config.router.health_dispatches)
             .await
             .map_err(failed)?;
-        let breaker = crate::router::breaker::breaker(&passages, config.breaker_rule(), SystemClock.now_ms());
+        let breaker =
+            crate::router::breaker::breaker(&passages, crate::wiring::breaker_rule(config), SystemClock.now_ms());
         let health = Health::of(&passages);
         let switch = switches.iter().find(|switch| switch.lane == lane);
         let holds_up = stalled.contains(&lane);

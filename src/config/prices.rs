@@ -1,7 +1,7 @@
 //! Prices of coins and tokens, so that fees and amounts compare.
 
 use super::ChainName;
-use crate::router::{BreakerRule, Coin, Price, StaticPrices};
+use crate::settlement::price::{Coin, Price, StaticPrices};
 use alloy::primitives::{Address, U256};
 use relayer_adapter_api::ChainId;
 use serde::{Deserialize, Serialize};
@@ -58,18 +58,6 @@ impl PricesConfig {
             unit: self.unit.clone(),
             prices,
         })
-    }
-}
-
-impl super::Config {
-    /// When lanes are shut by their own history.
-    pub fn breaker_rule(&self) -> BreakerRule {
-        let ms = |seconds: u64| i64::try_from(seconds.saturating_mul(1_000)).unwrap_or(i64::MAX);
-        BreakerRule {
-            failures: self.router.breaker_failures,
-            cooldown_ms: ms(self.router.breaker_cooldown),
-            cooldown_max_ms: ms(self.router.breaker_cooldown_max),
-        }
     }
 }
 

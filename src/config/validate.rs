@@ -1,6 +1,6 @@
 //! What the types cannot say: every problem names its key and what would be right.
 
-use super::{BridgeConfig, ChainConfig, Config, Finality, Protocol, Role, Secret};
+use super::{BridgeChainConfig, BridgeConfig, ChainConfig, Config, Finality, Protocol, Role, Secret};
 use crate::settlement::receipt::PinnedKeys;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -153,6 +153,13 @@ impl Config {
             "must exceed batcher.deadline_margin, or accepted settlements would never be batched",
         );
         self.check_router(check);
+        check.within("router.abandon_after", self.router.abandon_after, 1, 30 * 86_400);
+        check.within(
+            "router.abandon_after_all_stalled",
+            self.router.abandon_after_all_stalled,
+            self.router.abandon_after,
+            30 * 86_400,
+        );
         check.within("router.quote_timeout_ms", self.router.quote_timeout_ms, 100, 600_000);
         check.within(
             "dispatcher.quote_age_ms_max",
@@ -161,13 +168,11 @@ impl Config {
             3_600_000,
         );
         check.within("dispatcher.failures_max", self.dispatcher.failures_max, 1, 1_000);
-        check.within("router.abandon_after", self.router.abandon_after, 1, 30 * 86_400);
-        check.within(
-            "router.abandon_after_all_stalled",
-            self.router.abandon_after_all_stalled,
-            self.router.abandon_after,
-            30 * 86_400,
-        );
+        self.check_delivery(check);
+    }
+
+    /// Limits of the stages behind the dispatcher.
+    fn check_delivery(&self, check: &mut Check) {
         check.within("tracker.poll_ms", self.tracker.poll_ms, 10, self.tracker.poll_ms_max);
         check.within("payout.executions_max", self.payout.executions_max, 1, 1_000);
         check.within("tracker.rescue_after", self.tracker.rescue_after, 1, 30 * 86_400);
@@ -278,41 +283,7 @@ impl Config {
                 format!("{key}.fee_cap"),
                 "a cap of 0 lets nothing through",
             );
-            match bridge.protocol {
-                Protocol::Layerzero => {
-                    check.that(chain.eid.is_some(), format!("{key}.eid"), "is required");
-                    check.that(
-                        chain.endpoint_address.is_some(),
-                        format!("{key}.endpoint_address"),
-                        "is required",
-                    );
-                }
-                Protocol::Wormhole => {
-                    let required = [
-                        (chain.wormhole_chain.is_some(), "wormhole_chain"),
-                        (chain.bridge_address.is_some(), "bridge_address"),
-                    ];
-                    for (is_set, name) in required {
-                        check.that(is_set, format!("{key}.{name}"), "is required");
-                    }
-                }
-                Protocol::Ccip => {
-                    let selector = chain
-                        .selector
-                        .as_deref()
-                        .is_some_and(|text| text.parse::<u64>().is_ok());
-                    check.that(
-                        selector,
-                        format!("{key}.selector"),
-                        "must be CCIP's id of the chain, a decimal number in quotes",
-                    );
-                    check.that(
-                        chain.router_address.is_some(),
-                        format!("{key}.router_address"),
-                        "is required",
-                    );
-                }
-            }
+            check_protocol(check, &key, bridge.protocol, chain);
         }
     }
 
@@ -388,4 +359,30 @@ fn check_chain(check: &mut Check, key: &str, reference: u64, chain: &ChainConfig
         format!("{key}.fees.per_tx"),
         "must not exceed fees.per_day",
     );
+}
+
+/// What each protocol must know of a chain.
+fn check_protocol(check: &mut Check, key: &str, protocol: Protocol, chain: &BridgeChainConfig) {
+    let required: &[(bool, &str)] = match protocol {
+        Protocol::Layerzero => &[
+            (chain.eid.is_some(), "eid"),
+            (chain.endpoint_address.is_some(), "endpoint_address"),
+        ],
+        Protocol::Wormhole => &[
+            (chain.wormhole_chain.is_some(), "wormhole_chain"),
+            (chain.bridge_address.is_some(), "bridge_address"),
+        ],
+        Protocol::Ccip => &[(chain.router_address.is_some(), "router_address")],
+    };
+    for (is_set, name) in required {
+        check.that(*is_set, format!("{key}.{name}"), "is required");
+    }
+    if protocol == Protocol::Ccip {
+        let selector = chain.selector.as_deref().map(str::parse::<u64>);
+        check.that(
+            matches!(selector, Some(Ok(_))),
+            format!("{key}.selector"),
+            "must be CCIP's id of the chain, a decimal number in quotes",
+        );
+    }
 }

@@ -1,6 +1,6 @@
 //! The most a dispatch may cost: an absolute number of wei for the lane, and shares of what its settlements pay and move. Pure.
 
-use super::price::{Price, Worth};
+use crate::settlement::price::{Price, Worth};
 use alloy::primitives::U256;
 use serde::Serialize;
 

@@ -11,7 +11,7 @@
 //!
 //! Before that, what the database says about each lane is read anew ([`standing`]): an operator's word, how its last dispatches fared
 //! ([`health`]), and the circuit breaker that follows from them ([`breaker`]); a lane that is shut is asked for nothing. Fees have the
-//! lowest of three caps ([`cap`]), fees and amounts meet in one unit ([`price`]), and the value that depends on a lane or a bridge at once
+//! lowest of three caps ([`cap`]), fees and amounts meet in one unit ([`crate::settlement::price`]), and the value that depends on a lane or a bridge at once
 //! is checked in the transaction that inserts the dispatch.
 //!
 //! The decision is stored as JSON on the dispatch: every lane with its quote or refusal, the winner, and why. [`Router::quote`] gives
@@ -24,17 +24,16 @@ pub mod choose;
 pub mod cover;
 mod error;
 pub mod health;
-pub mod price;
 mod service;
 pub mod standing;
 
 pub use crate::settlement::policy::RoutePolicy;
+pub use crate::settlement::price::{Coin, Price, PriceSource, StaticPrices};
 pub use abandon::Patience;
 pub use breaker::BreakerRule;
 pub use cap::CapRule;
 pub use choose::{Answer, Offer};
 pub use error::{CODES, RouterError};
-pub use price::{Coin, Price, PriceSource, StaticPrices};
 pub use service::{Hypothetical, Router, RouterParams};
 pub use standing::{BridgeLimits, HistoryRule};
 

@@ -5,11 +5,11 @@ use super::cap::{Cap, CapRule, fee_cap};
 use super::choose::{Answer, Choice, Offer, Score, choose};
 use super::cover::{Carriage, Need, need};
 use super::error::RouterError;
-use super::price::{Coin, PriceSource, Worth, worth};
 use super::standing::{BridgeLimits, HistoryRule, Standing, Standings, key};
 use crate::chain::Chain;
 use crate::error::Coded;
 use crate::settlement::policy::RoutePolicy;
+use crate::settlement::price::{Coin, PriceSource, Worth, worth};
 use crate::settlement::states::{DispatchSource, DispatchSourceEvent, DispatchTarget, MessageState};
 use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{

@@ -16,14 +16,14 @@ const ROWS_MAX: usize = 4_096;
 
 /// One INSERT of many rows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Insert {
-    pub table: &'static str,
+pub(super) struct Insert<'a> {
+    pub table: &'a str,
     /// Columns whose values differ from row to row, in the order of the values.
-    pub columns: &'static [&'static str],
+    pub columns: &'a [&'a str],
     /// Columns with the same literal in every row, as SQL.
-    pub constants: &'static [(&'static str, &'static str)],
+    pub constants: &'a [(&'a str, &'a str)],
     /// What follows the rows, e.g. `ON CONFLICT DO NOTHING`.
-    pub tail: &'static str,
+    pub tail: &'a str,
 }
 
 /// Splits rows into those of one statement each.
@@ -147,7 +147,7 @@ impl Tables {
         }
     }
 
-    /// One more table with these columns. At least one row.
+    /// One more table with these columns. At least one row; on SQLite, whose text depends on their number, it may hold the last one repeatedly.
     pub fn with(mut self, name: &str, columns: &str, rows: Vec<Vec<Value>>) -> Self {
         self.sql.push_str(if self.sql.is_empty() { "WITH " } else { ", " });
         let table = if self.backend == DbBackend::Postgres {
@@ -155,6 +155,7 @@ impl Tables {
             self.values.extend(values);
             format!("SELECT {select} FROM {from}")
         } else {
+            let rows = padded(rows);
             let width = rows.first().map_or(0, Vec::len);
             let sql = placeholders(rows.len(), width, "");
             self.values.extend(rows.into_iter().flatten());
@@ -171,35 +172,24 @@ impl Tables {
     }
 }
 
-/// One INSERT of at least one row; see [`Insert`] for the parts.
-pub(super) fn insert(
-    backend: DbBackend,
-    table: &str,
-    columns: &[&str],
-    constants: &[(&str, &str)],
-    tail: &str,
-    rows: Vec<Vec<Value>>,
-) -> Statement {
-    let mut head = format!("INSERT INTO {table} ({}", columns.join(", "));
-    let mut literals = String::new();
-    for (column, literal) in constants {
-        // Writing to a String does not fail.
-        let _ = write!(head, ", {column}");
-        let _ = write!(literals, ", {literal}");
-    }
-    if backend == DbBackend::Postgres {
-        let Source { select, from, values } = arrays(rows, 0);
-        let sql = format!("{head}) SELECT {select}{literals} FROM {from} {tail}");
-        return Statement::from_sql_and_values(backend, sql, values);
-    }
-    let values = placeholders(rows.len(), columns.len(), &literals);
-    let sql = format!("{head}) VALUES {values} {tail}");
-    Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten().collect::<Vec<_>>())
-}
-
-impl Insert {
-    fn statement(&self, backend: DbBackend, rows: Vec<Vec<Value>>) -> Statement {
-        insert(backend, self.table, self.columns, self.constants, self.tail, rows)
+impl Insert<'_> {
+    /// At least one row.
+    pub fn statement(&self, backend: DbBackend, rows: Vec<Vec<Value>>) -> Statement {
+        let mut head = format!("INSERT INTO {} ({}", self.table, self.columns.join(", "));
+        let mut literals = String::new();
+        for (column, literal) in self.constants {
+            // Writing to a String does not fail.
+            let _ = write!(head, ", {column}");
+            let _ = write!(literals, ", {literal}");
+        }
+        if backend == DbBackend::Postgres {
+            let Source { select, from, values } = arrays(rows, 0);
+            let sql = format!("{head}) SELECT {select}{literals} FROM {from} {}", self.tail);
+            return Statement::from_sql_and_values(backend, sql, values);
+        }
+        let values = placeholders(rows.len(), self.columns.len(), &literals);
+        let sql = format!("{head}) VALUES {values} {}", self.tail);
+        Statement::from_sql_and_values(backend, sql, rows.into_iter().flatten().collect::<Vec<_>>())
     }
 
     /// Rows written; fewer than given when some met a conflict.
@@ -324,7 +314,8 @@ mod tests {
         );
         assert_eq!(
             both(DbBackend::Sqlite),
-            "WITH v (a, b) AS (VALUES (?, ?), (?, ?)), w (c, d) AS (VALUES (?, ?), (?, ?)) SELECT 1"
+            "WITH v (a, b) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)), w (c, d) AS (VALUES (?, ?), (?, ?), (?, ?), (?, ?)) SELECT 1",
+            "filled up to a size whose text is known already"
         );
     }
 

@@ -1,7 +1,7 @@
 //! The ceiling of the store: exactly the rows one settlement writes when it is accepted, again and again, by plain prepared statements made
 //! beforehand. Only `cargo xtask bench` uses this, on a database of its own; the books it leaves behind mean nothing.
 
-use super::bulk::{insert, pieces};
+use super::bulk::{Insert, pieces};
 use super::entity::{account, event, posting, settlement, settlement_receipt};
 use super::{Store, StoreError};
 use crate::settlement::SettlementId;
@@ -246,8 +246,14 @@ fn inserts<A: ActiveModelTrait>(backend: DbBackend, rows: &[A]) -> Vec<Statement
             .collect()
     };
     let table = A::Entity::default();
+    let insert = Insert {
+        table: table.table_name(),
+        columns: &columns,
+        constants: &constants,
+        tail: "",
+    };
     pieces(backend, rows.iter().map(values).collect())
-        .map(|rows| insert(backend, table.table_name(), &columns, &constants, "", rows))
+        .map(|rows| insert.statement(backend, rows))
         .collect()
 }
 

@@ -245,11 +245,11 @@ impl Txn {
             let mut tables = Tables::new(self.tx.get_database_backend());
             let mut met = Vec::new();
             if let Some(ids) = ids.next() {
-                tables = tables.with("ids", "id", padded(ids.to_vec()));
+                tables = tables.with("ids", "id", ids.to_vec());
                 met.push("EXISTS (SELECT 1 FROM ids v CROSS JOIN settlement s WHERE s.settlement_id = v.id)");
             }
             if let Some(receipts) = receipts.next() {
-                tables = tables.with("receipts", "coordinator, job, hash", padded(receipts.to_vec()));
+                tables = tables.with("receipts", "coordinator, job, hash", receipts.to_vec());
                 met.extend([
                     "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
                      WHERE r.coordinator_id = v.coordinator AND r.job_id = v.job AND NOT r.holds)",

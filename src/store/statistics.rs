@@ -17,7 +17,7 @@ const ANALYZE: &str = "ANALYZE settlement, settlement_receipt, settlement_group,
 #[derive(Debug)]
 pub(super) struct Statistics {
     db: DatabaseConnection,
-    /// The event at which they are gathered again.
+    /// The event at which they are gathered again; 0 until the first is seen.
     due: AtomicI64,
 }
 
@@ -25,7 +25,7 @@ impl Statistics {
     pub fn new(db: DatabaseConnection) -> Self {
         Self {
             db,
-            due: AtomicI64::new(FIRST),
+            due: AtomicI64::new(0),
         }
     }
 
@@ -43,10 +43,15 @@ impl Statistics {
         });
     }
 
-    /// True for one caller each time.
+    /// True for one caller each time. A process that starts on a grown database finds it as known as the last one left it.
     fn take(&self, seq: i64) -> bool {
-        let due = self.due.load(Ordering::Relaxed);
-        seq >= due
+        let first = seq.saturating_mul(GROWTH).max(FIRST);
+        let seen = self
+            .due
+            .compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+        let due = seen.unwrap_or_else(|due| due);
+        seen.is_err()
+            && seq >= due
             && self
                 .due
                 .compare_exchange(due, seq.saturating_mul(GROWTH), Ordering::Relaxed, Ordering::Relaxed)
@@ -72,6 +77,12 @@ mod tests {
             .filter(|seq| statistics.take(*seq))
             .collect();
         assert_eq!(taken, [500, 2_000, 100_000, 400_000]);
+        let restarted = Statistics::new(test.db.clone());
+        let taken: Vec<i64> = [100_000, 399_999, 400_000]
+            .into_iter()
+            .filter(|seq| restarted.take(*seq))
+            .collect();
+        assert_eq!(taken, [400_000], "not at each start");
     }
 
     async fn known_events(store: &TestStore) -> f64 {
@@ -90,17 +101,19 @@ mod tests {
             return;
         }
         assert!(known_events(&test).await <= 0.0, "never analysed");
-        let mut txn = test.begin(1).await.unwrap();
-        for n in 0..600 {
-            txn.record(NewEvent {
-                aggregate: "ledger",
-                aggregate_id: n.to_string(),
-                event: "test".into(),
-                cause: "test".into(),
-                ..NewEvent::default()
-            });
+        for events in [1, 600] {
+            let mut txn = test.begin(1).await.unwrap();
+            for n in 0..events {
+                txn.record(NewEvent {
+                    aggregate: "ledger",
+                    aggregate_id: n.to_string(),
+                    event: "test".into(),
+                    cause: "test".into(),
+                    ..NewEvent::default()
+                });
+            }
+            txn.commit().await.unwrap();
         }
-        txn.commit().await.unwrap();
         for _ in 0..200 {
             if known_events(&test).await >= 600.0 {
                 return;

@@ -1,7 +1,7 @@
 //! What the target chain's logs say about payers and tokens now: listings, announced exits, signers, used nonces. Bad news counts as soon
 //! as it is seen.
 
-use super::bulk::{Tables, padded};
+use super::bulk::Tables;
 use super::chain_log::{ChainLog, rows};
 use super::codec::{int, u256_bytes};
 use super::entity::chain_log;
@@ -112,29 +112,29 @@ async fn load<C: ConnectionTrait>(db: &C, chain: ChainId, query: &FactsQuery) ->
         let mut tables = Tables::new(db.get_database_backend());
         let mut parts = Vec::new();
         if !part_of.tokens.is_empty() {
-            tables = tables.with("tokens", "one", padded(part_of.tokens.to_vec()));
+            tables = tables.with("tokens", "one", part_of.tokens.to_vec());
             parts.push(part("tokens", &of_chain(LISTED)));
         }
         if !part_of.payers.is_empty() {
-            tables = tables.with("payers", "one", padded(part_of.payers.to_vec()));
+            tables = tables.with("payers", "one", part_of.payers.to_vec());
             parts.push(part("payers", &of_chain(OF_PAYER)));
         }
         if !part_of.nonces.is_empty() {
             let burnt = part_of.nonces.iter();
             let burnt = burnt.map(|(payer, nonce)| vec![word(payer), u256_bytes(*nonce).into()]);
-            tables = tables.with("nonces", "one, two", padded(burnt.collect()));
+            tables = tables.with("nonces", "one, two", burnt.collect());
             parts.push(part("nonces", &of_chain(BURNT)));
             let paid = part_of.nonces.iter().flat_map(|(payer, nonce)| {
                 [*nonce, credited_form(*nonce)].map(|amount| vec![word(payer), u256_bytes(amount).into()])
             });
-            tables = tables.with("paid", "one, two", padded(paid.collect()));
+            tables = tables.with("paid", "one, two", paid.collect());
             parts.push(part("paid", &of_chain(PAID)));
         }
         let statement = tables.statement(&parts.join(" UNION ALL "));
         logs.extend(chain_log::Entity::find().from_raw_sql(statement).all(db).await?);
     }
     logs.sort_unstable_by_key(|row| (row.block_number, row.log_index, row.id));
-    // Padding asks for a subject twice, and an amount must not count twice.
+    // A table may hold a subject twice, and an amount must not count twice.
     logs.dedup_by_key(|row| row.id);
     fold(&rows(logs)?)
 }

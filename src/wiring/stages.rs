@@ -17,7 +17,7 @@ use crate::error::Coded;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
-use crate::router::{BridgeLimits, CapRule, HistoryRule, Patience, Router, RouterParams};
+use crate::router::{BreakerRule, BridgeLimits, CapRule, HistoryRule, Patience, Router, RouterParams};
 use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
@@ -155,7 +155,7 @@ impl Wiring<'_> {
             prices: Arc::new(prices),
             history: HistoryRule {
                 dispatches: config.router.health_dispatches,
-                breaker: config.breaker_rule(),
+                breaker: breaker_rule(config),
             },
             dispatches_max: config.settlement.max_retries as usize,
             patience: Patience {
@@ -441,5 +441,14 @@ impl Wiring<'_> {
             accepted,
         )
         .map_err(|error| wrong("intake.verify_threads", error))
+    }
+}
+
+/// When lanes are shut by their own history.
+pub fn breaker_rule(config: &Config) -> BreakerRule {
+    BreakerRule {
+        failures: config.router.breaker_failures,
+        cooldown_ms: seconds_ms(config.router.breaker_cooldown),
+        cooldown_max_ms: seconds_ms(config.router.breaker_cooldown_max),
     }
 }

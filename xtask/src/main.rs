@@ -2,6 +2,7 @@
 //!
 //! `test` checks everything, `demo` settles on two local chains, `bench` measures, `devnet` serves them, `contracts` builds, deploys and wires.
 
+mod contracts;
 mod postgres;
 mod steps;
 mod tools;
@@ -106,7 +107,7 @@ fn bench(switches: [(&str, bool); 3], only: &[String]) -> Result<()> {
 
 fn contracts(args: &[String]) -> Result<()> {
     match args.first().map(String::as_str) {
-        Some("build") => steps::build_contracts(),
+        Some("build") => contracts::begin()?.finish(),
         Some("test") => steps::test(&[steps::Part::Contracts]),
         _ => steps::run_program("contracts", args),
     }

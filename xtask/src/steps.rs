@@ -1,10 +1,10 @@
 //! What `test`, `demo` and `devnet` do, step by step, each timed and announced.
 
+use crate::contracts;
 use crate::postgres::{self, TestDatabase};
-use crate::tools::{answers, built, built_release, command, ensure_cargo_tool, require_node, root, run};
+use crate::tools::{answers, built, built_release, command, ensure_cargo_tool, root, run};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -26,7 +26,7 @@ pub enum Part {
 }
 
 /// Announces a step, runs it, says how long it took.
-fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     eprintln!("==== {name}");
     let started = Instant::now();
     work().with_context(|| format!("step failed: {name}"))?;
@@ -38,48 +38,26 @@ fn cargo(args: &[&str]) -> Result<()> {
     run(command("cargo", args, &root()))
 }
 
-/// `npm ci` when the lock file is newer than what is installed, then `forge build`, which does nothing when nothing changed.
-pub fn build_contracts() -> Result<()> {
-    require_node()?;
-    let folder = root().join("contracts");
-    let stamp = folder.join("node_modules/.package-lock.json");
-    if !is_newer(&stamp, &folder.join("package-lock.json")) {
-        step("npm ci (compiler, chains, protocol packages)", || {
-            run(command(
-                "npm",
-                &["ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                &folder,
-            ))
-        })?;
-    }
-    step("forge build", || {
-        run(command("npm", &["run", "--silent", "build"], &folder))
-    })
-}
-
-fn is_newer(file: &Path, than: &Path) -> bool {
-    let time = |path: &Path| path.metadata().and_then(|data| data.modified()).ok();
-    matches!((time(file), time(than)), (Some(file), Some(than)) if file >= than)
-}
-
 fn build_programs() -> Result<()> {
     step("cargo build", || cargo(&["build", "--workspace", "--bins"]))
 }
 
 /// Builds everything and hands over to a program of the e2e crate; Ctrl-C reaches it directly.
 pub fn run_program(program: &str, args: &[String]) -> Result<()> {
-    build_contracts()?;
+    let forge = contracts::begin()?;
     build_programs()?;
+    forge.finish()?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     run(command(built(program), &args, &root()))
 }
 
 /// The same in release mode: what is measured is what is shipped.
 pub fn run_release_program(program: &str, args: &[String]) -> Result<()> {
-    build_contracts()?;
+    let forge = contracts::begin()?;
     step("cargo build --release (a quarter of an hour the first time)", || {
         cargo(&["build", "--release", "--workspace", "--bins"])
     })?;
+    forge.finish()?;
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     run(command(built_release(program), &args, &root()))
 }
@@ -88,8 +66,8 @@ pub fn run_release_program(program: &str, args: &[String]) -> Result<()> {
 pub fn test(only: &[Part]) -> Result<()> {
     let wanted = |part: Part| only.is_empty() || only.contains(&part);
     let started = Instant::now();
-    let contracts = root().join("contracts");
-    build_contracts()?;
+    let folder = root().join("contracts");
+    let forge = contracts::begin()?;
     if wanted(Part::Lints) {
         step("rustfmt", || cargo(&["fmt", "--all", "--check"]))?;
         step("clippy", || {
@@ -108,15 +86,7 @@ pub fn test(only: &[Part]) -> Result<()> {
             cargo(&["deny", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])
         })?;
         step("forge fmt", || {
-            run(command("npm", &["run", "--silent", "fmt:check"], &contracts))
-        })?;
-    }
-    if wanted(Part::Contracts) {
-        step("committed ABIs", || {
-            run(command("npm", &["run", "--silent", "abi:check"], &contracts))
-        })?;
-        step("forge test", || {
-            run(command("npm", &["run", "--silent", "test"], &contracts))
+            run(command("npm", &["run", "--silent", "fmt:check"], &folder))
         })?;
     }
     if wanted(Part::Rust) || wanted(Part::Postgres) || wanted(Part::E2e) {
@@ -124,6 +94,15 @@ pub fn test(only: &[Part]) -> Result<()> {
             cargo(&["build", "--workspace", "--all-targets", "--locked"])
         })?;
         ensure_cargo_tool("nextest", "0.9.143")?;
+    }
+    forge.finish()?;
+    if wanted(Part::Contracts) {
+        step("committed ABIs", || {
+            run(command("npm", &["run", "--silent", "abi:check"], &folder))
+        })?;
+        step("forge test", || {
+            run(command("npm", &["run", "--silent", "test"], &folder))
+        })?;
     }
     if wanted(Part::Rust) {
         note_python();

@@ -286,3 +286,27 @@ fn guard(pid: u32) -> Result<Child> {
         .spawn();
     child.context("could not start a watchdog")
 }
+
+/// The URL with another database: what stands between the last `/` of the path and the options.
+pub fn with_database(url: &str, name: &str) -> String {
+    let (base, options) = url
+        .split_once('?')
+        .map_or((url, None), |(base, rest)| (base, Some(rest)));
+    let server = base.find("://").map_or(0, |at| at + 3);
+    let base = base[server..].find('/').map_or(base, |at| &base[..server + at]);
+    match options {
+        Some(options) => format!("{base}/{name}?{options}"),
+        None => format!("{base}/{name}"),
+    }
+}
+
+#[test]
+fn the_database_of_a_url_is_replaced_and_its_options_stay() {
+    let check = |url: &str, expected: &str| assert_eq!(with_database(url, "x"), expected);
+    check("postgres://u:p@host:1/postgres", "postgres://u:p@host:1/x");
+    check("postgres://host", "postgres://host/x");
+    check(
+        "postgres://host/db?sslmode=disable",
+        "postgres://host/x?sslmode=disable",
+    );
+}

@@ -233,26 +233,37 @@ impl Txn {
             let logs = self.drop_logs(chain, &kinds, ids().collect(), pass).await?;
             gone.logs = gone.logs.saturating_add(logs);
         }
-        if pass.dry {
-            return Ok(gone);
+        if !pass.dry {
+            self.delete_messages(&messages, dispatch_rows, execution_rows).await?;
         }
+        Ok(gone)
+    }
+
+    /// Messages with all that refers to them, which goes first.
+    async fn delete_messages(
+        &mut self,
+        messages: &[message::Model],
+        dispatches: Vec<i64>,
+        executions: Vec<i64>,
+    ) -> Result<(), StoreError> {
         execution::Entity::delete_many()
-            .filter(execution::Column::Id.is_in(execution_rows))
+            .filter(execution::Column::Id.is_in(executions))
             .exec(&self.tx)
             .await?;
         dispatch::Entity::delete_many()
-            .filter(dispatch::Column::Id.is_in(dispatch_rows))
+            .filter(dispatch::Column::Id.is_in(dispatches))
             .exec(&self.tx)
             .await?;
+        let ids = messages.iter().map(|row| row.message_id.clone());
         message_settlement::Entity::delete_many()
-            .filter(message_settlement::Column::MessageId.is_in(ids()))
+            .filter(message_settlement::Column::MessageId.is_in(ids))
             .exec(&self.tx)
             .await?;
         message::Entity::delete_many()
             .filter(message::Column::Id.is_in(messages.iter().map(|row| row.id)))
             .exec(&self.tx)
             .await?;
-        Ok(gone)
+        Ok(())
     }
 
     async fn drop_txs(&mut self, rows: &[i64], pass: &mut Pass<'_>) -> Result<Pruned, StoreError> {

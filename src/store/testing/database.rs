@@ -1,6 +1,7 @@
 //! A database for each test: a file, or with `RELAYER_TEST_POSTGRES` a database of its own on that server, copied from a migrated one.
 
 use super::super::{Store, StoreConfig};
+use relayer_e2e_postgres::with_database;
 use relayer_migrations::SCHEMA_VERSION;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 use tempfile::TempDir;
@@ -165,28 +166,4 @@ async fn try_connect(url: &str) -> Result<DatabaseConnection, sea_orm::DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await
-}
-
-/// The URL with another database: what stands between the last `/` of the path and the options.
-fn with_database(url: &str, name: &str) -> String {
-    let (base, options) = url
-        .split_once('?')
-        .map_or((url, None), |(base, rest)| (base, Some(rest)));
-    let server = base.find("://").map_or(0, |at| at + 3);
-    let base = base[server..].find('/').map_or(base, |at| &base[..server + at]);
-    match options {
-        Some(options) => format!("{base}/{name}?{options}"),
-        None => format!("{base}/{name}"),
-    }
-}
-
-#[test]
-fn the_database_of_a_url_is_replaced_and_its_options_stay() {
-    let check = |url: &str, expected: &str| assert_eq!(with_database(url, "x"), expected);
-    check("postgres://u:p@host:1/postgres", "postgres://u:p@host:1/x");
-    check("postgres://host", "postgres://host/x");
-    check(
-        "postgres://host/db?sslmode=disable",
-        "postgres://host/x?sslmode=disable",
-    );
 }
