@@ -3,6 +3,7 @@
 use super::report::Table;
 use super::site::{PAYEES, Site};
 use super::stats::Times;
+use super::throughput::wait_funded;
 use super::{Backend, Bench};
 use crate::carriage::{Carried, Timing, bridge_fees, carried, heads, timing};
 use crate::coordinator::Signed;
@@ -75,8 +76,7 @@ impl<'a> Lab<'a> {
         ];
         self.site.configure(&settings)?;
         self.site.relayer().start().await?;
-        sleep(Duration::from_secs(2)).await;
-        Ok(())
+        wait_funded(&self.site.world).await
     }
 
     /// What was sent after these heads, all of it over this bridge and paid.
@@ -96,6 +96,8 @@ impl<'a> Lab<'a> {
     async fn alone(&mut self, bridge: &str, size: usize) -> Result<Alone> {
         // Only a full message leaves.
         self.start(size, 20_000).await?;
+        // What follows a start is no polling of quiet chains.
+        sleep(Duration::from_secs(2)).await;
         let quiet = (self.rpc_calls().await?, Instant::now());
         sleep(QUIET).await;
         let before = (self.rpc_calls().await?, Instant::now());
