@@ -18,7 +18,10 @@ async fn over_ccip_2_0_the_relayer_executes_by_itself_what_the_verifiers_atteste
     .unwrap();
     let mut signed = Vec::new();
     for n in 0..10u64 {
-        let one = world.signed(fresh_payee(&format!("{}", n % 3)).unwrap(), 1 + n).await.unwrap();
+        let one = world
+            .signed(fresh_payee(&format!("{}", n % 3)).unwrap(), 1 + n)
+            .await
+            .unwrap();
         world.submit(&one).await.unwrap();
         signed.push(one);
     }

@@ -82,12 +82,20 @@ impl<'a> Lab<'a> {
     /// What was sent after these heads, all of it over this bridge and paid.
     async fn paid(&self, after: crate::carriage::Heads, bridge: &str, messages: usize) -> Result<Vec<Carried>> {
         let found = carried(&self.site.world.devnet, after).await?;
-        ensure!(found.len() == messages, "{} of {messages} messages were sent", found.len());
+        ensure!(
+            found.len() == messages,
+            "{} of {messages} messages were sent",
+            found.len()
+        );
         for one in &found {
             let over = one.sent.iter().all(|leg| leg.bridge == bridge) && one.first() == Some(bridge);
             ensure!(over, "{} went over {:?}", one.message, one.sent);
             let (settled, all) = (one.settled(), u64::from(one.settlements));
-            ensure!(settled == all, "{settled} of {all} settlements of {} were paid", one.message);
+            ensure!(
+                settled == all,
+                "{settled} of {all} settlements of {} were paid",
+                one.message
+            );
         }
         Ok(found)
     }
@@ -160,7 +168,7 @@ fn tables() -> Vec<Table> {
         &NAMES,
         "Messages of one settlement, one each 0.9 s, blocks of 1 s, finality after 3 blocks, for which every bridge waits too. Blocks and \
          pending transactions are watched every 20 ms from outside the relayer. The clock starts when the block that makes the send final appears and stops \
-         when the block with the payment appears. The relayer's own share is all time in which the next step was its: from the appearance of the block in \
+         when the block with the payment appears; the relayer asks for heads every 250 ms (chains.poll_ms; the default is a second). Its own share is all time in which the next step was its: from the appearance of the block in \
          which the message arrived until its paying transaction was in the node's pool, and over Wormhole, where nobody else brings messages in, also \
          from the guardians' signatures until the receiving transaction was in the pool. The bridge's share ends where the relayer's begins; the rest waited in \
          the pool for a block. Percentiles are taken of each share by itself and do not add up.",
@@ -171,7 +179,13 @@ fn tables() -> Vec<Table> {
 fn put_cost(table: &mut Table, bridge: &str, size: usize, alone: &Alone) {
     let count = size as f64;
     let mut set = |key: &str, what: &str, unit, value: f64| {
-        table.set(bridge, &format!("{key}_{size}"), &format!("{what}, batch {size}"), unit, Some(value));
+        table.set(
+            bridge,
+            &format!("{key}_{size}"),
+            &format!("{what}, batch {size}"),
+            unit,
+            Some(value),
+        );
     };
     let gas = |legs: &[crate::carriage::Leg]| legs.iter().map(|leg| leg.gas).sum::<u64>() as f64;
     let ours = |legs: &[crate::carriage::Leg]| if bridge == WORMHOLE_BRIDGE { gas(legs) } else { 0.0 };
@@ -184,7 +198,12 @@ fn put_cost(table: &mut Table, bridge: &str, size: usize, alone: &Alone) {
     set("fee", "bridge fee per settlement", "gwei", fee_gwei / count);
     let sum = fee_gwei + send + ours(&alone.carried.received) + pay as f64;
     set("sum", "fee and the relayer's gas per settlement", "gwei", sum / count);
-    set("rpc_own", "RPC calls of the message, without polling", "", alone.rpc_calls_own);
+    set(
+        "rpc_own",
+        "RPC calls of the message, without polling",
+        "",
+        alone.rpc_calls_own,
+    );
     set("rpc", "RPC calls of the message, polling included", "", alone.rpc_calls);
 }
 
@@ -193,9 +212,19 @@ fn put_times(table: &mut Table, bridge: &str, messages: &[Carried], timings: &[T
     set("messages", "messages", "", Some(messages.len() as f64));
     let most = |gas: u64, leg: &crate::carriage::Leg| gas.max(leg.gas);
     let legs = messages.iter().flat_map(|one| &one.received);
-    set("receive_gas_max", "gas of receiving, most", "", Some(legs.fold(0, most) as f64));
+    set(
+        "receive_gas_max",
+        "gas of receiving, most",
+        "",
+        Some(legs.fold(0, most) as f64),
+    );
     let legs = messages.iter().flat_map(|one| &one.sent);
-    set("send_gas_max", "gas of sending, most", "", Some(legs.fold(0, most) as f64));
+    set(
+        "send_gas_max",
+        "gas of sending, most",
+        "",
+        Some(legs.fold(0, most) as f64),
+    );
     let parts: [(&str, &str, fn(&Timing) -> Duration); 6] = [
         ("total", "source finality to payment", |timing| timing.total),
         ("own", "of it the relayer's own share", Timing::own),
@@ -209,7 +238,12 @@ fn put_times(table: &mut Table, bridge: &str, messages: &[Carried], timings: &[T
         timings.iter().for_each(|timing| times.push(part(timing)));
         for percent in [50, 95] {
             let seconds = times.percentile_ms(percent).map(|ms| ms / 1_000.0);
-            set(&format!("{key}_p{percent}"), &format!("{what}, p{percent}"), "s", seconds);
+            set(
+                &format!("{key}_p{percent}"),
+                &format!("{what}, p{percent}"),
+                "s",
+                seconds,
+            );
         }
     }
 }

@@ -16,7 +16,9 @@ pub fn path() -> PathBuf {
 /// `text` with what stands between this marker and the next [`END`] replaced.
 pub fn replace(text: &str, begin: &str, measured: &str) -> Result<String> {
     let start = text.find(begin).with_context(|| format!("no marker {begin}"))? + begin.len();
-    let end = text[start..].find(END).with_context(|| format!("no marker {END} after {begin}"))?;
+    let end = text[start..]
+        .find(END)
+        .with_context(|| format!("no marker {END} after {begin}"))?;
     let stop = start + end;
     Ok(format!(
         "{}\n\n{}\n\n{}",
@@ -45,7 +47,11 @@ mod tests {
         let once = replace(&text, BEGIN, "new\n").unwrap();
         let rest = format!("between\n{BRIDGES_BEGIN}\nold\n{END}\nafter\n");
         assert_eq!(once, format!("before\n{BEGIN}\n\nnew\n\n{END}\n{rest}"));
-        assert_eq!(replace(&once, BEGIN, "new").unwrap(), once, "writing twice changes nothing");
+        assert_eq!(
+            replace(&once, BEGIN, "new").unwrap(),
+            once,
+            "writing twice changes nothing"
+        );
         let other = replace(&text, BRIDGES_BEGIN, "new").unwrap();
         assert!(other.starts_with(&format!("before\n{BEGIN}\nold\n{END}\nbetween\n")));
         assert!(other.ends_with(&format!("{BRIDGES_BEGIN}\n\nnew\n\n{END}\nafter\n")));

@@ -88,7 +88,8 @@ async fn measure(cli: &Cli) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     let judged = targets::judge(&report);
     let (bridges, others) = report.part(|table| bridges::is_of(table));
-    let (of_bridges, of_others): (Vec<Target>, Vec<Target>) = judged.iter().cloned().partition(|target| bridges::is_of(target.table));
+    let (of_bridges, of_others): (Vec<Target>, Vec<Target>) =
+        judged.iter().cloned().partition(|target| bridges::is_of(target.table));
     // Bridges have a part of their own, so that measuring them does not cost half an hour.
     let parts = [
         (document::BEGIN, others, of_others, cli.only.is_empty()),
@@ -98,7 +99,11 @@ async fn measure(cli: &Cli) -> Result<()> {
         if report.tables.is_empty() && report.failures.is_empty() {
             continue;
         }
-        let judged = if with_targets { targets::markdown(&judged) } else { String::new() };
+        let judged = if with_targets {
+            targets::markdown(&judged)
+        } else {
+            String::new()
+        };
         let text = document(cli, &machine, &report, &judged, seconds);
         eprintln!("{text}");
         if cli.write && !report.tables.is_empty() {

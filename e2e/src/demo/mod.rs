@@ -73,28 +73,7 @@ fn say(text: impl AsRef<str>) {
 /// Runs the whole demo in `dir`.
 pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     let started = Instant::now();
-    say("1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours");
-    let mut world = World::prepare(dir, &|devnet, relayer| {
-        devnet.with_every_protocol();
-        relayer.bridges = vec![BRIDGES[0].into(), WORMHOLE_BRIDGE.into()];
-        relayer.batch_max = BATCH;
-        relayer.linger_ms = 1_000;
-        relayer.timeout = OVERDUE_AFTER;
-        relayer.coordinators[0].1.push(SAMPLE_KEY.into());
-    })
-    .await?;
-    let deposited = U256::from(world.devnet.options.deposit) * world.coordinator.unit;
-    say(format!(
-        "   ready after {:.1} s; the payer has deposited {} tokens",
-        started.elapsed().as_secs_f32(),
-        tables::whole(deposited)
-    ));
-    world.relayer.start().await?;
-    say(format!(
-        "2. The relayer runs on an empty SQLite file; gRPC {}, REST {}",
-        world.relayer.grpc_url(),
-        world.relayer.rest_url()
-    ));
+    let (mut world, deposited) = ready(dir).await?;
     let witness = Witness::watch([&world.devnet.source, &world.devnet.target]);
     let begin = heads(&world.devnet).await?;
     let mut story = Story {
@@ -110,8 +89,7 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     });
 
     lanes::open_all(&world)?;
-    let large = trouble::two_of_three(&world).await?;
-    let (quorum_message, large) = large;
+    let (quorum_message, large) = trouble::two_of_three(&world).await?;
     story.signed.push(large);
     story.signed.extend(trouble::failover(&world).await?);
     checked(&world, &story.signed, deposited).await?;
@@ -147,6 +125,36 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     tables::closing(&world, &story.signed, deposited, &executions, &report).await?;
     world.relayer.stop().await?;
     Ok(report)
+}
+
+/// Chains and relayer, and what the payer has deposited.
+async fn ready(dir: &Path) -> Result<(World, U256)> {
+    let started = Instant::now();
+    say(
+        "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours",
+    );
+    let mut world = World::prepare(dir, &|devnet, relayer| {
+        devnet.with_every_protocol();
+        relayer.bridges = vec![BRIDGES[0].into(), WORMHOLE_BRIDGE.into()];
+        relayer.batch_max = BATCH;
+        relayer.linger_ms = 1_000;
+        relayer.timeout = OVERDUE_AFTER;
+        relayer.coordinators[0].1.push(SAMPLE_KEY.into());
+    })
+    .await?;
+    let deposited = U256::from(world.devnet.options.deposit) * world.coordinator.unit;
+    say(format!(
+        "   ready after {:.1} s; the payer has deposited {} tokens",
+        started.elapsed().as_secs_f32(),
+        tables::whole(deposited)
+    ));
+    world.relayer.start().await?;
+    say(format!(
+        "2. The relayer runs on an empty SQLite file; gRPC {}, REST {}",
+        world.relayer.grpc_url(),
+        world.relayer.rest_url()
+    ));
+    Ok((world, deposited))
 }
 
 /// What was submitted, and over which bridges.

@@ -71,7 +71,11 @@ pub async fn figures(
             let first = one.sent.first().map_or(0, |leg| leg.block);
             first > share.after[0] && first <= before && one.sent.iter().all(|leg| leg.bridge == share.bridge)
         };
-        let alone: Vec<&Carried> = messages.iter().filter(within).filter(|one| one.message != quorum_message).collect();
+        let alone: Vec<&Carried> = messages
+            .iter()
+            .filter(within)
+            .filter(|one| one.message != quorum_message)
+            .collect();
         let timings: Vec<Timing> = alone
             .iter()
             .filter_map(|one| timing(&world.devnet, witness, one, 1))
@@ -86,7 +90,12 @@ pub async fn figures(
             messages: alone.len() as u64,
             send_gas: median(alone.iter().flat_map(|one| &one.sent).map(|leg| leg.gas)),
             receive_gas: median(alone.iter().flat_map(|one| &one.received).map(|leg| leg.gas)),
-            receive_gas_most: alone.iter().flat_map(|one| &one.received).map(|leg| leg.gas).max().unwrap_or(0),
+            receive_gas_most: alone
+                .iter()
+                .flat_map(|one| &one.received)
+                .map(|leg| leg.gas)
+                .max()
+                .unwrap_or(0),
             execute_gas_per_settlement: execute_gas / settled,
             fee_wei_per_settlement: (fee / U256::from(settled)).to_string(),
             p50_s: seconds(&timings, |timing| timing.total, 50),
@@ -122,7 +131,11 @@ fn comparison(report: &Report) -> Table {
     row("settlements", &|one| one.carried_alone.to_string());
     row("gas of sending a message", &|one| shown(Some(one.send_gas as f64)));
     row("gas of receiving it, median (most)", &|one| {
-        format!("{} ({})", shown(Some(one.receive_gas as f64)), shown(Some(one.receive_gas_most as f64)))
+        format!(
+            "{} ({})",
+            shown(Some(one.receive_gas as f64)),
+            shown(Some(one.receive_gas_most as f64))
+        )
     });
     row("gas of paying, per settlement", &|one| {
         shown(Some(one.execute_gas_per_settlement as f64))
@@ -151,6 +164,50 @@ pub async fn closing(
     report: &Report,
 ) -> Result<()> {
     say(comparison(report).to_string());
+    let mut rows = vec![(
+        "settlements paid, each exactly once".to_owned(),
+        report.settled.to_string(),
+    )];
+    rows.extend(money(world, signed, deposited).await?);
+    let (least, most) = executions.iter().fold((u64::MAX, 0), |(least, most), (paid, _)| {
+        (least.min(*paid), most.max(*paid))
+    });
+    let sizes = format!("{}, of {least} to {most} settlements", executions.len());
+    rows.push(("executions, without the self-executed one".into(), sizes));
+    for (what, count) in [
+        ("gas of paying, per settlement", report.gas_per_settlement),
+        ("messages another bridge took over", report.failovers),
+        ("settlements paid by the word of two bridges", report.quorum_settled),
+    ] {
+        rows.push((what.into(), count.to_string()));
+    }
+    say(table("read from the chains", rows).to_string());
+    let per_second = "settled per second, first submit to last finality".to_owned();
+    let drift = "differences between ledger and chains (drift)".to_owned();
+    let rows = vec![
+        (
+            "RPC calls per settlement".to_owned(),
+            format!("{:.2}", report.rpc_calls_per_settlement),
+        ),
+        (per_second, format!("{:.1}", report.settled_per_second)),
+        (drift, report.drift.to_string()),
+        ("duplicates refused".to_owned(), report.duplicates_refused.to_string()),
+    ];
+    say(table("said by the relayer", rows).to_string());
+    Ok(())
+}
+
+fn table(title: &str, rows: Vec<(String, String)>) -> Table {
+    let mut table = Table::new();
+    table.set_header([title, ""]);
+    for (what, value) in rows {
+        table.add_row([what, value]);
+    }
+    table
+}
+
+/// Where the deposit is, and what all this cost the relayer.
+async fn money(world: &World, signed: &[Signed], deposited: U256) -> Result<[(String, String); 6]> {
     let chain = &world.devnet.target;
     let payees: BTreeSet<Address> = signed.iter().map(|one| one.terms.payee).collect();
     let mut received = U256::ZERO;
@@ -162,51 +219,19 @@ pub async fn closing(
     let funded = U256::from(10).pow(U256::from(22));
     let spent_source = funded - world.devnet.source.anvil.provider.get_balance(relayer).await?;
     let spent_target = funded - chain.anvil.provider.get_balance(relayer).await?;
-    let rest = deposited.checked_sub(received + vault).context("more was paid than deposited")?;
-    let (least, most) = executions.iter().fold((u64::MAX, 0), |(least, most), (paid, _)| {
-        (least.min(*paid), most.max(*paid))
-    });
-    let mut table = Table::new();
-    table.set_header(["read from the chains", ""]);
-    let rows = [
-        ("settlements paid, each exactly once".into(), report.settled.to_string()),
-        (format!("{} payees hold", payees.len()), format!("{} tokens", whole(received))),
-        ("deposited by the payer".into(), format!("{} tokens", whole(deposited))),
-        ("left in the vault".into(), format!("{} tokens", whole(vault))),
-        ("deposited - paid - left".into(), format!("{} tokens", whole(rest))),
-        (
-            "source: gas and bridge fees of the relayer".into(),
-            format!("{} ether", format_ether(spent_source)),
-        ),
-        (
-            "target: gas of the relayer".into(),
-            format!("{} ether", format_ether(spent_target)),
-        ),
-        (
-            "executions, without the self-executed one".into(),
-            format!("{}, of {least} to {most} settlements", executions.len()),
-        ),
-        ("gas of paying, per settlement".into(), report.gas_per_settlement.to_string()),
-        ("paid after another bridge took over: messages".into(), report.failovers.to_string()),
-        ("paid by the word of two bridges: settlements".into(), report.quorum_settled.to_string()),
-    ];
-    for (what, value) in rows {
-        table.add_row([what, value]);
-    }
-    say(table.to_string());
-    let mut table = Table::new();
-    table.set_header(["said by the relayer", ""]);
-    let rows = [
-        ("RPC calls per settlement", format!("{:.2}", report.rpc_calls_per_settlement)),
-        ("settled per second, first submit to last finality", format!("{:.1}", report.settled_per_second)),
-        ("differences between ledger and chains (drift)", report.drift.to_string()),
-        ("duplicates refused", report.duplicates_refused.to_string()),
-    ];
-    for (what, value) in rows {
-        table.add_row([what.to_owned(), value]);
-    }
-    say(table.to_string());
-    Ok(())
+    let rest = deposited
+        .checked_sub(received + vault)
+        .context("more was paid than deposited")?;
+    let tokens = |units| format!("{} tokens", whole(units));
+    let ether = |wei| format!("{} ether", format_ether(wei));
+    Ok([
+        (format!("{} payees hold", payees.len()), tokens(received)),
+        ("deposited by the payer".into(), tokens(deposited)),
+        ("left in the vault".into(), tokens(vault)),
+        ("deposited - paid - left".into(), tokens(rest)),
+        ("source: gas and bridge fees of the relayer".into(), ether(spent_source)),
+        ("target: gas of the relayer".into(), ether(spent_target)),
+    ])
 }
 
 /// Whole tokens with at most two digits behind the point.

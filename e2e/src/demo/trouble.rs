@@ -23,7 +23,10 @@ async fn wait(world: &World, after: Heads, what: &str, wanted: impl Fn(&Carried)
             return Ok(one);
         }
         if Instant::now() > until {
-            bail!("{what}: not after {PATIENCE:?}; the log is {}", world.relayer.log_path().display());
+            bail!(
+                "{what}: not after {PATIENCE:?}; the log is {}",
+                world.relayer.log_path().display()
+            );
         }
         sleep(Duration::from_millis(300)).await;
     }
@@ -62,7 +65,10 @@ pub async fn two_of_three(world: &World) -> Result<(B256, Signed)> {
     ));
     world.devnet.switches.change(|setting| setting.dvn = true);
     world.wait_states(&[one.id], &["settled"], PATIENCE).await?;
-    let done = wait(world, after, "it is paid", |one| one.received.len() >= 2 && one.settled() == 1).await?;
+    let done = wait(world, after, "it is paid", |one| {
+        one.received.len() >= 2 && one.settled() == 1
+    })
+    .await?;
     let balance = world.balance(&world.devnet.target, payee).await?;
     ensure!(balance == one.terms.amount, "the payee holds {balance}");
     say(format!(
@@ -101,7 +107,8 @@ pub async fn failover(world: &World) -> Result<Vec<Signed>> {
     sleep(LOOK).await;
     let payments = world.payments().await?;
     ensure!(
-        signed.iter().all(|one| payments.get(&one.id.0) == Some(&1)) && self::balances(world, &signed).await? == balances,
+        signed.iter().all(|one| payments.get(&one.id.0) == Some(&1))
+            && self::balances(world, &signed).await? == balances,
         "the late arrival changed what was paid"
     );
     say(format!(

@@ -225,33 +225,7 @@ impl Devnet {
         let switches = Switches::default();
         switches.set(options.roles.clone());
         let control = control::serve(switches.clone(), stop.clone()).await?;
-        for (from, to) in [(&source, &target), (&target, &source)] {
-            let direction = Direction {
-                source_chain: from.anvil.chain,
-                source: from.layerzero.clone(),
-                target: to.layerzero.clone(),
-                source_provider: from.anvil.provider.clone(),
-                target_url: to.anvil.url.clone(),
-                confirmations: options.confirmations,
-                dvn: accounts.dvn.clone(),
-                executor: accounts.executor.clone(),
-                switches: switches.clone(),
-                watched_blocks: options.watched_blocks,
-            };
-            tokio::spawn(direction.run(stop.clone()));
-            if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
-                let committee = Committee {
-                    source: here.clone(),
-                    target: there.clone(),
-                    source_provider: from.anvil.provider.clone(),
-                    target_url: to.anvil.url.clone(),
-                    confirmations: options.confirmations,
-                    admin: accounts.admin.clone(),
-                    switches: switches.clone(),
-                };
-                tokio::spawn(committee.run(stop.clone()));
-            }
-        }
+        play(&options, &accounts, [&source, &target], &switches, &stop);
         let observed = [&source, &target].map(|chain| Observed {
             wormhole: chain.wormhole.clone(),
             provider: chain.anvil.provider.clone(),
@@ -327,6 +301,37 @@ impl Devnet {
     /// A provider that signs as `signer` on a chain; nonces are asked for every time, so reorgs do no harm.
     pub fn wallet(&self, chain: &Chain, signer: &PrivateKeySigner) -> Result<DynProvider> {
         wallet(&chain.anvil.url, signer)
+    }
+}
+
+/// The roles that act on what they see, in both directions.
+fn play(options: &Options, accounts: &Accounts, [a, b]: [&Chain; 2], switches: &Switches, stop: &CancellationToken) {
+    for (from, to) in [(a, b), (b, a)] {
+        let direction = Direction {
+            source_chain: from.anvil.chain,
+            source: from.layerzero.clone(),
+            target: to.layerzero.clone(),
+            source_provider: from.anvil.provider.clone(),
+            target_url: to.anvil.url.clone(),
+            confirmations: options.confirmations,
+            dvn: accounts.dvn.clone(),
+            executor: accounts.executor.clone(),
+            switches: switches.clone(),
+            watched_blocks: options.watched_blocks,
+        };
+        tokio::spawn(direction.run(stop.clone()));
+        if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
+            let committee = Committee {
+                source: here.clone(),
+                target: there.clone(),
+                source_provider: from.anvil.provider.clone(),
+                target_url: to.anvil.url.clone(),
+                confirmations: options.confirmations,
+                admin: accounts.admin.clone(),
+                switches: switches.clone(),
+            };
+            tokio::spawn(committee.run(stop.clone()));
+        }
     }
 }
 
