@@ -1,6 +1,7 @@
 //! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
 
 pub mod bench;
+pub mod carriage;
 pub mod coordinator;
 pub mod database;
 pub mod demo;
@@ -10,3 +11,4 @@ pub mod harness;
 pub mod leash;
 pub mod metrics;
 pub mod relayer_process;
+pub mod witness;

@@ -8,7 +8,7 @@ use super::layerzero::call;
 use super::switches::Switches;
 use super::wormhole::{ICoreBridge, Wormhole, governance, new_fee, new_set};
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::Filter;
 use alloy::signers::SignerSync;
@@ -97,6 +97,7 @@ struct Seen {
     body: Body,
     since: Instant,
     signed: Option<Vaa>,
+    signed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -151,6 +152,7 @@ impl Shared {
             if seen.signed.is_none() && seen.since.elapsed() >= Duration::from_millis(setting.delay_ms) {
                 let count = setting.signers.unwrap_or(keys.len());
                 seen.signed = Some(sign(&seen.body, index, &keys, count)?);
+                seen.signed_at = Some(Instant::now());
             }
         }
         Ok(())
@@ -251,6 +253,13 @@ impl Guardians {
         }
     }
 
+    /// When the VAA with this message (its hash) was signed last.
+    pub fn signed_at(&self, message: B256) -> Option<std::time::Instant> {
+        let seen = locked(&self.shared.seen);
+        let found = seen.values().find(|seen| keccak256(&seen.body.payload) == message)?;
+        found.signed_at.map(Instant::into_std)
+    }
+
     fn governed(&self, payload: Vec<u8>) -> Result<Bytes> {
         let (index, keys) = self.shared.current();
         let sequence = self.governance_sequence.fetch_add(1, Ordering::Relaxed);
@@ -318,6 +327,7 @@ async fn look(chain: &Observed, shared: &Shared, finality_depth: u64, last: &mut
                     body,
                     since: Instant::now(),
                     signed: None,
+                    signed_at: None,
                 };
                 seen.insert(name, fresh);
             }
