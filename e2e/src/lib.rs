@@ -1,6 +1,7 @@
 //! Devnet, demo and end-to-end tests: real anvil chains, the real protocol contracts, the real relayer binary.
 
 pub mod bench;
+pub mod carriage;
 pub mod coordinator;
 pub mod database;
 pub mod demo;
