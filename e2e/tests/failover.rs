@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use alloy::primitives::U256;
+use alloy::providers::Provider;
 use relayer_adapter_ccip::Version;
 use relayer_e2e::carriage::{
     assert_fees_booked, booked_fees, bridge_fees, command, dispatches, is_done, is_sent, wait_dispatches,
@@ -50,6 +51,10 @@ fn hold_others(world: &World, held: bool) {
         setting.guardians.signing = !held;
         setting.ccip.commits = !held;
     });
+}
+
+fn hold_ccip(world: &World, held: bool) {
+    world.devnet.switches.change(|setting| setting.ccip.commits = !held);
 }
 
 fn of<'a>(all: &'a [Dispatch], bridge: &str) -> Option<&'a Dispatch> {
@@ -138,7 +143,6 @@ async fn the_stalled_bridge_wakes_up_first(world: &World) -> (Signed, usize) {
     assert_ne!(all[1].target_state, "received", "the second was held");
 
     hold_others(world, false);
-    world.devnet.guardians.reobserve();
     let both = |all: &[Dispatch]| all.iter().all(|one| is_done(one) || one.source_state == "dropped");
     let all = wait_dispatches(world, one.id, "the second arrived too", PATIENCE, both)
         .await
@@ -155,34 +159,56 @@ async fn what_a_fee_or_a_pause_overtakes_goes_another_way_and_what_was_sent_is_f
     let moved = a_fee_that_rises_before_the_send_is_asked_again(&world).await;
     let (sent, planned) = a_lane_paused_in_the_middle(&world).await;
     let resumed = a_lane_resumed_carries_again(&world).await;
-    assert_books(&world, &[&moved[..], &[sent, planned, resumed]].concat()).await;
+    let mut all = moved;
+    all.extend([sent, planned, resumed]);
+    assert_fees_booked(&world, all.len()).await.unwrap();
+    assert_books(&world, &all).await;
 }
 
-/// The lane's quote stands for a few seconds; the fee rises within them.
+/// The lane's quote stands for a few seconds, and the fee rises within them: the send is refused, asked again and paid at the new price.
 async fn a_fee_that_rises_before_the_send_is_asked_again(world: &World) -> Vec<Signed> {
-    set_wormhole_fee(world, 1).await;
-    // Its quote is what the next message will be planned with.
-    let before = submit(world, "at the old fee").await;
-    wait_dispatches(world, before.id, "sent", PATIENCE, |all| all.iter().any(is_sent))
-        .await
-        .unwrap();
-    set_wormhole_fee(world, 3).await;
-    let after = submit(world, "at the new fee").await;
-    let ids = [before.id, after.id];
-    world.wait_states(&ids, &["settled"], PATIENCE).await.unwrap();
     let milli = U256::from(10).pow(U256::from(15));
-    for (one, fee) in [(&before, 1), (&after, 3)] {
-        let all = dispatches(world, one.id).await.unwrap();
+    let mut signed = Vec::new();
+    let mut due = U256::ZERO;
+    // On a busy machine the quote may be too old by then, and simply be another one.
+    for attempt in 1..=4_u64 {
+        let (old, new) = (10 * attempt - 9, 10 * attempt);
+        set_wormhole_fee(world, old).await;
+        sleep(Duration::from_secs(6)).await;
+        // Its quote is what the next message will be planned with.
+        let before = submit(world, &format!("at the old fee {attempt}")).await;
+        wait_dispatches(world, before.id, "sent", PATIENCE, |all| all.iter().any(is_sent))
+            .await
+            .unwrap();
+        set_wormhole_fee(world, new).await;
+        let after = submit(world, &format!("at the new fee {attempt}")).await;
+        world.wait_states(&[before.id, after.id], &["settled"], PATIENCE).await.unwrap();
+        let all = dispatches(world, after.id).await.unwrap();
         assert_eq!(all.len(), 1, "another bridge was paid too: {all:?}");
         assert_eq!(all[0].bridge, WORMHOLE_BRIDGE);
-        let quoted: U256 = all[0].fee_quoted.parse().unwrap();
-        assert!(quoted >= milli * U256::from(fee), "{quoted} is not enough");
+        due += milli * U256::from(old + new);
+        signed.extend([before, after]);
+        let planned = planned_fee(&all[0]);
+        let paid: U256 = all[0].fee_quoted.parse().unwrap();
+        assert!(paid >= milli * U256::from(new), "{paid} is not enough");
+        if planned < milli * U256::from(new) {
+            assert!(all[0].attempts > 0, "a send at a fee of the past was not refused: {all:?}");
+            let fees = bridge_fees(world).await.unwrap();
+            assert_eq!((fees.sends, fees.kept), (signed.len(), due), "each paid what was asked at its time");
+            assert_fees_booked(world, signed.len()).await.unwrap();
+            assert_eq!(booked_fees(world).await.unwrap(), due, "booked to the wei");
+            return signed;
+        }
     }
-    let fees = bridge_fees(world).await.unwrap();
-    assert_eq!((fees.sends, fees.kept), (2, milli * U256::from(4)), "each paid what was asked at its time");
-    assert_fees_booked(world, 2).await.unwrap();
-    assert_eq!(booked_fees(world).await.unwrap(), fees.kept, "sends in blocks of their own are booked to the wei");
-    vec![before, after]
+    panic!("the fee never moved between quote and send");
+}
+
+/// What the lane that was chosen had asked for when it was.
+fn planned_fee(dispatch: &Dispatch) -> U256 {
+    let decision: serde_json::Value = serde_json::from_str(&dispatch.decision).unwrap();
+    let lanes = decision["lanes"].as_array().unwrap();
+    let chosen = lanes.iter().find(|lane| lane["bridge"] == dispatch.bridge.as_str()).unwrap();
+    chosen["answer"]["quoted"]["fee"].as_str().unwrap().parse().unwrap()
 }
 
 async fn a_lane_paused_in_the_middle(world: &World) -> (Signed, Signed) {
@@ -192,30 +218,32 @@ async fn a_lane_paused_in_the_middle(world: &World) -> (Signed, Signed) {
     wait_dispatches(world, sent.id, "sent", PATIENCE, |all| all.iter().any(is_sent))
         .await
         .unwrap();
-    // The next is planned over the same lane and cannot be sent: the fee is above the cap by then.
-    set_wormhole_fee(world, 900).await;
+    // The next is planned over the same lane and cannot be sent, for want of money.
+    let (anvil, account) = (&world.devnet.source.anvil, world.devnet.accounts.relayer.address());
+    let money = anvil.provider.get_balance(account).await.unwrap();
+    anvil.set_balance(account, U256::ZERO).await.unwrap();
     let planned = submit(world, "planned before the pause").await;
     let waits = |all: &[Dispatch]| all.len() == 1 && all[0].source_state == "planned" && all[0].attempts > 0;
-    let held = wait_dispatches(world, planned.id, "planned and not sent", PATIENCE, waits).await;
-    let before = match held {
-        Ok(all) => all,
-        Err(error) => panic!("{error:#}"),
-    };
+    let before = wait_dispatches(world, planned.id, "planned and not sent", PATIENCE, waits)
+        .await
+        .unwrap();
     assert_eq!(before[0].bridge, WORMHOLE_BRIDGE);
-    let reason = ["lane", "pause", WORMHOLE_BRIDGE, "--reason", "guardians sleep", "--by", "ann"];
-    command(world, &reason).unwrap();
+    let reason = ["--reason", "guardians sleep", "--by", "ann"];
+    command(world, &[&["lane", "pause", WORMHOLE_BRIDGE], &reason[..]].concat()).unwrap();
+    anvil.set_balance(account, money).await.unwrap();
+    let moved = |all: &[Dispatch]| all.len() == 2 && all[0].source_state == "dropped";
+    wait_dispatches(world, planned.id, "another lane", PATIENCE, moved).await.unwrap();
+    hold_ccip(world, false);
     world.wait_states(&[planned.id], &["settled"], PATIENCE).await.unwrap();
     let after = dispatches(world, planned.id).await.unwrap();
     assert_eq!(after.len(), 2, "{after:?}");
-    assert_eq!((after[0].bridge.as_str(), after[0].source_state.as_str()), (WORMHOLE_BRIDGE, "dropped"));
-    assert_eq!(after[1].bridge, LAYERZERO);
+    assert_ne!(after[1].bridge, WORMHOLE_BRIDGE);
     let story = command(world, &["explain", &planned.id.to_string()]).unwrap();
-    assert!(story.contains("guardians sleep"), "the story does not say why: {story}");
+    assert!(story.contains("dispatch over wormhole: given up before it was sent"), "{story}");
 
     // What had been sent is still ours to bring in, over the paused lane.
     assert_eq!(world.state(sent.id).await.unwrap(), "dispatched");
     hold_others(world, false);
-    world.devnet.guardians.reobserve();
     world.wait_states(&[sent.id], &["settled"], PATIENCE).await.unwrap();
     let all = dispatches(world, sent.id).await.unwrap();
     assert_eq!(all.len(), 1, "a second carriage was paid: {all:?}");
@@ -244,11 +272,8 @@ async fn messages_nobody_else_brings_in_are_rescued_and_the_story_says_so() {
     // CCIP's committee executes with too little gas, and never again: the message counts as failed until somebody brings it the gas it needs.
     command(&world, &["lane", "pause", LAYERZERO, "--reason", "executor dead"]).unwrap();
     command(&world, &["lane", "pause", WORMHOLE_BRIDGE, "--reason", "for the test"]).unwrap();
-    world.devnet.switches.change(|setting| setting.ccip.execute_gas = Some(60_000));
+    world.devnet.switches.change(|setting| setting.ccip.execute_gas = Some(170_000));
     let two = submit(&world, "with too little gas").await;
-    let noted = |all: &[Dispatch]| all.iter().any(|one| one.note.contains("fail") || one.stalled_at_ms > 0 || is_done(one));
-    let failed = wait_dispatches(&world, two.id, "failed", PATIENCE, noted).await.unwrap();
-    eprintln!("CCIP says: {:?}", failed[0].note);
     world.wait_states(&[two.id], &["settled"], PATIENCE).await.unwrap();
     assert_rescued(&world, &two, ccip::BRIDGE).await;
     assert_fees_booked(&world, 2).await.unwrap();

@@ -104,7 +104,7 @@ impl Reconciler {
         txn.commit().await?;
         for (log, drift) in fresh {
             let vote = Vote::of(log);
-            tracing::error!(code = FORGED.code, %chain, message = %vote.message, port = %vote.port, tx = %log.tx_hash, expected = %drift.expected, "{}", FORGED.title);
+            tracing::error!(code = FORGED.code, %chain, vote = %vote.message, port = %vote.port, tx = %log.tx_hash, expected = %drift.expected, "{}", FORGED.title);
         }
         Ok(votes.len())
     }
@@ -231,7 +231,7 @@ impl Reconciler {
             let mut txn = self.store.begin(now_ms).await?;
             txn.resolve_drift(drift.class, chain, &drift.subject, resolution).await?;
             txn.commit().await?;
-            tracing::info!(%chain, message = %vote.message, port = %vote.port, resolution, "forged vote closed");
+            tracing::info!(%chain, vote = %vote.message, port = %vote.port, resolution, "forged vote closed");
         }
         Ok(())
     }
