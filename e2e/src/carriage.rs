@@ -98,7 +98,11 @@ pub async fn bridge_fees(world: &World) -> Result<Fees> {
         attached += value;
     }
     let count = chain.anvil.provider.get_transaction_count(account).await?;
-    ensure!(count as usize == sends.len(), "{count} transactions, {} sends", sends.len());
+    ensure!(
+        count as usize == sends.len(),
+        "{count} transactions, {} sends",
+        sends.len()
+    );
     let left = chain.anvil.provider.get_balance(account).await?;
     // What the devnet gives to everybody.
     let kept = U256::from(10).pow(U256::from(22)) - left - spent;
@@ -119,22 +123,24 @@ pub async fn store(world: &World) -> Result<Store> {
 
 /// Bridge fees of sends on the source chain, by the relayer's books.
 pub async fn booked_fees(world: &World) -> Result<U256> {
-    let asset = Asset::native(ChainId(world.devnet.source.anvil.chain));
-    let balance = store(world).await?.get_balance(AccountKey::fees_bridge(asset)).await?;
+    booked_in(&store(world).await?, ChainId(world.devnet.source.anvil.chain)).await
+}
+
+async fn booked_in(books: &Store, chain: ChainId) -> Result<U256> {
+    let fees = AccountKey::fees_bridge(Asset::native(chain));
+    let balance = books.get_balance(fees).await?;
     Ok(balance.amount() + balance.shortfall())
 }
 
 /// Waits until the books have the fees of every send: exactly what the bridges kept, but for sends that shared a block, of which the value
 /// sent along is booked.
 pub async fn assert_fees_booked(world: &World, sends: usize) -> Result<()> {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + Duration::from_secs(60);
+    let (books, chain) = (store(world).await?, ChainId(world.devnet.source.anvil.chain));
     loop {
         let fees = bridge_fees(world).await?;
-        let booked = booked_fees(world).await?;
-        let unposted = store(world)
-            .await?
-            .list_finalized_unposted_txs(ChainId(world.devnet.source.anvil.chain), 10)
-            .await?;
+        let booked = booked_in(&books, chain).await?;
+        let unposted = books.list_finalized_unposted_txs(chain, 10).await?;
         if fees.sends == sends && unposted.is_empty() && fees.kept <= booked && booked <= fees.attached {
             return Ok(());
         }
@@ -221,7 +227,26 @@ pub fn command(world: &World, args: &[&str]) -> Result<String> {
         .args(["--server", &world.relayer.grpc_url()])
         .args(args)
         .output()?;
-    let (out, err) = (String::from_utf8(output.stdout)?, String::from_utf8_lossy(&output.stderr));
+    let (out, err) = (
+        String::from_utf8(output.stdout)?,
+        String::from_utf8_lossy(&output.stderr),
+    );
     ensure!(output.status.success(), "relayer {args:?}: {err}");
     Ok(out)
+}
+
+/// Waits until the relayer has read the payer's deposit, which counts at finality only.
+pub async fn wait_deposit(world: &World) -> Result<()> {
+    let asset = Asset {
+        chain: ChainId(world.devnet.target.anvil.chain),
+        token: world.devnet.target.token,
+    };
+    let payer = AccountKey::available(asset, world.coordinator.payer.address());
+    let until = Instant::now() + Duration::from_secs(60);
+    let books = store(world).await?;
+    while books.get_balance(payer).await?.amount().is_zero() {
+        ensure!(Instant::now() < until, "the relayer does not see the deposit");
+        sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use alloy::primitives::U256;
 use alloy::providers::Provider;
 use relayer_adapter_ccip::Version;
 use relayer_e2e::carriage::{
-    assert_fees_booked, booked_fees, bridge_fees, command, dispatches, is_done, is_sent, wait_dispatches,
+    assert_fees_booked, booked_fees, bridge_fees, command, dispatches, is_done, is_sent, wait_deposit, wait_dispatches,
 };
 use relayer_e2e::coordinator::Signed;
 use relayer_e2e::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
@@ -20,14 +20,16 @@ const LAYERZERO: &str = BRIDGES[0];
 const STALLED: &str = "relayer_dispatch_stalled_count";
 
 async fn world(first: &str, timeout: u64) -> World {
-    World::start(&|devnet, relayer| {
+    let world = World::start(&|devnet, relayer| {
         devnet.ccip = Some(Version::V1_6);
         relayer.bridges = vec![LAYERZERO.into(), WORMHOLE_BRIDGE.into()];
         relayer.default_bridge = Some(first.to_owned());
         relayer.timeout = timeout;
     })
     .await
-    .unwrap()
+    .unwrap();
+    wait_deposit(&world).await.unwrap();
+    world
 }
 
 async fn submit(world: &World, name: &str) -> Signed {
@@ -74,7 +76,10 @@ async fn wait_stalled(world: &World, bridge: &str, count: u64) {
         if shown as u64 == count {
             return;
         }
-        assert!(Instant::now() < until, "{shown} dispatches of {bridge} shown as stalled");
+        assert!(
+            Instant::now() < until,
+            "{shown} dispatches of {bridge} shown as stalled"
+        );
         sleep(Duration::from_millis(300)).await;
     }
 }
@@ -113,14 +118,22 @@ async fn the_stalled_bridge_wakes_up_last(world: &World) -> Signed {
     // Told as a figure, as a line in the log and in the settlement's story.
     wait_stalled(world, LAYERZERO, 1).await;
     let log = std::fs::read_to_string(world.relayer.log_path()).unwrap();
-    assert!(log.lines().any(|line| line.contains("dispatch is overdue") && line.contains("WARN")));
+    assert!(
+        log.lines()
+            .any(|line| line.contains("dispatch is overdue") && line.contains("WARN"))
+    );
     let story = command(world, &["explain", &one.id.to_string()]).unwrap();
     assert!(story.contains("dispatch over layerzero: held up"), "{story}");
-    assert!(story.contains(&format!("dispatch over {}: planned", two[1].bridge)), "{story}");
+    assert!(
+        story.contains(&format!("dispatch over {}: planned", two[1].bridge)),
+        "{story}"
+    );
 
     silence_layerzero(world, false);
     let both = |all: &[Dispatch]| all.iter().all(is_done);
-    let two = wait_dispatches(world, one.id, "the late one arrived", PATIENCE, both).await.unwrap();
+    let two = wait_dispatches(world, one.id, "the late one arrived", PATIENCE, both)
+        .await
+        .unwrap();
     assert!(two[0].received_at_ms > two[1].received_at_ms);
     assert_eq!(world.state(one.id).await.unwrap(), "settled");
     assert_eq!(world.payments().await.unwrap().get(&one.id.0), Some(&1));
@@ -133,7 +146,9 @@ async fn the_stalled_bridge_wakes_up_first(world: &World) -> (Signed, usize) {
     hold_others(world, true);
     let one = submit(world, "first one late, second later").await;
     let sent = |all: &[Dispatch]| all.len() >= 2 && all.iter().take(2).all(is_sent);
-    wait_dispatches(world, one.id, "sent over two", PATIENCE, sent).await.unwrap();
+    wait_dispatches(world, one.id, "sent over two", PATIENCE, sent)
+        .await
+        .unwrap();
     assert!(!world.payments().await.unwrap().contains_key(&one.id.0));
     silence_layerzero(world, false);
     world.wait_states(&[one.id], &["settled"], PATIENCE).await.unwrap();
@@ -182,7 +197,10 @@ async fn a_fee_that_rises_before_the_send_is_asked_again(world: &World) -> Vec<S
             .unwrap();
         set_wormhole_fee(world, new).await;
         let after = submit(world, &format!("at the new fee {attempt}")).await;
-        world.wait_states(&[before.id, after.id], &["settled"], PATIENCE).await.unwrap();
+        world
+            .wait_states(&[before.id, after.id], &["settled"], PATIENCE)
+            .await
+            .unwrap();
         let all = dispatches(world, after.id).await.unwrap();
         assert_eq!(all.len(), 1, "another bridge was paid too: {all:?}");
         assert_eq!(all[0].bridge, WORMHOLE_BRIDGE);
@@ -192,9 +210,16 @@ async fn a_fee_that_rises_before_the_send_is_asked_again(world: &World) -> Vec<S
         let paid: U256 = all[0].fee_quoted.parse().unwrap();
         assert!(paid >= milli * U256::from(new), "{paid} is not enough");
         if planned < milli * U256::from(new) {
-            assert!(all[0].attempts > 0, "a send at a fee of the past was not refused: {all:?}");
+            assert!(
+                all[0].attempts > 0,
+                "a send at a fee of the past was not refused: {all:?}"
+            );
             let fees = bridge_fees(world).await.unwrap();
-            assert_eq!((fees.sends, fees.kept), (signed.len(), due), "each paid what was asked at its time");
+            assert_eq!(
+                (fees.sends, fees.kept),
+                (signed.len(), due),
+                "each paid what was asked at its time"
+            );
             assert_fees_booked(world, signed.len()).await.unwrap();
             assert_eq!(booked_fees(world).await.unwrap(), due, "booked to the wei");
             return signed;
@@ -207,7 +232,10 @@ async fn a_fee_that_rises_before_the_send_is_asked_again(world: &World) -> Vec<S
 fn planned_fee(dispatch: &Dispatch) -> U256 {
     let decision: serde_json::Value = serde_json::from_str(&dispatch.decision).unwrap();
     let lanes = decision["lanes"].as_array().unwrap();
-    let chosen = lanes.iter().find(|lane| lane["bridge"] == dispatch.bridge.as_str()).unwrap();
+    let chosen = lanes
+        .iter()
+        .find(|lane| lane["bridge"] == dispatch.bridge.as_str())
+        .unwrap();
     chosen["answer"]["quoted"]["fee"].as_str().unwrap().parse().unwrap()
 }
 
@@ -232,14 +260,19 @@ async fn a_lane_paused_in_the_middle(world: &World) -> (Signed, Signed) {
     command(world, &[&["lane", "pause", WORMHOLE_BRIDGE], &reason[..]].concat()).unwrap();
     anvil.set_balance(account, money).await.unwrap();
     let moved = |all: &[Dispatch]| all.len() == 2 && all[0].source_state == "dropped";
-    wait_dispatches(world, planned.id, "another lane", PATIENCE, moved).await.unwrap();
+    wait_dispatches(world, planned.id, "another lane", PATIENCE, moved)
+        .await
+        .unwrap();
     hold_ccip(world, false);
     world.wait_states(&[planned.id], &["settled"], PATIENCE).await.unwrap();
     let after = dispatches(world, planned.id).await.unwrap();
     assert_eq!(after.len(), 2, "{after:?}");
     assert_ne!(after[1].bridge, WORMHOLE_BRIDGE);
     let story = command(world, &["explain", &planned.id.to_string()]).unwrap();
-    assert!(story.contains("dispatch over wormhole: given up before it was sent"), "{story}");
+    assert!(
+        story.contains("dispatch over wormhole: given up before it was sent"),
+        "{story}"
+    );
 
     // What had been sent is still ours to bring in, over the paused lane.
     assert_eq!(world.state(sent.id).await.unwrap(), "dispatched");
@@ -272,7 +305,10 @@ async fn messages_nobody_else_brings_in_are_rescued_and_the_story_says_so() {
     // CCIP's committee executes with too little gas, and never again: the message counts as failed until somebody brings it the gas it needs.
     command(&world, &["lane", "pause", LAYERZERO, "--reason", "executor dead"]).unwrap();
     command(&world, &["lane", "pause", WORMHOLE_BRIDGE, "--reason", "for the test"]).unwrap();
-    world.devnet.switches.change(|setting| setting.ccip.execute_gas = Some(170_000));
+    world
+        .devnet
+        .switches
+        .change(|setting| setting.ccip.execute_gas = Some(170_000));
     let two = submit(&world, "with too little gas").await;
     world.wait_states(&[two.id], &["settled"], PATIENCE).await.unwrap();
     assert_rescued(&world, &two, ccip::BRIDGE).await;
@@ -290,7 +326,13 @@ async fn assert_rescued(world: &World, one: &Signed, bridge: &str) {
     let rescue = |event: &&relayer_proto::v1::Event| {
         event.aggregate == "dispatch" && event.aggregate_id == all[0].id.to_string() && event.event == "rescue"
     };
-    assert!(found.history.iter().any(|event| rescue(&event)), "no rescue is on record over {bridge}");
+    assert!(
+        found.history.iter().any(|event| rescue(&event)),
+        "no rescue is on record over {bridge}"
+    );
     let story = command(world, &["explain", &one.id.to_string()]).unwrap();
-    assert!(story.contains(&format!("dispatch over {bridge}: brought in by us")), "{story}");
+    assert!(
+        story.contains(&format!("dispatch over {bridge}: brought in by us")),
+        "{story}"
+    );
 }

@@ -110,7 +110,10 @@ impl Reconciler {
     }
 
     fn forged(&self, vote: Vote, log: &ChainLog) -> Drift {
-        let known = self.origins.iter().filter(|origin| origin.ports.contains_key(&vote.port));
+        let known = self
+            .origins
+            .iter()
+            .filter(|origin| origin.ports.contains_key(&vote.port));
         let chains: Vec<String> = known.map(|origin| origin.chain.id().to_string()).collect();
         let from = if chains.is_empty() {
             "any chain".to_owned()
@@ -157,7 +160,12 @@ impl Reconciler {
             let chain = origin.chain.id();
             let logged = match origin.ports.get(&vote.port) {
                 Some(port) => departures.contains(&(chain, vote.message, *port)),
-                None => !is_known && departures.iter().any(|(at, message, _)| (*at, *message) == (chain, vote.message)),
+                None => {
+                    !is_known
+                        && departures
+                            .iter()
+                            .any(|(at, message, _)| (*at, *message) == (chain, vote.message))
+                }
             };
             if logged {
                 return Ok(true);
@@ -170,14 +178,26 @@ impl Reconciler {
                         messageId: vote.message.0,
                         port: *port,
                     };
-                    self.ask(origin, cursor, &call, ISettlementOutbox::dispatchedCall::abi_decode_returns).await?
+                    self.ask(
+                        origin,
+                        cursor,
+                        &call,
+                        ISettlementOutbox::dispatchedCall::abi_decode_returns,
+                    )
+                    .await?
                 }
                 None if is_known => false,
                 None => {
                     let call = ISettlementOutbox::committedCall {
                         messageId: vote.message.0,
                     };
-                    self.ask(origin, cursor, &call, ISettlementOutbox::committedCall::abi_decode_returns).await?
+                    self.ask(
+                        origin,
+                        cursor,
+                        &call,
+                        ISettlementOutbox::committedCall::abi_decode_returns,
+                    )
+                    .await?
                 }
             };
             if said {
@@ -229,7 +249,8 @@ impl Reconciler {
                 continue;
             };
             let mut txn = self.store.begin(now_ms).await?;
-            txn.resolve_drift(drift.class, chain, &drift.subject, resolution).await?;
+            txn.resolve_drift(drift.class, chain, &drift.subject, resolution)
+                .await?;
             txn.commit().await?;
             tracing::info!(%chain, vote = %vote.message, port = %vote.port, resolution, "forged vote closed");
         }

@@ -383,10 +383,16 @@ impl ChainView for View {
                 sums.abi_encode().into()
             }
             ISettlementInbox::countersCall::SELECTOR if to == INBOX => (state.received, state.paid).abi_encode().into(),
-            ISettlementOutbox::countersCall::SELECTOR if to == OUTBOX => (0u128, state.dispatched.len() as u128).abi_encode().into(),
+            ISettlementOutbox::countersCall::SELECTOR if to == OUTBOX => {
+                (0u128, state.dispatched.len() as u128).abi_encode().into()
+            }
             ISettlementOutbox::dispatchedCall::SELECTOR if to == OUTBOX => {
                 let call = ISettlementOutbox::dispatchedCall::abi_decode(&data).unwrap();
-                state.dispatched.contains(&(call.messageId, call.port)).abi_encode().into()
+                state
+                    .dispatched
+                    .contains(&(call.messageId, call.port))
+                    .abi_encode()
+                    .into()
             }
             ISettlementOutbox::committedCall::SELECTOR if to == OUTBOX => {
                 let call = ISettlementOutbox::committedCall::abi_decode(&data).unwrap();
