@@ -7,6 +7,7 @@ pub mod database;
 pub mod demo;
 pub mod deploy;
 pub mod devnet;
+pub mod dispatches;
 pub mod harness;
 pub mod leash;
 pub mod metrics;
