@@ -83,7 +83,7 @@ section! {
 }
 section! {
     TrackerConfig {
-        poll_ms: u64 = 2_000,
+        poll_ms: u64 = 500,
         poll_ms_max: u64 = 60_000,
         rescue: bool = true,
         rescue_after: u64 = 600,

@@ -194,6 +194,8 @@ async fn chain(plans: &mut Plans) {
         store.list_port_logs(TARGET);
         store.list_tokens(TARGET);
         store.count_final_logs(&tally, 10);
+        store.list_unjudged_votes(TARGET, INBOX, 10, 100);
+        store.list_departures(&[crate::settlement::MessageId(B256::ZERO)].into(), &[SOURCE]);
         store.vault_facts(TARGET, &facts);
         store.list_accounts_of(&vault, Some(asset));
         store.find_block_at_or_below(TARGET, 10);

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arrival;
+mod conformance;
 mod endpoint;
 mod send;
 mod vectors;

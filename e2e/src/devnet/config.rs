@@ -173,6 +173,10 @@ impl Devnet {
             ccip::BRIDGE,
             names.join(", ")
         )?;
+        if let Some(endpoint) = &self.ccip_results {
+            text.truncate(text.trim_end().len());
+            write!(text, "\nresults_endpoint = \"{endpoint}\"\n\n")?;
+        }
         for chain in chains {
             let port = chain.ports.get(ccip::BRIDGE).context("bridge without a port")?;
             let Some(here) = &chain.ccip else { continue };
