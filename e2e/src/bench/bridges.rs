@@ -207,6 +207,9 @@ fn put_cost(table: &mut Table, bridge: &str, size: usize, alone: &Alone) {
     set("rpc", "RPC calls of the message, polling included", "", alone.rpc_calls);
 }
 
+/// Id, words and value of one part of a message's time.
+type Part = (&'static str, &'static str, fn(&Timing) -> Duration);
+
 fn put_times(table: &mut Table, bridge: &str, messages: &[Carried], timings: &[Timing]) {
     let mut set = |key: &str, what: &str, unit, value| table.set(bridge, key, what, unit, value);
     set("messages", "messages", "", Some(messages.len() as f64));
@@ -225,7 +228,7 @@ fn put_times(table: &mut Table, bridge: &str, messages: &[Carried], timings: &[T
         "",
         Some(legs.fold(0, most) as f64),
     );
-    let parts: [(&str, &str, fn(&Timing) -> Duration); 6] = [
+    let parts: [Part; 6] = [
         ("total", "source finality to payment", |timing| timing.total),
         ("own", "of it the relayer's own share", Timing::own),
         ("bringing", "of that bringing the message in", |timing| timing.bringing),

@@ -87,7 +87,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     let report = run(&mut bench, &families).await;
     let seconds = started.elapsed().as_secs_f64();
     let judged = targets::judge(&report);
-    let (bridges, others) = report.part(|table| bridges::is_of(table));
+    let (bridges, others) = report.part(bridges::is_of);
     let (of_bridges, of_others): (Vec<Target>, Vec<Target>) =
         judged.iter().cloned().partition(|target| bridges::is_of(target.table));
     // Bridges have a part of their own, so that measuring them does not cost half an hour.
