@@ -64,7 +64,7 @@ section! {
     RouterConfig {
         policy: RoutePolicy = RoutePolicy::Preferred,
         quote_timeout_ms: u64 = 10_000,
-        watch_ms: u64 = 10_000,
+        watch_ms: u64 = 30_000,
         fee_of_fees_max: u64 = 0,
         fee_of_amounts_max: u64 = 0,
         health_dispatches: u64 = 64,
