@@ -10,12 +10,14 @@ use relayer_e2e::carriage::{
 };
 use relayer_e2e::coordinator::Signed;
 use relayer_e2e::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
-use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
+use relayer_e2e::harness::{World, fresh_payee};
 use relayer_e2e::metrics::{labelled, scrape};
 use relayer_proto::v1::Dispatch;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// Three protocols, their roles and the relayer share the machine with other tests.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LAYERZERO: &str = BRIDGES[0];
 const STALLED: &str = "relayer_dispatch_stalled_count";
 
@@ -69,7 +71,7 @@ async fn set_wormhole_fee(world: &World, milli: u64) {
 }
 
 async fn wait_stalled(world: &World, bridge: &str, count: u64) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + PATIENCE;
     loop {
         let text = scrape(&world.relayer.rest_url()).await.unwrap();
         let shown = labelled(&text, STALLED, &format!("bridge=\"{bridge}\""));
