@@ -10,12 +10,14 @@ use relayer_e2e::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
 use relayer_e2e::dispatches::{
     assert_fees_booked, booked_fees, bridge_fees, command, dispatches, is_done, is_sent, wait_deposit, wait_dispatches,
 };
-use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
+use relayer_e2e::harness::{World, fresh_payee};
 use relayer_e2e::metrics::{labelled, scrape};
 use relayer_proto::v1::Dispatch;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// Three protocols, their roles and the relayer share the machine with other tests.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LAYERZERO: &str = BRIDGES[0];
 const STALLED: &str = "relayer_dispatch_stalled_count";
 
@@ -69,7 +71,7 @@ async fn set_wormhole_fee(world: &World, milli: u64) {
 }
 
 async fn wait_stalled(world: &World, bridge: &str, count: u64) {
-    let until = Instant::now() + Duration::from_secs(30);
+    let until = Instant::now() + PATIENCE;
     loop {
         let text = scrape(&world.relayer.rest_url()).await.unwrap();
         let shown = labelled(&text, STALLED, &format!("bridge=\"{bridge}\""));
@@ -94,7 +96,7 @@ async fn assert_books(world: &World, signed: &[Signed]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_over_two_families_that_both_arrive_in_either_order_is_paid_once_and_both_are_booked() {
-    let world = world(LAYERZERO, 8).await;
+    let world = world(LAYERZERO, 10).await;
     set_wormhole_fee(&world, 1).await;
     let first = the_stalled_bridge_wakes_up_last(&world).await;
     assert_fees_booked(&world, 2).await.unwrap();
@@ -209,8 +211,10 @@ async fn a_fee_that_rises_before_the_send_is_asked_again(world: &World) -> Vec<S
         let planned = planned_fee(&all[0]);
         let paid: U256 = all[0].fee_quoted.parse().unwrap();
         assert!(paid >= milli * U256::from(new), "{paid} is not enough");
-        // Without an attempt that failed the quote was too old to be tried at all.
-        if planned < milli * U256::from(new) && all[0].attempts > 0 {
+        if planned < milli * U256::from(new) {
+            // The relayer trusts a quote for a minute, so only a refusal made it ask again.
+            let waited = all[0].included_at_ms - all[0].planned_at_ms;
+            assert!(waited < 60_000, "the quote was too old by then: {all:?}");
             let fees = bridge_fees(world).await.unwrap();
             assert_eq!(
                 (fees.sends, fees.kept),

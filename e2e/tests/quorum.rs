@@ -14,12 +14,14 @@ use relayer_e2e::dispatches::{
     assert_fees_booked, dispatches, execute_one, families, header, is_done, is_sent, store, wait_deposit,
     wait_dispatches, would_skip,
 };
-use relayer_e2e::harness::{PATIENCE, World, fresh_payee};
+use relayer_e2e::harness::{World, fresh_payee};
 use relayer_e2e::metrics::{labelled, scrape};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
+/// Three protocols, their roles and the relayer share the machine with other tests.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// Above the devnet token's first limit of 10,000 tokens, in quarters.
 const HIGH: u64 = 4 * 20_000;
 /// ISettlementInbox.Skip
