@@ -96,7 +96,7 @@ async fn assert_books(world: &World, signed: &[Signed]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_over_two_families_that_both_arrive_in_either_order_is_paid_once_and_both_are_booked() {
-    let world = world(LAYERZERO, 8).await;
+    let world = world(LAYERZERO, 10).await;
     set_wormhole_fee(&world, 1).await;
     let first = the_stalled_bridge_wakes_up_last(&world).await;
     assert_fees_booked(&world, 2).await.unwrap();
