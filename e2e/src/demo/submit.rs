@@ -2,11 +2,13 @@
 
 use super::say;
 use crate::coordinator::{Job, Signed};
-use crate::harness::{World, error_code, fresh_payee};
+use crate::harness::{PATIENCE, World, error_code, fresh_payee, is_transient};
 use alloy::primitives::{B256, U256};
 use anyhow::{Context, Result, bail, ensure};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use relayer::settlement::terms::TermsFields;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
 
 /// The published sample of AITBC and the key it verifies under; see testdata/aitbc/README.md.
 const SAMPLE: &str = include_str!("../../../testdata/aitbc/sample_receipt.json");
@@ -17,6 +19,7 @@ const SAMPLE_HASH: &str = "0x195326a790912e675caeb4e207d9a093b495474b37911d26f14
 const PAYEES: u64 = 20;
 /// Unary calls a coordinator keeps open at once.
 pub const IN_FLIGHT: usize = 32;
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// The real receipt and so many generated ones, signed.
 pub async fn make(world: &World, generated: u64) -> Result<Vec<Signed>> {
@@ -31,16 +34,25 @@ pub async fn make(world: &World, generated: u64) -> Result<Vec<Signed>> {
     Ok(signed)
 }
 
-/// Submits over one connection, several calls at a time.
+/// Submits over one connection, several calls at a time. What a busy machine left unanswered is submitted again, as clients do.
 pub async fn all(world: &World, signed: &[Signed]) -> Result<()> {
     let client = world.client().await?;
     stream::iter(signed)
         .map(|one| {
             let mut client = client.clone();
-            async move { client.submit(one.request.clone()).await.context("submit") }
+            async move {
+                let until = Instant::now() + PATIENCE;
+                loop {
+                    match client.submit(one.request.clone()).await {
+                        Ok(_) => return Ok(()),
+                        Err(status) if is_transient(&status) && Instant::now() < until => sleep(AGAIN_AFTER).await,
+                        Err(status) => bail!("submit: {status}"),
+                    }
+                }
+            }
         })
         .buffer_unordered(IN_FLIGHT)
-        .try_for_each(|_| async { Ok(()) })
+        .try_for_each(|()| async { Ok(()) })
         .await
 }
 
