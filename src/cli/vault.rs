@@ -261,6 +261,8 @@ impl End {
             .await
             .map_err(|error| unreachable_chain("sending", error))?;
         let hash = *pending.tx_hash();
+        // Said at once: whoever interrupts the wait can follow it with --sent instead of paying twice.
+        eprintln!("transaction {hash} sent on chain {}", self.id);
         let receipt = pending
             .with_timeout(Some(INCLUSION))
             .get_receipt()
