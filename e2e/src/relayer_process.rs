@@ -23,12 +23,6 @@ pub fn built(program: &str) -> Result<PathBuf> {
     }
     Ok(path)
 }
-
-/// A port of 127.0.0.1 that was free a moment ago.
-pub fn free_port() -> Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
-}
-
 /// One relayer on one configuration file. Dropping it kills the process.
 #[derive(Debug)]
 pub struct RelayerProcess {
@@ -136,10 +130,10 @@ impl RelayerProcess {
         let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
-                bail!(
-                    "the relayer ended with {status} while starting; its log is {}",
-                    self.log.display()
-                );
+                let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+                let lines: Vec<&str> = said.lines().collect();
+                let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+                bail!("the relayer ended with {status} while starting:\n{tail}");
             }
             if !self.is_api() {
                 if crate::metrics::scrape(&self.rest_url()).await.is_ok() {

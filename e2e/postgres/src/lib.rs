@@ -4,14 +4,15 @@
 //! of the product: fsync, synchronous_commit and full_page_writes are on. Only starts other programs, so that it builds in seconds.
 
 mod binaries;
+mod port;
 mod small_disk;
 mod user;
 
 use anyhow::{Context, Result, bail};
 pub use binaries::Binaries;
+pub use port::free_port;
 use small_disk::SmallDisk;
 use std::fs::{File, OpenOptions};
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -59,7 +60,7 @@ impl Server {
             disk: None,
             binaries,
             folder,
-            port: TcpListener::bind("127.0.0.1:0")?.local_addr()?.port(),
+            port: free_port()?,
             child: None,
             guard: None,
         };

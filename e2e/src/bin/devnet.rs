@@ -9,7 +9,8 @@ use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::devnet::config::RelayerOptions;
 use relayer_e2e::devnet::switches::Setting;
 use relayer_e2e::devnet::{Devnet, Options, WORMHOLE_BRIDGE, key};
-use relayer_e2e::relayer_process::{RelayerProcess, free_port};
+use relayer_e2e::relayer_process::RelayerProcess;
+use relayer_e2e_postgres::free_port;
 use std::path::PathBuf;
 
 /// Two local chains with the real contracts of LayerZero V2 (two port pairs), Chainlink CCIP and Wormhole, ours, a funded payer, the roles that

@@ -2,10 +2,10 @@
 
 use crate::deploy::artifacts::contracts_folder;
 use crate::leash::own_group;
-use crate::relayer_process::free_port;
 use alloy::primitives::{Address, U256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use anyhow::{Context, Result, bail};
+use relayer_e2e_postgres::free_port;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
