@@ -2,7 +2,7 @@
 //!
 //! Layout: [`ids`] newtypes, [`message`] the 158 bytes that cross a bridge, [`tree`] its Merkle tree, [`abi`] our contracts,
 //! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors, [`inspect`] what a look at the wiring found,
-//! [`obstacle`] what our contracts say against a lane, [`top_up`] money for a vault from another chain.
+//! [`send`] the call every adapter sends with, [`revert`] what they make of reverts, [`obstacle`] what our contracts say against a lane, [`top_up`] money for a vault from another chain.
 //! This crate knows no bridge, no database and no clock.
 
 pub mod abi;
@@ -13,6 +13,8 @@ pub mod ids;
 pub mod inspect;
 pub mod message;
 pub mod obstacle;
+pub mod revert;
+pub mod send;
 pub mod top_up;
 pub mod tree;
 pub mod view;

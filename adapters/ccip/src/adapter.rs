@@ -8,9 +8,10 @@ use crate::read::{decode, is_cursed, read};
 use crate::verifiers::{NoVerifierResults, VerifierResults};
 use crate::version::Version;
 use alloy::primitives::{Address, Bytes, U256, keccak256};
-use alloy::sol_types::{SolCall, SolEvent};
+use alloy::sol_types::SolEvent;
 use async_trait::async_trait;
 use relayer_adapter_api::abi::{ICcipPort, ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
     LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, obstacle,
@@ -216,36 +217,12 @@ impl BridgeAdapter for CcipAdapter {
 
     fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
         let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
-        if message.header.outbox != outbox {
-            return Err(AdapterError::Protocol {
-                attempted: "building a send",
-                reason: format!("the message names outbox {}, ours is {outbox}", message.header.outbox),
-                class: Class::Reject,
-            });
-        }
-        // A committed message is not hashed again: its further ports need only the header.
-        let settlement_ids = if message.committed {
-            Vec::new()
+        let value = if from.fee_token.is_none() {
+            quote.native_fee
         } else {
-            message.ids.iter().map(|id| id.0).collect()
+            U256::ZERO
         };
-        let call = ISettlementOutbox::dispatchCall {
-            header: Bytes::copy_from_slice(&message.header.encode()),
-            settlementIds: settlement_ids,
-            port: from.port,
-            gasLimit: quote.gas_limit,
-        };
-        Ok(Call {
-            chain: message.header.source,
-            to: outbox,
-            data: call.abi_encode().into(),
-            value: if from.fee_token.is_none() {
-                quote.native_fee
-            } else {
-                U256::ZERO
-            },
-            gas: SEND_GAS,
-        })
+        dispatch(message, quote, (outbox, from.port), value, SEND_GAS)
     }
 
     fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {

@@ -6,8 +6,8 @@ use alloy::primitives::Bytes;
 use alloy::sol;
 use alloy::sol_types::SolInterface;
 use relayer_adapter_api::abi::{ILayerZeroPort, ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::revert::{bare, named};
 use relayer_adapter_api::{AdapterError, Class, ViewError};
-use std::fmt::Debug;
 use std::time::Duration;
 
 sol! {
@@ -134,28 +134,9 @@ fn class(error: &Lz) -> Class {
     }
 }
 
-/// `Name(Name { fields })` without the outer repetition.
-fn bare(error: &impl Debug) -> String {
-    let text = format!("{error:?}");
-    match text.split_once('(') {
-        Some((_, inner)) => inner.strip_suffix(')').unwrap_or(inner).to_owned(),
-        None => text,
-    }
-}
-
 /// Names a revert; other trouble of the view passes as it is.
 pub(crate) fn error(attempted: &'static str, source: ViewError) -> AdapterError {
-    match source {
-        ViewError::Reverted { data } => {
-            let (reason, class) = explain(&data);
-            AdapterError::Protocol {
-                attempted,
-                reason,
-                class,
-            }
-        }
-        source => AdapterError::View { attempted, source },
-    }
+    named(attempted, source, explain)
 }
 
 /// Whether the revert says that somebody else was faster or the chain is not there yet.

@@ -11,6 +11,7 @@ use alloy::primitives::{Address, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolError, SolEvent};
 use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, IWormholePort};
+use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
     LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, obstacle,
@@ -259,32 +260,7 @@ impl BridgeAdapter for WormholeAdapter {
 
     fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
         let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
-        if message.header.outbox != outbox {
-            return Err(AdapterError::Protocol {
-                attempted: "building a send",
-                reason: format!("the message names outbox {}, ours is {outbox}", message.header.outbox),
-                class: Class::Reject,
-            });
-        }
-        // A committed message is not hashed again: its further ports need only the header.
-        let settlement_ids = if message.committed {
-            Vec::new()
-        } else {
-            message.ids.iter().map(|id| id.0).collect()
-        };
-        let call = ISettlementOutbox::dispatchCall {
-            header: Bytes::copy_from_slice(&message.header.encode()),
-            settlementIds: settlement_ids,
-            port: from.port,
-            gasLimit: quote.gas_limit,
-        };
-        Ok(Call {
-            chain: message.header.source,
-            to: outbox,
-            data: call.abi_encode().into(),
-            value: quote.native_fee,
-            gas: SEND_GAS,
-        })
+        dispatch(message, quote, (outbox, from.port), quote.native_fee, SEND_GAS)
     }
 
     fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {
