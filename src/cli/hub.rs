@@ -59,9 +59,7 @@ fn print(report: &Report) -> String {
     let mut rows = table(&["", "checkpoint", "check", "token", "trail", "wallet", "why"]);
     for verdict in &report.verdicts {
         let address = |address: Option<alloy::primitives::Address>| {
-            address
-                .map(|address| short(&address.to_string()))
-                .unwrap_or_default()
+            address.map(|address| short(&address.to_string())).unwrap_or_default()
         };
         rows.add_row([
             if verdict.holds { "holds" } else { "FAILS" }.to_owned(),

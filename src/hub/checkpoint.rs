@@ -32,7 +32,11 @@ pub(super) fn check_tokens(contract: Address, tokens: impl IntoIterator<Item = A
             return Err(TreeError::TokenTwice(token));
         }
     }
-    if seen.is_empty() { Err(TreeError::FirstToken) } else { Ok(()) }
+    if seen.is_empty() {
+        Err(TreeError::FirstToken)
+    } else {
+        Ok(())
+    }
 }
 
 /// A trail as an index.

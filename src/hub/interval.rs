@@ -241,14 +241,22 @@ pub fn climb(
             let whole = Interval { left: *value, ..own };
             hash = preimage::interval_node(height, whole, own.left, *sibling, hash);
             if *value > own.left {
-                return Err(ProofError::Overlap { level, value: *value, own });
+                return Err(ProofError::Overlap {
+                    level,
+                    value: *value,
+                    own,
+                });
             }
             own = whole;
         } else {
             let whole = Interval { right: *value, ..own };
             hash = preimage::interval_node(height, whole, own.right, hash, *sibling);
             if *value < own.right {
-                return Err(ProofError::Overlap { level, value: *value, own });
+                return Err(ProofError::Overlap {
+                    level,
+                    value: *value,
+                    own,
+                });
             }
             own = whole;
         }

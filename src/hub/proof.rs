@@ -44,13 +44,7 @@ pub struct AllotmentProof {
 
 impl AllotmentProof {
     /// The token's upper bound, if the proof holds against this checkpoint root.
-    pub fn verify(
-        &self,
-        contract: Address,
-        token: Address,
-        account: &Account,
-        root: B256,
-    ) -> Result<U256, ProofError> {
+    pub fn verify(&self, contract: Address, token: Address, account: &Account, root: B256) -> Result<U256, ProofError> {
         let content = TokenPrefix::new(contract, token).content(account);
         self.verify_content(content, root)
     }

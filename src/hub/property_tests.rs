@@ -99,7 +99,13 @@ fn checkpoint(tokens: &[(Address, Vec<Allotment>)]) -> Checkpoint {
 
 /// Everything a proof is judged by, as bytes that can be altered.
 fn claim_bytes(proof: &AllotmentProof, token: Address, account: &Account, root: B256) -> Vec<u8> {
-    let mut bytes = [CONTRACT.as_slice(), token.as_slice(), account.wallet.as_slice(), root.as_slice()].concat();
+    let mut bytes = [
+        CONTRACT.as_slice(),
+        token.as_slice(),
+        account.wallet.as_slice(),
+        root.as_slice(),
+    ]
+    .concat();
     bytes.extend(account.active_state_checksum);
     bytes.extend(account.passive.checksum);
     let numbers = [

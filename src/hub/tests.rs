@@ -22,7 +22,11 @@ const HOLDER: Holder = Holder {
 };
 
 fn hashed(holder: Holder) -> (B256, B256, B256) {
-    (keccak256(holder.contract), keccak256(holder.token), keccak256(holder.wallet))
+    (
+        keccak256(holder.contract),
+        keccak256(holder.token),
+        keccak256(holder.wallet),
+    )
 }
 
 #[test]
@@ -30,7 +34,10 @@ fn eons_begin_at_genesis_and_last_their_blocks() {
     let clock = EonClock::new(100, 60).unwrap();
     let at = |block| (clock.eon(block).unwrap().0, clock.era(block).unwrap());
     assert_eq!([at(100), at(159), at(160), at(219)], [(1, 0), (1, 59), (2, 0), (2, 59)]);
-    assert_eq!((clock.first_block(Eon(2)), clock.last_block(Eon(2))), (Ok(160), Ok(219)));
+    assert_eq!(
+        (clock.first_block(Eon(2)), clock.last_block(Eon(2))),
+        (Ok(160), Ok(219))
+    );
     assert_eq!(clock.first_block(Eon(1)), Ok(100));
     assert_eq!((clock.epoch_blocks(), clock.extended_epoch_blocks()), (15, 20));
     assert_eq!((clock.genesis(), clock.blocks_per_eon()), (100, 60));
@@ -46,7 +53,10 @@ fn time_outside_the_hub_has_no_eon() {
     assert_eq!(clock.eon(99), Err(before));
     assert_eq!(clock.era(99), Err(before));
     assert_eq!(clock.first_block(Eon(0)), Err(ClockError::OutOfRange(Eon(0))));
-    assert_eq!(clock.last_block(Eon(u64::MAX)), Err(ClockError::OutOfRange(Eon(u64::MAX))));
+    assert_eq!(
+        clock.last_block(Eon(u64::MAX)),
+        Err(ClockError::OutOfRange(Eon(u64::MAX)))
+    );
     assert_eq!(EonClock::new(100, 0), Err(ClockError::NoBlocks));
     assert_eq!(ClockError::NoBlocks.code().code, "RLY-HUB-010");
     assert_eq!(EonClock::new(0, 1).unwrap().eon(u64::MAX), Ok(Eon(u64::MAX)));
@@ -56,7 +66,10 @@ fn time_outside_the_hub_has_no_eon() {
 fn a_checkpoint_is_missed_when_a_whole_eon_went_without() {
     let clock = EonClock::new(0, 10).unwrap();
     let missed = |block, last| clock.checkpoint_is_missed(block, Eon(last));
-    assert_eq!((missed(5, 0), missed(15, 1), missed(19, 2)), (Ok(false), Ok(false), Ok(false)));
+    assert_eq!(
+        (missed(5, 0), missed(15, 1), missed(19, 2)),
+        (Ok(false), Ok(false), Ok(false))
+    );
     assert_eq!((missed(15, 0), missed(35, 2)), (Ok(true), Ok(true)));
     let ahead = ClockError::Ahead {
         last: Eon(3),
@@ -80,7 +93,10 @@ fn withdrawals_ripen_over_two_eons_and_an_extended_epoch() {
     let clock = EonClock::new(0, 30).unwrap();
     let payable = |block| clock.withdrawal_is_payable(block, Eon(1)).unwrap();
     // Eon 3 begins at block 60, its extended epoch ends 10 blocks later.
-    assert_eq!([payable(59), payable(69), payable(70), payable(90)], [false, false, true, true]);
+    assert_eq!(
+        [payable(59), payable(69), payable(70), payable(90)],
+        [false, false, true, true]
+    );
 }
 
 #[test]
@@ -146,7 +162,10 @@ fn a_positioned_passive_transfer_has_another_checksum() {
     let nonce = keccak256((u(40), u(2)).abi_encode_packed());
     assert_eq!(transfer.passive_nonce(Some(u(40))), U256::from_be_bytes(nonce.0));
     assert_ne!(transfer.passive_checksum(Some(u(40))), transfer.passive_checksum(None));
-    assert_eq!(transfer.passive_checksum(Some(U256::MAX)), transfer.passive_checksum(None));
+    assert_eq!(
+        transfer.passive_checksum(Some(U256::MAX)),
+        transfer.passive_checksum(None)
+    );
 }
 
 #[test]
@@ -175,16 +194,27 @@ fn signatures_that_are_none_say_why() {
     let checksum = B256::repeat_byte(9);
     assert_eq!(signer(checksum, "12"), Err(SignatureError::Hex));
     assert_eq!(signer(checksum, &"zz".repeat(65)), Err(SignatureError::Hex));
-    assert_eq!(signer(checksum, &format!("{}1d", "11".repeat(64))), Err(SignatureError::V(29)));
-    assert_eq!(signer(checksum, &format!("{}1b", "00".repeat(64))), Err(SignatureError::Invalid));
-    let some = format!("{}1b", "11".repeat(64));
-    let found = signer(checksum, &some).unwrap();
+    assert_eq!(
+        signer(checksum, &format!("{}1d", "11".repeat(64))),
+        Err(SignatureError::V(29))
+    );
+    assert_eq!(
+        signer(checksum, &format!("{}1b", "00".repeat(64))),
+        Err(SignatureError::Invalid)
+    );
+    // The signature of the vectors, over another checksum.
+    let some = concat!(
+        "bd4d217521042ace702039d37ce4e76d8214230d3e14e1eaa7f7796e4564095773b9b8190aa78093425d00e3fec9e146794dda92a3498f86f43e00306f8a1e04",
+        "1c"
+    );
+    let found = signer(checksum, some).unwrap();
     let other = SignatureError::Signer {
         expected: wallet(1),
         found,
     };
-    assert_eq!(check_signer(checksum, &some, wallet(1)), Err(other));
-    assert_eq!(check_signer(checksum, &some, found), Ok(()));
+    assert_eq!(other.code().code, "RLY-HUB-011");
+    assert_eq!(check_signer(checksum, some, wallet(1)), Err(other));
+    assert_eq!(check_signer(checksum, some, found), Ok(()));
 }
 
 #[test]
@@ -246,7 +276,13 @@ fn totals_of_an_eon_give_way_to_those_five_eons_later() {
     totals.add(Eon(7), u(100)).unwrap();
     assert_eq!(totals.since(Eon(1)), Some(u(111)));
     assert_eq!(totals.add(Eon(7), U256::MAX), None);
-    let slots = [(Eon(5), U256::MAX), (Eon(6), u(1)), Default::default(), Default::default(), Default::default()];
+    let slots = [
+        (Eon(5), U256::MAX),
+        (Eon(6), u(1)),
+        Default::default(),
+        Default::default(),
+        Default::default(),
+    ];
     assert_eq!(EonTotals::from_slots(slots).since(Eon(5)), None);
 }
 
@@ -255,7 +291,10 @@ fn a_token_without_accounts_is_one_leaf_of_padding() {
     let contract = wallet(1);
     let tree = AccountTreeBuilder::new(contract, contract, 0).finish().unwrap();
     let nothing = Interval::default();
-    assert_eq!(tree.root(), preimage::interval_leaf(nothing, account::padding_content()));
+    assert_eq!(
+        tree.root(),
+        preimage::interval_leaf(nothing, account::padding_content())
+    );
     assert_eq!((tree.len(), tree.depth(), tree.is_empty()), (0, 0, true));
     assert_eq!(tree.proof(0), Err(TreeError::NoSuchLeaf { leaf: 0, count: 0 }));
     assert_eq!(HashTree::new(vec![]).unwrap().root(), B256::ZERO);

@@ -30,7 +30,9 @@ pub enum TreeError {
 pub(super) fn depth(count: usize) -> Result<usize, TreeError> {
     let padded = count.max(1).checked_next_power_of_two();
     let depth = padded.map(|padded| padded.trailing_zeros() as usize);
-    depth.filter(|depth| *depth <= DEPTH_MAX).ok_or(TreeError::TooMany(count))
+    depth
+        .filter(|depth| *depth <= DEPTH_MAX)
+        .ok_or(TreeError::TooMany(count))
 }
 
 /// Appends `count` hashes to `level`, on all threads of the current rayon pool when there are many.
@@ -144,7 +146,11 @@ pub fn climb(leaf: B256, trail: u64, chain: &[B256]) -> Result<B256, ProofError>
     check_trail(trail, chain.len())?;
     let (mut hash, mut trail) = (leaf, trail);
     for (level, sibling) in chain.iter().enumerate() {
-        let (left, right) = if trail % 2 == 1 { (*sibling, hash) } else { (hash, *sibling) };
+        let (left, right) = if trail % 2 == 1 {
+            (*sibling, hash)
+        } else {
+            (hash, *sibling)
+        };
         hash = preimage::node(height(level), left, right);
         trail /= 2;
     }

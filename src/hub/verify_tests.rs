@@ -21,7 +21,10 @@ fn failing(change: impl FnOnce(&mut Document)) -> Vec<Check> {
     let mut document = checkpoint();
     change(&mut document);
     let report = verify(&[document]);
-    assert_eq!(report.failed, report.verdicts.iter().filter(|verdict| !verdict.holds).count());
+    assert_eq!(
+        report.failed,
+        report.verdicts.iter().filter(|verdict| !verdict.holds).count()
+    );
     assert_eq!(report.holds, report.failed == 0);
     let failed = report.verdicts.into_iter().filter(|verdict| !verdict.holds);
     failed.map(|verdict| verdict.check).collect()
@@ -41,9 +44,18 @@ fn an_untouched_checkpoint_holds() {
 #[test]
 fn a_wrong_stated_hash_fails_its_own_check_only() {
     let wrong = B256::repeat_byte(1);
-    assert_eq!(failing(|it| it.tokens[0].accounts[1].content_hash = wrong), [Check::ContentHash]);
-    assert_eq!(failing(|it| it.tokens[0].accounts[1].leaf_hash = wrong), [Check::LeafHash]);
-    assert_eq!(failing(|it| it.tokens[0].account_tree_root = wrong), [Check::AccountRoot]);
+    assert_eq!(
+        failing(|it| it.tokens[0].accounts[1].content_hash = wrong),
+        [Check::ContentHash]
+    );
+    assert_eq!(
+        failing(|it| it.tokens[0].accounts[1].leaf_hash = wrong),
+        [Check::LeafHash]
+    );
+    assert_eq!(
+        failing(|it| it.tokens[0].account_tree_root = wrong),
+        [Check::AccountRoot]
+    );
     assert_eq!(failing(|it| it.tokens[1].token_leaf = wrong), [Check::TokenLeaf]);
     let proof = failing(|it| it.tokens[0].accounts[2].allotment_chain[1] = wrong);
     assert_eq!(proof, [Check::AllotmentProof]);
@@ -61,9 +73,15 @@ fn a_wrong_root_fails_every_proof_and_the_root() {
 #[test]
 fn an_allotment_beyond_the_upper_bound_fails() {
     let failed = failing(|it| it.tokens[0].accounts[2].right.0 += U256::from(1));
-    assert!(failed.contains(&Check::Intervals) && failed.contains(&Check::CheckpointRoot), "{failed:?}");
+    assert!(
+        failed.contains(&Check::Intervals) && failed.contains(&Check::CheckpointRoot),
+        "{failed:?}"
+    );
     let failed = failing(|it| it.tokens[0].upper_bound.0 += U256::from(1));
-    assert!(failed.contains(&Check::Intervals) && failed.contains(&Check::AllotmentProof), "{failed:?}");
+    assert!(
+        failed.contains(&Check::Intervals) && failed.contains(&Check::AllotmentProof),
+        "{failed:?}"
+    );
 }
 
 #[test]
@@ -71,7 +89,11 @@ fn a_gap_an_overlap_or_a_missing_account_fails() {
     for change in [1, -1] {
         let failed = failing(|it| {
             let left = &mut it.tokens[0].accounts[2].left.0;
-            *left = if change > 0 { *left + U256::from(1) } else { *left - U256::from(1) };
+            *left = if change > 0 {
+                *left + U256::from(1)
+            } else {
+                *left - U256::from(1)
+            };
         });
         assert!(failed.contains(&Check::Intervals), "{failed:?}");
     }
@@ -144,7 +166,10 @@ fn refusal_with(pointer: &str, value: Value) -> String {
 fn malformed_fields_are_refused() {
     let amount = "/tokens/0/upper_bound";
     for bad in ["", "-1", "+1", "1.0", "1e18", "0x10", " 1", "01", "1_000", "٣"] {
-        assert!(refusal_with(amount, json!(bad)).contains("string of decimal digits"), "{bad:?}");
+        assert!(
+            refusal_with(amount, json!(bad)).contains("string of decimal digits"),
+            "{bad:?}"
+        );
     }
     assert!(refusal_with(amount, json!(1000)).contains("string of decimal digits"));
     let over = "115792089237316195423570985008687907853269984665640564039457584007913129639936";
