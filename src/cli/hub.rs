@@ -74,7 +74,8 @@ fn print(report: &Report) -> String {
     if !several && let Some(column) = rows.column_mut(1) {
         column.set_constraint(comfy_table::ColumnConstraint::Hidden);
     }
-    let mut text = format!("{rows}\n\n");
+    // Reasons are long; without this every line would be padded to the longest.
+    let mut text = format!("{}\n\n", rows.trim_fmt());
     for root in &report.roots {
         text.push_str(&format!("checkpoint root {root}\n"));
     }
