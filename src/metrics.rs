@@ -58,7 +58,8 @@ metrics_table! {
     CHAIN_SIGNER_BALANCE_WEI = "relayer_chain_signer_balance_wei", Gauge, Unit::Count, "Native balance of a signer, by chain and signer; approximate above 2^53.";
     MESSAGE_STATE_COUNT = "relayer_message_state_count", Gauge, Unit::Count, "Messages by state.";
     DISPATCH_STALLED_COUNT = "relayer_dispatch_stalled_count", Gauge, Unit::Count, "Dispatches overdue against their lane, by bridge.";
-    ROUTER_LANE_OPEN_COUNT = "relayer_router_lane_open_count", Gauge, Unit::Count, "1 when a lane takes new messages, 0 when an operator or its circuit breaker has shut it, by bridge, source and target.";
+    ROUTER_LANE_OPEN_COUNT = "relayer_router_lane_open_count", Gauge, Unit::Count, "1 when a lane takes new messages, 0 when an operator, the chains or its circuit breaker have shut it, by bridge, source and target.";
+    ROUTER_LANE_BLOCKED_COUNT = "relayer_router_lane_blocked_count", Gauge, Unit::Count, "1 while contracts of a lane say something against it (a curse, a pause, a blocked library), by bridge, source and target.";
     ROUTER_LANE_SUCCESS_RATIO = "relayer_router_lane_success_ratio", Gauge, Unit::Count, "Share of a lane's last dispatches that arrived in time, one half without history, by bridge, source and target.";
     ROUTER_LANE_P95_SECONDS = "relayer_router_lane_p95_seconds", Gauge, Unit::Seconds, "Time from source finality to arrival that 95 of 100 of a lane's last dispatches did not exceed, by bridge, source and target.";
     ROUTER_LANE_IN_FLIGHT_VALUE = "relayer_router_lane_in_flight_value", Gauge, Unit::Count, "Value that depends on a lane now, in the unit of prices; read only where a cap is set; approximate; by bridge, source and target.";

@@ -8,7 +8,7 @@ mod network;
 mod serve;
 mod stages;
 
-pub use bridges::{adapters, inspect_bridge};
+pub use bridges::{adapters, inspect_bridge, top_up_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
 pub use network::inspect_network;
 pub use serve::serve;

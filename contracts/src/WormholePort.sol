@@ -114,6 +114,8 @@ contract WormholePort is IWormholePort, ISettlementPort, Ownable2Step {
     function executeVAAv1(bytes calldata vaa) external payable {
         // Whoever submits chooses the value; none is asked for, and kept here it would be lost.
         if (msg.value != 0) revert ValueRefused();
+        // Until the freeze the owner could name another peer, so nobody's word counts.
+        if (!frozen) revert NotFrozen();
         if (vaa.length < HEAD || uint8(vaa[0]) != VERSION) revert BadVaa();
         // Our messages have one length, so nothing read below lies outside.
         uint256 body = HEAD + SIGNATURE * uint8(vaa[5]);

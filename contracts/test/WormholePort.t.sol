@@ -208,8 +208,10 @@ contract WormholePortTest is Test, RealWormhole {
     function test_a_lane_without_a_remote_outbox_receives_nothing() public {
         Body memory body = sent(1);
         WormholePort port = new WormholePort(address(coreB), address(0), address(inbox), owner);
-        vm.prank(owner);
+        vm.startPrank(owner);
         port.setLane(A, IWormholePort.Lane(WH_A, word(address(portA)), 0));
+        port.freeze();
+        vm.stopPrank();
         bytes memory vaa = sign(body, 0, QUORUM);
         vm.expectRevert(abi.encodeWithSelector(IWormholePort.NotPeer.selector, WH_A, body.emitter));
         port.executeVAAv1(vaa);
@@ -416,6 +418,24 @@ contract WormholePortTest is Test, RealWormhole {
         port.send(B, message(1), 0, dispatcher);
         vm.expectRevert(abi.encodeWithSelector(IWormholePort.NoLane.selector, B));
         port.quote(B, message(1), 0);
+    }
+
+    function test_nothing_comes_in_before_the_freeze() public {
+        bytes memory vaa = sign(sent(1), 0, QUORUM);
+        WormholePort port = new WormholePort(address(coreB), address(0), address(inbox), owner);
+        vm.prank(owner);
+        port.setLane(A, IWormholePort.Lane(WH_A, word(address(portA)), word(address(outbox))));
+        vm.expectRevert(IWormholePort.NotFrozen.selector);
+        port.executeVAAv1(vaa);
+        assertEq(port.delivered(A, 0), 0);
+        vm.prank(owner);
+        port.freeze();
+        vm.startPrank(owner);
+        inbox.proposePort(address(port));
+        inbox.activatePort(address(port));
+        vm.stopPrank();
+        port.executeVAAv1(vaa);
+        assertEq(votes(message(1)), 2, "the second port's slot");
     }
 
     function test_lanes_are_set_once_by_the_owner_until_the_freeze() public {

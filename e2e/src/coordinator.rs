@@ -193,6 +193,7 @@ impl Coordinator {
             items: items.collect(),
             auth: auth.to_string(),
             trace_id: String::new(),
+            policy: String::new(),
         };
         Ok(SignedGroup { members, root, request })
     }
@@ -224,6 +225,7 @@ impl Coordinator {
             receipts: jobs.iter().map(|job| job.receipt.clone()).collect(),
             proof: Vec::new(),
             trace_id: String::new(),
+            policy: String::new(),
         }
     }
 }

@@ -17,8 +17,15 @@ pub fn total(text: &str, name: &str) -> f64 {
         line.strip_prefix(name)
             .is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
     };
-    text.lines()
-        .filter(of_metric)
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
+    text.lines().filter(of_metric).filter_map(value).sum()
+}
+
+/// The same over the series with one label only, e.g. `class="forged"`.
+pub fn labelled(text: &str, name: &str, label: &str) -> f64 {
+    let series = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+    text.lines().filter(series).filter_map(value).sum()
+}
+
+fn value(line: &str) -> Option<f64> {
+    line.rsplit(' ').next()?.parse().ok()
 }

@@ -105,7 +105,8 @@ impl RelayerProcess {
             .status()
             .context("could not start relayer migrate")?;
         if !migrated.success() {
-            bail!("relayer migrate failed, see {}", self.log.display());
+            let said = std::fs::read_to_string(&self.log).unwrap_or_default();
+            bail!("relayer migrate failed:\n{said}");
         }
         let mut command = Command::new(&binary);
         command.arg("--config").arg(&self.config).arg("serve");

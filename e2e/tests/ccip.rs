@@ -80,6 +80,7 @@ impl Bench {
         let chains = [&devnet.source, &devnet.target].map(|chain| {
             let ccip = chain.ccip.as_ref().unwrap();
             CcipChain {
+                self_execute: false,
                 chain: ChainId(chain.anvil.chain),
                 selector: ccip.selector,
                 router: ccip.router,
@@ -277,7 +278,7 @@ async fn a_sealed_message_crosses_the_real_contracts_in_both_directions_within_t
         let rpc = rpc(chain);
         let view = rpc.view(rpc.head().await.unwrap());
         let findings = bench.adapter.inspect(&*view).await.unwrap();
-        assert_eq!(findings.len(), 10);
+        assert_eq!(findings.len(), 11);
         assert!(
             findings.iter().all(|finding| finding.level == Level::Ok),
             "{findings:#?}"

@@ -33,7 +33,7 @@ fn answers(url: &str) -> bool {
 #[test]
 fn killing_the_devnet_without_mercy_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, file) = start(folder.path(), &["--no-relayer"]);
+    let (mut child, file) = start(folder.path(), &["--no-relayer", "--ccip", "none"]);
     let urls: Vec<&str> = file.chains.iter().map(|chain| chain.rpc.as_str()).collect();
     assert_eq!(urls.len(), 2);
     assert!(urls.iter().all(|url| answers(url)) && answers(&file.control));
@@ -52,8 +52,17 @@ fn killing_the_devnet_without_mercy_leaves_nothing_behind() {
 #[test]
 fn the_relayer_configuration_it_writes_is_valid() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut child, _) = start(folder.path(), &["--no-relayer"]);
+    let roles = r#"{"dvn": false, "ccip": {"commits": false}}"#;
+    let (mut child, file) = start(folder.path(), &["--no-relayer", "--roles", roles]);
+    for chain in &file.chains {
+        let bridges: Vec<&str> = chain.ports.keys().map(String::as_str).collect();
+        assert_eq!(bridges, ["ccip", "layerzero", "layerzero-b", "wormhole"]);
+    }
     let config = folder.path().join("relayer.toml");
+    let written = std::fs::read_to_string(&config).unwrap();
+    for protocol in ["layerzero", "ccip", "wormhole"] {
+        assert!(written.contains(&format!("protocol = \"{protocol}\"")), "{protocol}");
+    }
     let checked = Command::new(built("relayer").unwrap())
         .arg("--config")
         .arg(&config)

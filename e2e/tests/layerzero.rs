@@ -14,6 +14,7 @@ use relayer::adapter::{
 use relayer::chain::{Chain as _, Finality, RpcChain, RpcConfig};
 use relayer::clock::SystemClock;
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
+use relayer_e2e::carriage::carried;
 use relayer_e2e::devnet::switches::PacketName;
 use relayer_e2e::devnet::{BRIDGES, Chain, Devnet, Options};
 use std::path::Path;
@@ -22,6 +23,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Gas limits of the requirement and of this repository, for whole transactions.
+const RECEIVE_GAS_MAX: u64 = 110_000;
+const SEND_GAS_MAX: u64 = 400_000;
 
 struct Bench {
     devnet: Devnet,
@@ -319,6 +323,13 @@ async fn a_burst_of_messages_arrives_in_a_few_blocks() {
         bench.wait(adapter, reference, &Delivery::Received).await;
     }
     let blocks = bench.devnet.target.anvil.provider.get_block_number().await.unwrap() - before;
+    let heads = [bench.devnet.source.start_block, bench.devnet.target.start_block];
+    for one in carried(&bench.devnet, heads).await.unwrap() {
+        let (sent, received) = (one.sent[0].gas, one.received[0].gas);
+        eprintln!("send: {sent} gas, receive: {received} gas in the executor's transaction");
+        assert!(received <= RECEIVE_GAS_MAX, "{received}");
+        assert!(sent <= SEND_GAS_MAX, "{sent}");
+    }
     // The last dispatch waits for its confirmations, then one block attests and one delivers; one at a time would take three per message.
     assert!(blocks <= 12, "{blocks} blocks");
 }

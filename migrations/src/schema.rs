@@ -56,6 +56,7 @@ pub const STATEMENTS: &[&str] = &[
   group_index INTEGER,
   tier INTEGER NOT NULL,
   fee_recipient {bytes} NOT NULL,
+  policy TEXT,
   state TEXT NOT NULL,
   skip_reason TEXT,
   cancel_requested_at BIGINT,
@@ -124,6 +125,7 @@ pub const STATEMENTS: &[&str] = &[
   source_chain BIGINT NOT NULL,
   target_chain BIGINT NOT NULL,
   tier INTEGER NOT NULL,
+  policy TEXT,
   sequence BIGINT NOT NULL,
   root {bytes} NOT NULL,
   leaves INTEGER NOT NULL,
@@ -194,6 +196,15 @@ pub const STATEMENTS: &[&str] = &[
   reason TEXT NOT NULL,
   set_by TEXT NOT NULL,
   set_at BIGINT NOT NULL,
+  PRIMARY KEY (bridge, source_chain, target_chain)
+)",
+    // What the chains say against a lane now.
+    "CREATE TABLE lane_obstacle (
+  bridge TEXT NOT NULL,
+  source_chain BIGINT NOT NULL,
+  target_chain BIGINT NOT NULL,
+  reason TEXT NOT NULL,
+  since BIGINT NOT NULL,
   PRIMARY KEY (bridge, source_chain, target_chain)
 )",
     "CREATE INDEX dispatch_stalled ON dispatch (stalled_at) WHERE stalled_at IS NOT NULL AND target_state <> 'received'",
@@ -390,6 +401,7 @@ pub const TABLES: &[&str] = &[
     "attempt",
     "tx",
     "execution",
+    "lane_obstacle",
     "lane_switch",
     "dispatch",
     "message_settlement",

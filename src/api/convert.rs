@@ -33,6 +33,7 @@ pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<Submi
         coordinator_id: coordinator.to_owned(),
         trace_id: request.trace_id,
         codec: String::new(),
+        policy: request.policy,
         receipts: request.receipts,
         terms: RequestedTerms {
             job_id: parse::optional_hash("job_id", &terms.job_id)?,
@@ -56,7 +57,7 @@ pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<Submi
 
 /// A field that cannot be read refuses the whole group: what its payer signed could not be told.
 pub fn group(coordinator: &str, request: v1::SubmitGroupRequest) -> Result<SubmitGroup, ApiError> {
-    let trace_id = request.trace_id;
+    let (trace_id, policy) = (request.trace_id, request.policy);
     let mut items = Vec::with_capacity(request.items.len());
     for (index, item) in request.items.into_iter().enumerate() {
         let one = v1::SubmitRequest {
@@ -66,6 +67,7 @@ pub fn group(coordinator: &str, request: v1::SubmitGroupRequest) -> Result<Submi
             receipts: item.receipts,
             proof: item.proof,
             trace_id: trace_id.clone(),
+            policy: policy.clone(),
         };
         items.push(submission(coordinator, one).map_err(|error| error.with("item", index.to_string()))?);
     }
@@ -161,6 +163,7 @@ pub fn settlement(row: &Settlement, receipts: &[CoveredReceipt]) -> v1::Settleme
         batched_times: row.batched_times,
         receipts: receipts.iter().map(receipt).collect(),
         batch_after_ms: stamp(row.batch_after),
+        policy: row.policy.map(|policy| policy.to_string()).unwrap_or_default(),
     }
 }
 
@@ -202,6 +205,7 @@ pub fn message(row: &Message, leaf: usize) -> v1::Message {
         leaf: number(leaf),
         abandon_reason: row.abandon_reason.clone().unwrap_or_default(),
         created_at_ms: stamp(row.created_at),
+        policy: row.policy.map(|policy| policy.to_string()).unwrap_or_default(),
         dispatches: Vec::new(),
         executions: Vec::new(),
     }

@@ -1,6 +1,7 @@
 //! Which settlements go into one message, and whether it is time. Pure.
 
 use crate::settlement::packed::leaf_order;
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::{ChainId, SettlementId};
 use crate::store::Settlement;
 use alloy::primitives::{Address, B256};
@@ -24,6 +25,8 @@ pub struct BatchKey {
     pub inbox: Address,
     pub tier: u8,
     pub fee_recipient: Address,
+    /// Lanes are chosen for a whole message.
+    pub policy: Option<RoutePolicy>,
 }
 
 /// Members of one message, in leaf order.
@@ -45,6 +48,7 @@ pub fn plan(now_ms: i64, waiting: &[Settlement], rule: BatchRule) -> Vec<Batch> 
             inbox: settlement.inbox,
             tier: settlement.tier,
             fee_recipient: settlement.fee_recipient,
+            policy: settlement.policy,
         };
         by_key.entry(key).or_default().push(settlement);
     }

@@ -88,7 +88,8 @@ impl Batcher {
             ids: batch.ids.clone(),
             committed: false,
         };
-        txn.seal_message(&message, batch.key.tier, "batcher").await?;
+        txn.seal_message(&message, batch.key.tier, batch.key.policy, "batcher")
+            .await?;
         txn.commit().await?;
         tracing::info!(message = %message.id(), sequence, settlements = batch.ids.len(), "message sealed");
         Ok(())

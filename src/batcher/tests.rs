@@ -2,6 +2,7 @@
 
 use super::plan::{plan, whole_groups};
 use super::*;
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{ChainId, SettlementId};
 use crate::stage::Stage;
@@ -58,14 +59,15 @@ async fn a_batch_is_sealed_when_it_is_full_or_its_oldest_has_lingered() {
 }
 
 #[tokio::test]
-async fn one_message_holds_one_source_target_inbox_tier_and_fee_recipient() {
-    let mut rows = waiting(&[0; 5]).await;
+async fn one_message_holds_one_source_target_inbox_tier_fee_recipient_and_policy() {
+    let mut rows = waiting(&[0; 6]).await;
     rows[1].target = ChainId(9);
     rows[2].inbox = Address::repeat_byte(9);
     rows[3].tier = 2;
     rows[4].fee_recipient = Address::repeat_byte(9);
+    rows[5].policy = Some(RoutePolicy::Cheapest);
     let batches = plan(1_000, &rows, RULE);
-    assert_eq!(batches.len(), 5);
+    assert_eq!(batches.len(), 6);
     assert!(batches.iter().all(|batch| batch.ids.len() == 1));
 }
 

@@ -153,4 +153,12 @@ codes! {
         "The database cannot be opened, is not durable, or has another schema than this program.",
         "Does not start.",
         "Check store.url; `relayer migrate` brings the schema up to date.";
+    TOP_UP = "RLY-CLI-010", "Top-up not possible",
+        "The bridge, the token or the vault would refuse the top-up now; the message says which and why.",
+        "Nothing was sent.",
+        "TokenRateLimitReached: wait as long as it says, or send less. TokenMaxCapacityExceeded: send less at once. Allowance: approve, or pass --approve.";
+    TOP_UP_LATE = "RLY-CLI-011", "Top-up under way",
+        "The tokens have left the source chain and are not in the vault yet.",
+        "Nothing is lost: CCIP holds the message, and what the other side refuses for now (e.g. a rate limit) can be executed again by anyone.",
+        "Run `relayer vault fund` again with --sent and the hash of the transaction: it waits on, and executes the message itself when that helps.";
 }

@@ -8,14 +8,14 @@ use super::output::{Output, fields};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::router::health::Health;
-use crate::store::{LaneKey, LaneMode, LaneSwitch, Store, StoreError};
+use crate::store::{LaneKey, LaneMode, LaneObstacle, LaneSwitch, Store, StoreError};
 use clap::{Args, Subcommand};
 use relayer_adapter_api::{BridgeId, ChainId};
 use serde_json::json;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LaneCommand {
-    /// Show every configured lane: open, paused or draining, and how its last dispatches fared
+    /// Show every configured lane: open, paused or draining, what its contracts say against it, and how its last dispatches fared
     List,
     /// Send nothing more over a lane, not even what is planned; what was sent is followed to its end
     Pause(SetArgs),
@@ -122,6 +122,7 @@ fn chosen(config: &Config, args: &SetArgs) -> Vec<LaneKey> {
 
 async fn list(config: &Config, store: &Store, output: &Output) -> Result<Exit, Failure> {
     let switches = store.list_lane_switches().await.map_err(failed)?;
+    let obstacles = store.list_lane_obstacles().await.map_err(failed)?;
     let stalled = store.list_stalled_lanes().await.map_err(failed)?;
     let mut shown = Vec::new();
     let mut rows = Vec::new();
@@ -134,6 +135,7 @@ async fn list(config: &Config, store: &Store, output: &Output) -> Result<Exit, F
             crate::router::breaker::breaker(&passages, crate::wiring::breaker_rule(config), SystemClock.now_ms());
         let health = Health::of(&passages);
         let switch = switches.iter().find(|switch| switch.lane == lane);
+        let obstacle = obstacles.iter().find(|obstacle| obstacle.lane == lane);
         let holds_up = stalled.contains(&lane);
         shown.push(json!({
             "bridge": lane.bridge,
@@ -143,12 +145,16 @@ async fn list(config: &Config, store: &Store, output: &Output) -> Result<Exit, F
             "reason": switch.map(|switch| &switch.reason),
             "by": switch.map(|switch| &switch.by),
             "set_at_ms": switch.map(|switch| switch.at),
+            "obstacle": obstacle.map(|obstacle| json!({ "reason": obstacle.reason, "since_ms": obstacle.since })),
             "breaker": breaker,
             "holds_something_up": holds_up,
             "health": health,
             "success": health.success(),
         }));
-        rows.push((lane.to_string(), line(switch, breaker.name(), holds_up, health)));
+        rows.push((
+            lane.to_string(),
+            line(switch, obstacle, breaker.name(), holds_up, health),
+        ));
     }
     output.answer(&json!({ "lanes": shown }), || {
         let rows: Vec<(&str, String)> = rows.iter().map(|(lane, line)| (lane.as_str(), line.clone())).collect();
@@ -157,7 +163,13 @@ async fn list(config: &Config, store: &Store, output: &Output) -> Result<Exit, F
     Ok(Exit::Ok)
 }
 
-fn line(switch: Option<&LaneSwitch>, breaker: &str, holds_up: bool, health: Health) -> String {
+fn line(
+    switch: Option<&LaneSwitch>,
+    obstacle: Option<&LaneObstacle>,
+    breaker: &str,
+    holds_up: bool,
+    health: Health,
+) -> String {
     let mode = switch.map_or("open".to_owned(), |switch| {
         format!("{} by {}: {}", switch.mode, switch.by, switch.reason)
     });
@@ -165,8 +177,9 @@ fn line(switch: Option<&LaneSwitch>, breaker: &str, holds_up: bool, health: Heal
         .p95_ms
         .map_or("no arrivals yet".to_owned(), |ms| format!("p95 {} s", ms / 1_000));
     let stalled = if holds_up { ", holds something up" } else { "" };
+    let blocked = obstacle.map_or_else(String::new, |obstacle| format!("; blocked: {}", obstacle.reason));
     format!(
-        "{mode}; breaker {breaker}{stalled}; {} arrived in time, {} overdue, {p95}",
+        "{mode}{blocked}; breaker {breaker}{stalled}; {} arrived in time, {} overdue, {p95}",
         health.arrived, health.overdue
     )
 }

@@ -17,6 +17,7 @@ mod route;
 mod serve;
 mod settlements;
 mod submit;
+mod vault;
 mod watch;
 
 pub use failure::{CODES, Exit, Failure};
@@ -100,6 +101,9 @@ enum Command {
     /// Lanes: how they stand; pause, drain and resume them
     #[command(subcommand)]
     Lane(lane::LaneCommand),
+    /// A payer's money in a vault
+    #[command(subcommand)]
+    Vault(vault::VaultCommand),
     /// Bring the database schema up to date
     Migrate,
     /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
@@ -146,6 +150,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Config(command) => config::run(global, command, output),
         Command::Lane(command) => lane::run(global, command, output).await,
+        Command::Vault(command) => vault::run(global, command, output).await,
         Command::Migrate => config::migrate(global, output).await,
         Command::Prune(args) => prune::prune(global, args, output).await,
         Command::Docs(command) => config::docs(command),

@@ -86,6 +86,7 @@ fn human(found: &v1::GetResponse) -> String {
         ("payer", terms.payer),
         ("payee", terms.payee),
         ("chains", format!("{} to {}", terms.source_chain, terms.target_chain)),
+        ("policy", settlement.policy.clone()),
         ("nonce", terms.nonce),
         ("deadline", time(terms.deadline.saturating_mul(1_000))),
         ("accepted", time(settlement.accepted_at_ms)),

@@ -69,6 +69,9 @@ pub(super) struct SubmitArgs {
     payer_key_file: Option<PathBuf>,
     #[arg(long)]
     trace_id: Option<String>,
+    /// How the bridges are ranked: preferred, cheapest, fastest or safest; default: as the relayer is configured
+    #[arg(long)]
+    policy: Option<String>,
 }
 
 pub(super) async fn submit(global: &Global, args: SubmitArgs, output: &Output) -> Result<Exit, Failure> {
@@ -180,6 +183,7 @@ impl SubmitArgs {
         request.coordinator = self.coordinator.unwrap_or(request.coordinator);
         request.auth = self.auth.unwrap_or(request.auth);
         request.trace_id = self.trace_id.unwrap_or(request.trace_id);
+        request.policy = self.policy.unwrap_or(request.policy);
         Ok(request)
     }
 }

@@ -86,4 +86,7 @@ pub struct BridgeChainConfig {
     /// What a CCIP port pays with, as it was deployed; none = native coin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fee_token: Option<Address>,
+    /// CCIP 2.0: the port's lanes pay no executor, as they were wired; the relayer brings in what leaves this chain.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub self_execute: bool,
 }

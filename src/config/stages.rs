@@ -64,6 +64,7 @@ section! {
     RouterConfig {
         policy: RoutePolicy = RoutePolicy::Preferred,
         quote_timeout_ms: u64 = 10_000,
+        watch_ms: u64 = 30_000,
         fee_of_fees_max: u64 = 0,
         fee_of_amounts_max: u64 = 0,
         health_dispatches: u64 = 64,
@@ -82,7 +83,7 @@ section! {
 }
 section! {
     TrackerConfig {
-        poll_ms: u64 = 2_000,
+        poll_ms: u64 = 500,
         poll_ms_max: u64 = 60_000,
         rescue: bool = true,
         rescue_after: u64 = 600,

@@ -26,6 +26,8 @@ pub enum DispatcherError {
     NotRead(ChainId),
     #[error("dispatching over {bridge} costs {fee} wei now, above the cap of {cap}")]
     OverCap { bridge: BridgeId, fee: U256, cap: U256 },
+    #[error("dispatching over {bridge}: the lane carries nothing now: {reason}")]
+    Blocked { bridge: BridgeId, reason: String },
     #[error("dispatching over {bridge}: the lane is paused by {by}: {reason}")]
     Paused {
         bridge: BridgeId,
@@ -85,8 +87,16 @@ const PAUSED: ErrorCode = ErrorCode {
     you: "`relayer lane list` shows who paused it and why; `relayer lane resume` opens it again.",
 };
 
+const BLOCKED: ErrorCode = ErrorCode {
+    code: "RLY-DISPATCHER-008",
+    title: "Lane blocked",
+    meaning: "Contracts of the lane a dispatch was planned for say that it carries nothing now: a curse, a pause, a blocked library, a port that is not active.",
+    relayer: "Sends nothing over it; the router takes another lane where there is one. It is used again as soon as the contracts allow it.",
+    you: "`relayer lane list` shows the reason. Only who set it can lift it.",
+};
+
 /// Every code of this module, for docs/errors.md.
-pub const CODES: &[ErrorCode] = &[STORE, CHAIN, ADAPTER, UNKNOWN_LANE, NOT_READ, OVER_CAP, PAUSED];
+pub const CODES: &[ErrorCode] = &[STORE, CHAIN, ADAPTER, UNKNOWN_LANE, NOT_READ, OVER_CAP, PAUSED, BLOCKED];
 
 impl Coded for DispatcherError {
     fn code(&self) -> ErrorCode {
@@ -98,6 +108,7 @@ impl Coded for DispatcherError {
             Self::NotRead(_) => NOT_READ,
             Self::OverCap { .. } => OVER_CAP,
             Self::Paused { .. } => PAUSED,
+            Self::Blocked { .. } => BLOCKED,
         }
     }
 
@@ -107,7 +118,7 @@ impl Coded for DispatcherError {
             Self::Chain(error) => error.class(),
             Self::Adapter { source, .. } => source.class(),
             Self::UnknownLane { .. } | Self::UnknownChain(_) => Class::Reject,
-            Self::NotRead(_) | Self::OverCap { .. } | Self::Paused { .. } => Class::NotYet,
+            Self::NotRead(_) | Self::OverCap { .. } | Self::Paused { .. } | Self::Blocked { .. } => Class::NotYet,
         }
     }
 }

@@ -217,7 +217,7 @@ impl Dispatcher {
         if let Some(log) = self.own_log(dispatch, &lane).await? {
             return self.adopt(claim, &log, now_ms).await;
         }
-        self.expect_not_paused(dispatch).await?;
+        self.expect_open(dispatch).await?;
         let dispatches = self.store.list_dispatches(dispatch.message).await?;
         let committed = dispatches.iter().any(Dispatch::is_included);
         let sealed = self.store.get_sealed_message(dispatch.message, committed).await?;
@@ -248,8 +248,8 @@ impl Dispatcher {
         Ok(true)
     }
 
-    /// An operator's pause holds what has not been sent.
-    async fn expect_not_paused(&self, dispatch: &Dispatch) -> Result<(), DispatcherError> {
+    /// An operator's pause holds what has not been sent, and so does what the chains say against the lane.
+    async fn expect_open(&self, dispatch: &Dispatch) -> Result<(), DispatcherError> {
         let lane = LaneKey {
             source: dispatch.source,
             target: dispatch.target,
@@ -261,7 +261,13 @@ impl Dispatcher {
                 by: switch.by,
                 reason: switch.reason,
             }),
-            _ => Ok(()),
+            _ => match self.store.find_lane_obstacle(&lane).await? {
+                Some(obstacle) => Err(DispatcherError::Blocked {
+                    bridge: lane.bridge,
+                    reason: obstacle.reason,
+                }),
+                None => Ok(()),
+            },
         }
     }
 

@@ -22,6 +22,8 @@ pub enum IntakeError {
     UnknownCoordinator(String),
     #[error("receipt codec {0:?} is not known")]
     Codec(String),
+    #[error("policy {0:?} is not preferred, cheapest, fastest or safest")]
+    Policy(String),
     #[error("trace id is longer than 64 bytes or holds a NUL")]
     TraceId,
     #[error("{count} receipts, a settlement covers 1 to {max}")]
@@ -214,6 +216,7 @@ impl IntakeError {
             Self::UnknownCoordinator(_) => UNKNOWN_COORDINATOR,
             Self::Codec(_) => CODEC,
             Self::TraceId => TRACE_ID,
+            Self::Policy(_) => POLICY,
             Self::ReceiptCount { .. } => RECEIPT_COUNT,
             Self::ReceiptTooLarge { .. } => RECEIPT_TOO_LARGE,
             Self::ProofTooLarge { .. } => PROOF_TOO_LARGE,
@@ -301,6 +304,14 @@ const UNKNOWN: ErrorCode = ErrorCode {
     you: "Send the same request again until it is answered: if it was stored, the answer is the original one.",
 };
 
+const POLICY: ErrorCode = ErrorCode {
+    code: "RLY-INTAKE-052",
+    title: "Unknown policy",
+    meaning: "The policy is none of preferred, cheapest, fastest and safest.",
+    relayer: "Refuses the settlement; nothing is stored.",
+    you: "Use one of these, or leave it empty for the one the relayer is configured with.",
+};
+
 macro_rules! codes {
     ($($name:ident = $code:literal, $title:literal, $meaning:literal, $you:literal;)+) => {
         $(const $name: ErrorCode = ErrorCode {
@@ -308,7 +319,7 @@ macro_rules! codes {
         };)+
 
         /// Every code of this module, for docs/errors.md.
-        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN];
+        pub const CODES: &[ErrorCode] = &[$($name),+, UNKNOWN, POLICY];
     };
 }
 

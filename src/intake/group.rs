@@ -8,7 +8,7 @@ use super::error::IntakeError;
 use super::policy::IntakePolicy;
 use super::request::{Accepted, SubmitRequest};
 use super::service::Intake;
-use super::verify::{self, Checked, Signed};
+use super::verify::{self, Checked, Signed, route_policy};
 use crate::settlement::receipt::{self, Limits, Receipt};
 use crate::settlement::terms::{Domain, TermsFields, group_root};
 use crate::settlement::{ChainId, SettlementId};
@@ -163,6 +163,8 @@ fn frame(policy: &IntakePolicy, request: &SubmitGroup) -> Result<Frame, IntakeEr
         .targets
         .get(&first.terms.target)
         .ok_or(IntakeError::WrongChain(first.terms.target))?;
+    // One word for all items: wrong for one, it is wrong for the whole.
+    route_policy(first)?;
     for (index, item) in request.items.iter().enumerate() {
         let (one, terms) = (&first.terms, &item.terms);
         if let Some(inbox) = terms.inbox.filter(|inbox| *inbox != target.inbox) {

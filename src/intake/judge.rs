@@ -61,6 +61,7 @@ pub fn judge(
         group: verified.group,
         tier,
         fee_recipient: verified.fee_recipient,
+        policy: verified.policy,
         receipts: verified.receipts.clone(),
         leaving,
     })

@@ -37,6 +37,8 @@ pub struct SubmitRequest {
     pub receipts: Vec<Vec<u8>>,
     pub terms: RequestedTerms,
     pub auth: Bytes,
+    /// Name of a policy; empty = as configured. Not signed, so of two requests for one settlement the first stands.
+    pub policy: String,
     /// Bound by the terms' proof hash; not kept.
     pub proof: Option<Vec<u8>>,
 }

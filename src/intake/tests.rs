@@ -47,6 +47,7 @@ async fn a_bad_receipt_is_refused_by_its_own_code() {
         (tampered(|r| r.coordinator_id = "nobody".into()), "003"),
         (tampered(|r| r.codec = "other/1".into()), "004"),
         (tampered(|r| r.trace_id = "x".repeat(65)), "005"),
+        (tampered(|r| r.policy = "quickest".into()), "052"),
         (tampered(|r| r.receipts.clear()), "006"),
         (tampered(|r| r.receipts = vec![receipt(1); 65]), "006"),
         (tampered(|r| r.receipts[0] = vec![b' '; 262_145]), "007"),
@@ -547,4 +548,21 @@ async fn a_full_disk_refuses_with_its_own_code_stores_no_half_and_heals_by_itsel
     }
     assert_eq!(stored(&world).await, 59);
     assert_eq!(testing::reserved(&world.test, payer().address()).await, each * 59);
+}
+
+#[tokio::test]
+async fn a_policy_is_kept_and_another_one_later_changes_nothing() {
+    use crate::settlement::policy::RoutePolicy;
+    let world = world().await;
+    let with = |policy: &str| SubmitRequest {
+        policy: policy.into(),
+        ..request(1)
+    };
+    let first = world.intake.submit(with("cheapest")).await.unwrap();
+    let second = world.intake.submit(with("safest")).await.unwrap();
+    assert_eq!((second.id, second.existing), (first.id, true));
+    let row = world.test.get_settlement(first.id).await.unwrap();
+    assert_eq!(row.policy, Some(RoutePolicy::Cheapest));
+    let plain = world.intake.submit(request(2)).await.unwrap();
+    assert_eq!(world.test.get_settlement(plain.id).await.unwrap().policy, None);
 }

@@ -5,6 +5,7 @@ use super::policy::{CoordinatorPolicy, IntakePolicy, TargetPolicy};
 use super::request::{SubmitRequest, TRACE_BYTES_MAX};
 use crate::settlement::SettlementId;
 use crate::settlement::auth::{self, Classification};
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::receipt::{self, AmountRule, Limits, Receipt, ReceiptError, SignatureError, VerifiedReceipt};
 use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::store::{CoveredReceipt, GroupMember};
@@ -21,6 +22,7 @@ pub struct Checked {
     pub inbox: Address,
     pub terms: Terms,
     pub fee_recipient: Address,
+    pub policy: Option<RoutePolicy>,
     pub receipts: Vec<CoveredReceipt>,
     pub amount_rule: AmountRule,
     pub allow_contract_payers: bool,
@@ -89,6 +91,7 @@ pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, 
         .get(&request.coordinator_id)
         .ok_or_else(|| IntakeError::UnknownCoordinator(request.coordinator_id.clone()))?;
     check_sizes(policy, request)?;
+    let route_policy = route_policy(request)?;
     let (target, families) = route(policy, request)?;
     check_payer(coordinator, request)?;
     check_payee(target, request)?;
@@ -130,6 +133,7 @@ pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, 
         inbox: target.inbox,
         terms,
         fee_recipient,
+        policy: route_policy,
         receipts: netted.order.iter().map(|index| covered(&receipts[*index])).collect(),
         amount_rule: coordinator.amount_rule,
         allow_contract_payers: coordinator.allow_contract_payers,
@@ -167,6 +171,17 @@ pub(super) fn check_sizes(policy: &IntakePolicy, request: &SubmitRequest) -> Res
         }),
         _ => Ok(()),
     }
+}
+
+/// How the lanes are to be ranked, if the request says so.
+pub(super) fn route_policy(request: &SubmitRequest) -> Result<Option<RoutePolicy>, IntakeError> {
+    if request.policy.is_empty() {
+        return Ok(None);
+    }
+    let policy = request.policy.parse();
+    policy
+        .map(Some)
+        .map_err(|_| IntakeError::Policy(request.policy.clone()))
 }
 
 fn route<'a>(policy: &'a IntakePolicy, request: &SubmitRequest) -> Result<(&'a TargetPolicy, u8), IntakeError> {

@@ -4,9 +4,14 @@
 use super::error::PayoutError;
 use super::service::Payout;
 use crate::error::Coded;
-use crate::store::{Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, StoreError};
-use relayer_adapter_api::{BridgeId, ChainId, MessageRef};
+use crate::store::{
+    Claim, Dispatch, DispatchChange, DispatchPatch, DispatchQueue, Intent, IntentKind, LaneKey, StoreError,
+};
+use futures::future::join_all;
+use relayer_adapter_api::MessageRef;
 
+/// Dispatches helped at the same time: each asks bridge and node several things.
+const CONCURRENT: usize = 8;
 /// A delivery of ours that failed or vanished is tried again after this time; sooner, the first one may still be on its way into a block.
 const DELIVER_AGAIN_AFTER_MS: i64 = 30_000;
 
@@ -30,41 +35,61 @@ impl Payout {
             .claim_dispatches(queue, &params.owner, now_ms, limit, params.lease_ms)
             .await?;
         let mut helped = 0_usize;
-        for claim in &claims {
-            let Some(reference) = claim.row.message_ref() else {
-                continue;
-            };
-            // Switched off is the help for others' lanes, never our own work.
-            if !rescue.enabled && !ours.contains(&claim.row.bridge) {
-                self.note_rescue(claim, now_ms).await?;
-                continue;
-            }
-            match self.rescue(claim, &reference, now_ms).await {
-                Ok(calls) => helped = helped.saturating_add(usize::from(calls > 0)),
-                Err(PayoutError::Store(StoreError::Conflict { what })) => {
-                    tracing::debug!(dispatch = %claim.row.id, what, "a rescue lost a race");
-                }
-                Err(PayoutError::Store(error)) => return Err(error.into()),
-                Err(error) => {
-                    tracing::warn!(dispatch = %claim.row.id, message = %claim.row.message, code = error.code().code, %error, "no rescue now");
-                    self.note_rescue(claim, now_ms).await?;
-                }
+        for chunk in claims.chunks(CONCURRENT) {
+            let rescued = chunk.iter().map(|claim| self.rescue_or_note(claim, &ours, now_ms));
+            for result in join_all(rescued).await {
+                helped = helped.saturating_add(usize::from(result?));
             }
         }
         Ok(helped)
     }
 
-    /// Bridges over which nobody but us brings messages in.
-    fn self_delivered(&self) -> Vec<BridgeId> {
-        let chains: Vec<ChainId> = self.chains.keys().copied().collect();
-        let mut bridges = Vec::new();
-        for adapter in &self.adapters {
-            let mut pairs = chains.iter().flat_map(|from| chains.iter().map(move |to| (*from, *to)));
-            if pairs.any(|(from, to)| adapter.lane(from, to).is_some_and(|lane| lane.self_delivered)) {
-                bridges.push(adapter.id());
+    /// Whether anything was sent for one dispatch; only a broken database stops the others.
+    async fn rescue_or_note(
+        &self,
+        claim: &Claim<Dispatch>,
+        ours: &[LaneKey],
+        now_ms: i64,
+    ) -> Result<bool, PayoutError> {
+        let Some(reference) = claim.row.message_ref() else {
+            return Ok(false);
+        };
+        // Switched off is the help for others' lanes, never our own work.
+        if !self.params.rescue.enabled && !ours.contains(&lane_of(&claim.row)) {
+            self.note_rescue(claim, now_ms).await?;
+            return Ok(false);
+        }
+        match self.rescue(claim, &reference, now_ms).await {
+            Ok(calls) => Ok(calls > 0),
+            Err(PayoutError::Store(StoreError::Conflict { what })) => {
+                tracing::debug!(dispatch = %claim.row.id, what, "a rescue lost a race");
+                Ok(false)
+            }
+            Err(PayoutError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                tracing::warn!(dispatch = %claim.row.id, message = %claim.row.message, code = error.code().code, %error, "no rescue now");
+                self.note_rescue(claim, now_ms).await?;
+                Ok(false)
             }
         }
-        bridges
+    }
+
+    /// Lanes over which nobody but us brings messages in.
+    fn self_delivered(&self) -> Vec<LaneKey> {
+        let mut lanes = Vec::new();
+        for adapter in &self.adapters {
+            let pairs = self
+                .chains
+                .keys()
+                .flat_map(|from| self.chains.keys().map(move |to| (*from, *to)));
+            let ours = pairs.filter_map(|(from, to)| adapter.lane(from, to).filter(|lane| lane.self_delivered));
+            lanes.extend(ours.map(|lane| LaneKey {
+                source: lane.source,
+                target: lane.target,
+                bridge: lane.bridge,
+            }));
+        }
+        lanes
     }
 
     /// Sends as many of the adapter's calls, in order, as the target would take now. Returns how many.
@@ -153,5 +178,13 @@ impl Payout {
         .await?;
         txn.commit().await?;
         Ok(())
+    }
+}
+
+fn lane_of(dispatch: &Dispatch) -> LaneKey {
+    LaneKey {
+        source: dispatch.source,
+        target: dispatch.target,
+        bridge: dispatch.bridge.clone(),
     }
 }

@@ -54,8 +54,20 @@ const LOG: ErrorCode = ErrorCode {
     you: "Check the configured addresses, then report it.",
 };
 
+/// No failure of a step but what the comparison of votes with outboxes found.
+pub(super) const FORGED: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-005",
+    title: "Bridge brought a message that was never given to it",
+    meaning: "A port of the inbox recorded a message that our outbox on the source chain never sent over that bridge, although the source chain \
+              has been read beyond that time. Somebody can make that bridge say what he likes.",
+    relayer: "Reports a drift of class `forged`, which stays open over restarts and shows in `relayer_ledger_drift_count`. Executes nothing of \
+              such a message. What needs several families is not paid on it; below that only what a payer signed can be, and once.",
+    you: "Treat the bridge as compromised: `relayer lane pause BRIDGE`, then remove its port from the inbox (takes effect at once; it closes \
+          the drift). Check first that every chain whose outbox the inbox trusts is configured, with a `start_block` at its deployment.",
+};
+
 /// Every code of this module, for docs/errors.md.
-pub const CODES: &[ErrorCode] = &[STORE, VIEW, DECODE, LOG];
+pub const CODES: &[ErrorCode] = &[STORE, VIEW, DECODE, LOG, FORGED];
 
 impl Coded for ReconcilerError {
     fn code(&self) -> ErrorCode {

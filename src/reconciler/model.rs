@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, ISettlementVault};
 use relayer_adapter_api::{BlockRef, Call, ChainView, LogFilter, LogRecord, TxReceipt, ViewError};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 pub const VAULT: Address = Address::repeat_byte(0x5a);
@@ -29,6 +29,10 @@ pub struct State {
     pub claimed: u128,
     pub paid: u128,
     pub claims: BTreeMap<Address, u128>,
+    /// Votes recorded by the inbox.
+    pub received: u128,
+    /// What the outbox sent, and over which ports.
+    pub dispatched: BTreeSet<(B256, Address)>,
 }
 
 #[derive(Debug, Clone)]
@@ -42,6 +46,7 @@ struct Block {
 pub struct Model {
     blocks: Arc<Mutex<Vec<Block>>>,
     store: Store,
+    chain: ChainId,
 }
 
 fn word(address: Address) -> B256 {
@@ -50,6 +55,10 @@ fn word(address: Address) -> B256 {
 
 impl Model {
     pub fn new(store: &Store) -> Self {
+        Self::of(TARGET, store)
+    }
+
+    pub fn of(chain: ChainId, store: &Store) -> Self {
         let at = BlockRef {
             number: 0,
             hash: B256::repeat_byte(0xb0),
@@ -61,6 +70,7 @@ impl Model {
                 state: State::default(),
             }])),
             store: store.clone(),
+            chain,
         }
     }
 
@@ -86,7 +96,7 @@ impl Model {
         let rows: Vec<NewChainLog> = (0..)
             .zip(logs)
             .map(|(log_index, log)| NewChainLog {
-                chain: TARGET,
+                chain: self.chain,
                 block_number: number,
                 block_hash: hash,
                 block_timestamp: at.timestamp,
@@ -109,14 +119,14 @@ impl Model {
     /// Everything mined so far is final, and the cursor knows.
     pub async fn finalize(&self) {
         let head = self.head();
-        let old = self.store.get_cursor(TARGET).await.unwrap();
+        let old = self.store.get_cursor(self.chain).await.unwrap();
         let cursor = Cursor {
             seen: head,
             finalized: head,
         };
         let mut txn = self.store.begin(1).await.unwrap();
-        txn.finalize_logs(TARGET, None, head.number).await.unwrap();
-        txn.move_cursor(TARGET, old.as_ref(), &cursor).await.unwrap();
+        txn.finalize_logs(self.chain, None, head.number).await.unwrap();
+        txn.move_cursor(self.chain, old.as_ref(), &cursor).await.unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -133,7 +143,7 @@ impl Model {
             blocks.last().unwrap().at.number
         };
         let mut txn = self.store.begin(1).await.unwrap();
-        txn.orphan_logs_above(TARGET, number).await.unwrap();
+        txn.orphan_logs_above(self.chain, number).await.unwrap();
         txn.commit().await.unwrap();
     }
 
@@ -293,7 +303,7 @@ fn unused<T>() -> Result<T, ViewError> {
 #[async_trait]
 impl Chain for Model {
     fn id(&self) -> ChainId {
-        TARGET
+        self.chain
     }
     async fn head(&self) -> Result<BlockRef, ViewError> {
         unused()
@@ -339,7 +349,7 @@ struct View {
 #[async_trait]
 impl ChainView for View {
     fn chain(&self) -> ChainId {
-        TARGET
+        self.model.chain
     }
     fn block(&self) -> BlockRef {
         self.block
@@ -349,7 +359,7 @@ impl ChainView for View {
         let found = blocks.iter().find(|block| block.at.hash == self.block.hash);
         let Some(Block { state, .. }) = found else {
             return Err(ViewError::UnknownBlock {
-                chain: TARGET.0,
+                chain: self.model.chain.0,
                 block: self.block.hash.to_string(),
             });
         };
@@ -372,8 +382,23 @@ impl ChainView for View {
                 );
                 sums.abi_encode().into()
             }
-            ISettlementInbox::countersCall::SELECTOR if to == INBOX => (0u128, state.paid).abi_encode().into(),
-            ISettlementOutbox::countersCall::SELECTOR if to == OUTBOX => (0u128, 0u128).abi_encode().into(),
+            ISettlementInbox::countersCall::SELECTOR if to == INBOX => (state.received, state.paid).abi_encode().into(),
+            ISettlementOutbox::countersCall::SELECTOR if to == OUTBOX => {
+                (0u128, state.dispatched.len() as u128).abi_encode().into()
+            }
+            ISettlementOutbox::dispatchedCall::SELECTOR if to == OUTBOX => {
+                let call = ISettlementOutbox::dispatchedCall::abi_decode(&data).unwrap();
+                state
+                    .dispatched
+                    .contains(&(call.messageId, call.port))
+                    .abi_encode()
+                    .into()
+            }
+            ISettlementOutbox::committedCall::SELECTOR if to == OUTBOX => {
+                let call = ISettlementOutbox::committedCall::abi_decode(&data).unwrap();
+                let committed = state.dispatched.iter().any(|(message, _)| *message == call.messageId);
+                committed.abi_encode().into()
+            }
             other => panic!("call {other:02x?} to {to}"),
         })
     }

@@ -1,6 +1,7 @@
 //! The reconciler's step for one chain.
 
 use super::error::ReconcilerError;
+use super::forged::Origin;
 use crate::chain::Chain;
 use crate::error::Coded;
 use crate::settlement::ChainId;
@@ -37,9 +38,12 @@ pub struct Reconciler {
     pub(super) store: Store,
     pub(super) chain: Arc<dyn Chain>,
     pub(super) params: ReconcilerParams,
+    /// Chains messages come from.
+    pub(super) origins: Vec<Origin>,
     /// Row after which the next page of expiry candidates starts.
     expiry_row: AtomicI64,
     next_sweep: AtomicI64,
+    next_judgement: AtomicI64,
 }
 
 impl fmt::Debug for Reconciler {
@@ -56,9 +60,17 @@ impl Reconciler {
             store,
             chain,
             params,
+            origins: Vec::new(),
             expiry_row: AtomicI64::new(0),
             next_sweep: AtomicI64::new(i64::MIN),
+            next_judgement: AtomicI64::new(i64::MIN),
         }
+    }
+
+    /// Compares what arrives with what was sent from there; without origins nothing is compared.
+    pub fn with_origins(mut self, origins: Vec<Origin>) -> Self {
+        self.origins = origins;
+        self
     }
 
     pub(super) fn take_expiry_row(&self) -> i64 {
@@ -103,6 +115,19 @@ impl Reconciler {
         }
         Ok(0)
     }
+
+    /// As often as a sweep; at once again while there is more.
+    async fn judge_when_due(&self, now_ms: i64, limit: usize) -> Result<usize, ReconcilerError> {
+        if now_ms < self.next_judgement.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
+        let judged = self.judge_votes(now_ms, limit).await?;
+        if judged == 0 {
+            let next = now_ms.saturating_add(self.params.sweep_ms);
+            self.next_judgement.store(next, Ordering::Relaxed);
+        }
+        Ok(judged)
+    }
 }
 
 #[async_trait]
@@ -118,6 +143,7 @@ impl Stage for Reconciler {
             self.apply_final(now_ms, limit).await,
             self.expire(now_ms, limit).await,
             self.book_costs(now_ms, limit).await,
+            self.judge_when_due(now_ms, limit).await,
             self.sweep_when_due(now_ms).await,
         ];
         let mut outcome = Outcome::default();

@@ -9,7 +9,8 @@
 //! lane; the first one may still arrive, and the inbox pays a nonce once whichever does. When every dispatch is overdue and no lane
 //! is left, [`abandon`] says when its settlements are batched again; the new message ranks the stalled lanes last.
 //!
-//! Before that, what the database says about each lane is read anew ([`standing`]): an operator's word, how its last dispatches fared
+//! Before that, what the database says about each lane is read anew ([`standing`]): an operator's word, what its contracts say against
+//! it ([`watch`]), how its last dispatches fared
 //! ([`health`]), and the circuit breaker that follows from them ([`breaker`]); a lane that is shut is asked for nothing. Fees have the
 //! lowest of three caps ([`cap`]), fees and amounts meet in one unit ([`crate::settlement::price`]), and the value that depends on a lane or a bridge at once
 //! is checked in the transaction that inserts the dispatch.
@@ -18,24 +19,30 @@
 //! the same answers for a message that does not exist yet.
 
 pub mod abandon;
+mod ask;
 pub mod breaker;
 pub mod cap;
 pub mod choose;
 pub mod cover;
 mod error;
 pub mod health;
+mod plan;
 mod service;
+mod show;
 pub mod standing;
+mod watch;
 
 pub use crate::settlement::policy::RoutePolicy;
 pub use crate::settlement::price::{Coin, Price, PriceSource, StaticPrices};
 pub use abandon::Patience;
+pub use ask::Hypothetical;
 pub use breaker::BreakerRule;
 pub use cap::CapRule;
 pub use choose::{Answer, Offer};
 pub use error::{CODES, RouterError};
-pub use service::{Hypothetical, Router, RouterParams};
+pub use service::{Router, RouterParams};
 pub use standing::{BridgeLimits, HistoryRule};
+pub use watch::{LaneWatch, WatchParams};
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::breaker::{Breaker, BreakerRule, breaker};
 use super::choose::Score;
 use super::health::Health;
 use crate::metrics as names;
-use crate::store::{InFlight, LaneKey, LaneMode, LaneSwitch, Passage, Store, StoreError};
+use crate::store::{InFlight, LaneKey, LaneMode, LaneObstacle, LaneSwitch, Passage, Store, StoreError};
 use alloy::primitives::U256;
 use metrics::gauge;
 use relayer_adapter_api::{ChainId, Lane};
@@ -58,6 +58,8 @@ pub struct Standing {
     /// A dispatch is overdue on it and nothing has arrived since.
     pub stalled: bool,
     pub switch: Option<LaneSwitch>,
+    /// What the chains say against it.
+    pub obstacle: Option<LaneObstacle>,
     pub health: Health,
     pub breaker: Breaker,
     pub in_flight: InFlight,
@@ -69,6 +71,7 @@ impl Standing {
         Self {
             stalled: false,
             switch: None,
+            obstacle: None,
             health: Health::of(passages),
             breaker: breaker(passages, rule, now_ms),
             in_flight: InFlight::default(),
@@ -80,7 +83,10 @@ impl Standing {
     pub fn shut(&self) -> Option<String> {
         match &self.switch {
             Some(switch) => Some(format!("{} by {}: {}", switch.mode, switch.by, switch.reason)),
-            None => self.breaker.refusal(),
+            None => match &self.obstacle {
+                Some(obstacle) => Some(obstacle.reason.clone()),
+                None => self.breaker.refusal(),
+            },
         }
     }
 
@@ -117,12 +123,14 @@ impl Standings {
     ) -> Result<Self, StoreError> {
         let stalled = store.list_stalled_lanes().await?;
         let switches = store.list_lane_switches().await?;
+        let obstacles = store.list_lane_obstacles().await?;
         let mut all = BTreeMap::new();
         for (key, limits) in lanes {
             let passages = store.list_passages(&key, rule.dispatches).await?;
             let mut standing = Standing::new(&passages, rule.breaker, now_ms);
             standing.stalled = stalled.contains(&key);
             standing.switch = switches.iter().find(|switch| switch.lane == key).cloned();
+            standing.obstacle = obstacles.iter().find(|obstacle| obstacle.lane == key).cloned();
             if limits.caps_value() {
                 standing.in_flight = store.value_in_flight(&key).await?;
                 standing.headroom = limits.headroom(&standing.in_flight);
@@ -136,10 +144,15 @@ impl Standings {
         self.0.get(&key(lane))
     }
 
-    /// Since when an operator has it paused, Unix ms.
-    pub fn paused_at(&self, lane: &LaneKey) -> Option<i64> {
-        let switch = self.0.get(lane)?.switch.as_ref()?;
-        (switch.mode == LaneMode::Paused).then_some(switch.at)
+    /// Since when nothing is sent over it, Unix ms: an operator has paused it, or the chains say something against it.
+    pub fn held_since(&self, lane: &LaneKey) -> Option<i64> {
+        let standing = self.0.get(lane)?;
+        let paused = standing
+            .switch
+            .as_ref()
+            .filter(|switch| switch.mode == LaneMode::Paused);
+        let paused = paused.map(|switch| switch.at);
+        paused.or(standing.obstacle.as_ref().map(|obstacle| obstacle.since))
     }
 
     /// Set while the lane's breaker lets one probe through.
@@ -163,6 +176,7 @@ impl Standings {
                 ("target", lane.target.to_string()),
             ];
             gauge!(names::ROUTER_LANE_OPEN_COUNT, &labels).set(f64::from(u8::from(standing.shut().is_none())));
+            gauge!(names::ROUTER_LANE_BLOCKED_COUNT, &labels).set(f64::from(u8::from(standing.obstacle.is_some())));
             gauge!(names::ROUTER_LANE_SUCCESS_RATIO, &labels).set(f64::from(standing.health.success()) / 10_000.0);
             if let Some(p95_ms) = standing.health.p95_ms {
                 gauge!(names::ROUTER_LANE_P95_SECONDS, &labels).set(p95_ms as f64 / 1_000.0);
@@ -215,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operators_word_comes_before_the_breaker() {
+    fn an_operators_word_comes_before_the_chains_and_those_before_the_breaker() {
         let rule = BreakerRule {
             failures: 1,
             cooldown_ms: 10,
@@ -230,12 +244,19 @@ mod tests {
         };
         let mut standing = Standing::new(&[failed], rule, 6);
         assert!(standing.shut().unwrap().contains("circuit breaker"));
+        let lane = LaneKey {
+            source: ChainId(1),
+            target: ChainId(2),
+            bridge: BridgeId::new("a").unwrap(),
+        };
+        standing.obstacle = Some(LaneObstacle {
+            lane: lane.clone(),
+            reason: "cursed".into(),
+            since: 3,
+        });
+        assert_eq!(standing.shut().unwrap(), "cursed");
         standing.switch = Some(LaneSwitch {
-            lane: LaneKey {
-                source: ChainId(1),
-                target: ChainId(2),
-                bridge: BridgeId::new("a").unwrap(),
-            },
+            lane,
             mode: LaneMode::Draining,
             reason: "upgrade".into(),
             by: "ann".into(),

@@ -216,7 +216,7 @@ async fn two_batchers_seal_a_settlement_once_and_leave_no_hole_in_the_sequence()
                 ids,
                 committed: false,
             };
-            txn.seal_message(&message, 1, "batcher").await?;
+            txn.seal_message(&message, 1, None, "batcher").await?;
             txn.commit().await?;
             Ok::<_, StoreError>(sequence)
         }

@@ -127,12 +127,12 @@ pub enum DispatchQueue {
     Adopted,
     /// On the source chain and not known at the target, due for a look.
     Follow,
-    /// Stalled, or attested long before `attested_before_ms`, and not rescued since `rescued_before_ms`; over the bridges of `ours`, which
+    /// Stalled, or attested long before `attested_before_ms`, and not rescued since `rescued_before_ms`; over the lanes of `ours`, which
     /// nobody else serves: attested at all, and not tried since `tried_before_ms`.
     Rescue {
         attested_before_ms: i64,
         rescued_before_ms: i64,
-        ours: Vec<BridgeId>,
+        ours: Vec<LaneKey>,
         tried_before_ms: i64,
     },
 }
@@ -189,8 +189,16 @@ impl DispatchQueue {
                 let due = if ours.is_empty() {
                     stuck
                 } else {
+                    let lane = |lane: &LaneKey| {
+                        // A chain that does not fit the column has no rows.
+                        let chain = |id: ChainId| i64::try_from(id.0).unwrap_or(-1);
+                        Condition::all()
+                            .add(Column::Bridge.eq(lane.bridge.as_str()))
+                            .add(Column::SourceChain.eq(chain(lane.source)))
+                            .add(Column::TargetChain.eq(chain(lane.target)))
+                    };
                     let delivered_by_us = Condition::all()
-                        .add(Column::Bridge.is_in(ours.iter().map(BridgeId::as_str)))
+                        .add(ours.iter().map(lane).fold(Condition::any(), Condition::add))
                         .add(Column::TargetState.eq("attested"))
                         .add(Column::FinalizedAt.is_not_null())
                         .add(not_since(tried_before_ms));

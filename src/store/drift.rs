@@ -21,10 +21,12 @@ pub enum DriftClass {
     Stale,
     /// On a chain, and not ours.
     Unknown,
+    /// A bridge brought what no outbox gave it.
+    Forged,
 }
 
 impl DriftClass {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Missing,
         Self::Duplicate,
         Self::Amount,
@@ -32,6 +34,7 @@ impl DriftClass {
         Self::Root,
         Self::Stale,
         Self::Unknown,
+        Self::Forged,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -43,6 +46,7 @@ impl DriftClass {
             Self::Root => "root",
             Self::Stale => "stale",
             Self::Unknown => "unknown",
+            Self::Forged => "forged",
         }
     }
 }

@@ -15,6 +15,11 @@ pub enum StoreError {
     NotDurable(String),
     #[error("database schema is {found}, this program needs {expected}: run `relayer migrate`")]
     Schema { found: String, expected: String },
+    #[error(
+        "database schema is {found}, which this program does not know (it has {expected}): use the program that made the database, or an \
+         empty one"
+    )]
+    SchemaOfAnother { found: String, expected: String },
     /// A column holds what this program never writes.
     #[error("column {column} is corrupt: {reason}")]
     Corrupt { column: &'static str, reason: String },
@@ -43,6 +48,7 @@ impl StoreError {
             Self::Archive(_)
             | Self::NotDurable(_)
             | Self::Schema { .. }
+            | Self::SchemaOfAnother { .. }
             | Self::Insufficient { .. }
             | Self::Missing { .. } => Class::Reject,
             Self::Corrupt { .. } | Self::Illegal(_) => Class::Bug,

@@ -1,5 +1,7 @@
 //! Lanes: what an operator has switched, how their last dispatches fared, and how much value depends on them at once.
 
+mod obstacle;
+
 use super::dispatch::{DispatchId, LaneKey, NewDispatch};
 use super::entity::dispatch;
 use super::{NewEvent, Store, StoreError, Txn, codec};
@@ -10,6 +12,8 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryResul
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+
+pub use obstacle::LaneObstacle;
 
 /// What an operator has decided about a lane; without a decision it is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,24 +333,7 @@ impl Txn {
             }
         };
         self.tx.execute_raw(statement).await?;
-        // What is planned is tried again at once, or another lane is looked for.
-        let due = "UPDATE dispatch SET next_at = $4 WHERE bridge = $1 AND source_chain = $2 AND target_chain = $3 \
-                   AND source_state = 'planned'";
-        let now: Value = self.now_ms.into();
-        let values = key.iter().cloned().chain([now]);
-        self.tx
-            .execute_raw(Statement::from_sql_and_values(backend, due, values))
-            .await?;
-        let planned = "SELECT message_id FROM dispatch WHERE bridge = $1 AND source_chain = $2 AND target_chain = $3 \
-                       AND source_state = 'planned' ORDER BY message_id";
-        let rows = self
-            .tx
-            .query_all_raw(Statement::from_sql_and_values(backend, planned, key))
-            .await?;
-        for row in rows {
-            let id = codec::b256("dispatch.message_id", &row.try_get::<Vec<u8>>("", "message_id")?)?;
-            self.wake_message(MessageId(id)).await?;
-        }
+        planned_over(self, lane).await?;
         self.record(NewEvent {
             aggregate: "lane",
             aggregate_id: lane.to_string(),
@@ -363,6 +350,31 @@ impl Txn {
         });
         Ok(())
     }
+}
+
+/// What is planned over a lane is tried again at once, or another lane is looked for.
+async fn planned_over(txn: &mut Txn, lane: &LaneKey) -> Result<(), StoreError> {
+    let backend = txn.tx.get_database_backend();
+    let (source, target) = chains(lane)?;
+    let key: [Value; 3] = [lane.bridge.to_string().into(), source.into(), target.into()];
+    let due = "UPDATE dispatch SET next_at = $4 WHERE bridge = $1 AND source_chain = $2 AND target_chain = $3 \
+               AND source_state = 'planned'";
+    let now: Value = txn.now_ms.into();
+    let values = key.iter().cloned().chain([now]);
+    txn.tx
+        .execute_raw(Statement::from_sql_and_values(backend, due, values))
+        .await?;
+    let planned = "SELECT message_id FROM dispatch WHERE bridge = $1 AND source_chain = $2 AND target_chain = $3 \
+                   AND source_state = 'planned' ORDER BY message_id";
+    let rows = txn
+        .tx
+        .query_all_raw(Statement::from_sql_and_values(backend, planned, key))
+        .await?;
+    for row in rows {
+        let id = codec::b256("dispatch.message_id", &row.try_get::<Vec<u8>>("", "message_id")?)?;
+        txn.wake_message(MessageId(id)).await?;
+    }
+    Ok(())
 }
 
 impl fmt::Display for LaneKey {

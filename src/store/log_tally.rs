@@ -44,6 +44,14 @@ impl Store {
         let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "n"))?;
         uint("count", count)
     }
+
+    /// The last block a tally covers; -1 when it covers none.
+    pub(super) async fn find_tally_end(&self, key: &TallyKey) -> Result<i64, StoreError> {
+        let sql = "SELECT through FROM log_tally WHERE chain = $1 AND address = $2 AND kind = $3";
+        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, key.values()?);
+        let row = self.db.query_one_raw(statement).await?;
+        Ok(row.map_or(Ok(-1), |row| row.try_get("", "through"))?)
+    }
 }
 
 impl Txn {

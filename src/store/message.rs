@@ -5,6 +5,7 @@ use super::entity::{message, message_settlement};
 use super::lease::Claim;
 use super::txn::expect_one;
 use super::{NewEvent, Store, StoreError, Txn};
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{MessageEvent, MessageState, SettlementEvent};
 use crate::settlement::transitions::Machine;
 use crate::settlement::{ChainId, MessageId, SettlementId};
@@ -21,6 +22,8 @@ pub struct Message {
     pub header: Header,
     /// Families of bridges its members need.
     pub tier: u8,
+    /// How its lanes are ranked; None = as configured.
+    pub policy: Option<RoutePolicy>,
     pub state: MessageState,
     /// Target block in which the quorum was reached, as seen.
     pub received_block: Option<u64>,
@@ -165,7 +168,13 @@ impl Txn {
     }
 
     /// Stores a sealed message and moves its members to Batched; all of them, or nothing: fails with `Conflict` when one has moved on.
-    pub async fn seal_message(&mut self, message: &SealedMessage, tier: u8, cause: &str) -> Result<(), StoreError> {
+    pub async fn seal_message(
+        &mut self,
+        message: &SealedMessage,
+        tier: u8,
+        policy: Option<RoutePolicy>,
+        cause: &str,
+    ) -> Result<(), StoreError> {
         let header = &message.header;
         let id = message.id();
         message::Entity::insert(message::ActiveModel {
@@ -174,6 +183,7 @@ impl Txn {
             source_chain: Set(int("message.source_chain", header.source.0)?),
             target_chain: Set(int("message.target_chain", header.target.0)?),
             tier: Set(i32::from(tier)),
+            policy: Set(policy.map(|policy| policy.name().to_owned())),
             sequence: Set(int("message.sequence", header.sequence)?),
             root: Set(header.root.to_vec()),
             leaves: Set(i32::try_from(header.count).unwrap_or(i32::MAX)),
@@ -458,6 +468,11 @@ fn decode(row: &message::Model) -> Result<Message, StoreError> {
             column: "message.tier",
             reason: error.to_string(),
         })?,
+        policy: row
+            .policy
+            .as_deref()
+            .map(|policy| name("message.policy", policy))
+            .transpose()?,
         state: name("message.state", &row.state)?,
         received_block: row
             .received_block

@@ -46,6 +46,7 @@ pub mod tx;
 mod tx_write;
 mod txn;
 pub mod vault_facts;
+mod vote;
 
 #[cfg(test)]
 mod chain_tests;
@@ -65,7 +66,7 @@ pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
 pub use group::NewGroup;
-pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneSwitch, Passage};
+pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneObstacle, LaneSwitch, Passage};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use log_tally::TallyKey;
 pub use message::{Message, MessageLeaf, MessagePatch};
@@ -82,6 +83,7 @@ pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};
 pub use vault_facts::{FactsQuery, NonceFact, SignerFact, TokenFacts, VaultFacts};
+pub use vote::Departure;
 
 #[cfg(test)]
 mod tests;

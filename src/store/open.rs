@@ -118,6 +118,13 @@ impl Store {
 
     /// Brings the schema up to date, all of it or nothing. Idempotent, and safe when several processes start at once: they take turns.
     pub async fn migrate(&self) -> Result<(), StoreError> {
+        let known = |name: &String| Migrator::migrations().iter().any(|migration| migration.name() == name);
+        if let Some(found) = self.schema_version().await?.filter(|name| !known(name)) {
+            return Err(StoreError::SchemaOfAnother {
+                found,
+                expected: SCHEMA_VERSION.into(),
+            });
+        }
         let txn = self.begin_write().await?;
         if self.db.get_database_backend() == DbBackend::Postgres {
             txn.execute_unprepared("SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0")
@@ -298,4 +305,33 @@ fn weakness(name: &str, value: &str) -> Option<String> {
         _ => value == "on",
     };
     (!fine).then(|| format!("{name} is {value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::super::testing;
+    use super::*;
+    use alloy::primitives::keccak256;
+
+    #[test]
+    fn the_schema_s_name_changes_with_its_statements() {
+        let digest = keccak256(relayer_migrations::STATEMENTS.concat());
+        assert_eq!(SCHEMA_VERSION, format!("m0001_first_{}", hex::encode(&digest[..4])));
+    }
+
+    #[tokio::test]
+    async fn a_schema_of_another_build_is_refused_by_name_and_left_alone() {
+        let test = testing::open().await;
+        let rename = "UPDATE seaql_migrations SET version = 'm0001_other'";
+        test.db.execute_unprepared(rename).await.unwrap();
+        let refused = test.migrate().await.unwrap_err();
+        assert!(
+            matches!(&refused, StoreError::SchemaOfAnother { found, .. } if found == "m0001_other"),
+            "{refused}"
+        );
+        assert!(test.check_schema().await.is_err());
+        let tables = "SELECT COUNT(*) FROM settlement";
+        test.db.execute_unprepared(tables).await.unwrap();
+    }
 }

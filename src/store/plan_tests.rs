@@ -136,6 +136,7 @@ async fn work(plans: &mut Plans) {
         store.claim_dispatches(DispatchQueue::Adopted, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Follow, "me", now, 10, 1);
         store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now, ours: Vec::new(), tried_before_ms: now }, "me", now, 10, 1);
+        store.claim_dispatches(DispatchQueue::Rescue { attested_before_ms: now, rescued_before_ms: now, ours: vec![lane(), back()], tried_before_ms: now }, "me", now, 10, 1);
         store.claim_moved_executions("me", 10, 1);
         store.list_batchable(TARGET, now, 1, 100);
         store.list_past_deadline(TARGET, 3_000_000, 0, 100);
@@ -157,6 +158,14 @@ fn lane() -> LaneKey {
         source: SOURCE,
         target: TARGET,
         bridge: "layerzero".parse().unwrap(),
+    }
+}
+
+fn back() -> LaneKey {
+    LaneKey {
+        source: TARGET,
+        target: SOURCE,
+        ..lane()
     }
 }
 
@@ -185,6 +194,8 @@ async fn chain(plans: &mut Plans) {
         store.list_port_logs(TARGET);
         store.list_tokens(TARGET);
         store.count_final_logs(&tally, 10);
+        store.list_unjudged_votes(TARGET, INBOX, 10, 100);
+        store.list_departures(&[crate::settlement::MessageId(B256::ZERO)].into(), &[SOURCE]);
         store.vault_facts(TARGET, &facts);
         store.list_accounts_of(&vault, Some(asset));
         store.find_block_at_or_below(TARGET, 10);

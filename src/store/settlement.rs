@@ -5,6 +5,7 @@ use super::bulk::padded;
 use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{message_settlement, settlement, settlement_receipt};
 use super::{Store, StoreError, Txn};
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::SettlementState;
 use crate::settlement::terms::{Domain, Terms, TermsFields};
 use crate::settlement::{ChainId, MessageId, SettlementId};
@@ -92,6 +93,8 @@ pub struct Settlement {
     pub tier: u8,
     /// Zero when the fee is zero.
     pub fee_recipient: Address,
+    /// How the lanes of its message are ranked; None = as configured when it is routed.
+    pub policy: Option<RoutePolicy>,
     pub state: SettlementState,
     pub skip_reason: Option<String>,
     pub cancel_requested_at: Option<i64>,
@@ -475,6 +478,11 @@ pub(super) fn decode(row: &settlement::Model) -> Result<Settlement, StoreError> 
         group,
         tier: u8::try_from(row.tier).map_err(|error| corrupt("settlement.tier", error.to_string()))?,
         fee_recipient: address("settlement.fee_recipient", &row.fee_recipient)?,
+        policy: row
+            .policy
+            .as_deref()
+            .map(|policy| name("settlement.policy", policy))
+            .transpose()?,
         state: name("settlement.state", &row.state)?,
         skip_reason: row.skip_reason.clone(),
         cancel_requested_at: row.cancel_requested_at,

@@ -8,6 +8,7 @@ use super::entity::{settlement, settlement_receipt};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement};
 use super::{NewEvent, StoreError, Txn};
 use crate::ledger::{AccountKey, Asset, Obligation, Posting};
+use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::SettlementState;
 use crate::settlement::terms::Terms;
 use crate::settlement::{ChainId, SettlementId};
@@ -43,6 +44,7 @@ const SETTLEMENTS: Insert = Insert {
         "group_index",
         "tier",
         "fee_recipient",
+        "policy",
         "supersedes",
         "batch_after",
         "accepted_at",
@@ -92,6 +94,8 @@ pub struct NewSettlement {
     pub group: Option<GroupMember>,
     pub tier: u8,
     pub fee_recipient: Address,
+    /// None = as configured when it is routed.
+    pub policy: Option<RoutePolicy>,
     /// In the order of the tree, no hash and no job twice.
     pub receipts: Vec<CoveredReceipt>,
     /// Part of the payer's available balance it has announced to withdraw, or withdrawn in a block that is not final yet.
@@ -627,6 +631,7 @@ fn row_of(new: &NewSettlement, now_ms: i64, earlier: &Earlier) -> Result<Vec<Val
         index.transpose()?.into(),
         i32::from(new.tier).into(),
         new.fee_recipient.to_vec().into(),
+        new.policy.map(|policy| policy.name().to_owned()).into(),
         earlier.supersedes(new).map(|id| id.0.to_vec()).into(),
         now_ms.into(),
         now_ms.into(),
@@ -650,6 +655,7 @@ fn stored(new: &NewSettlement, now_ms: i64, supersedes: Option<SettlementId>) ->
         group: new.group,
         tier: new.tier,
         fee_recipient: new.fee_recipient,
+        policy: new.policy,
         state: SettlementState::Accepted,
         skip_reason: None,
         cancel_requested_at: None,

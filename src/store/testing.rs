@@ -118,6 +118,7 @@ pub fn new_settlement(payer: Address, nonce: u64, amount: u64, fee: u64, tag: u6
         group: None,
         tier: 1,
         fee_recipient: if fee == 0 { Address::ZERO } else { FEE_RECIPIENT },
+        policy: None,
         receipts: vec![receipt],
         leaving: U256::ZERO,
     }
@@ -179,6 +180,15 @@ pub fn ending(end: crate::settlement::states::SettlementEvent) -> Ending {
 
 /// Seals accepted settlements into one message.
 pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::SealedMessage {
+    seal_with(store, ids, None).await
+}
+
+/// The same with a policy.
+pub async fn seal_with(
+    store: &Store,
+    ids: &[SettlementId],
+    policy: Option<crate::settlement::policy::RoutePolicy>,
+) -> relayer_adapter_api::SealedMessage {
     use relayer_adapter_api::{Header, Kind, SealedMessage, tree};
     let mut txn = store.begin(20).await.unwrap();
     let words: Vec<B256> = ids.iter().map(|id| id.0).collect();
@@ -197,7 +207,7 @@ pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::S
         ids: ids.to_vec(),
         committed: false,
     };
-    txn.seal_message(&message, 1, "batcher").await.unwrap();
+    txn.seal_message(&message, 1, policy, "batcher").await.unwrap();
     txn.commit().await.unwrap();
     message
 }

@@ -365,7 +365,7 @@ async fn a_seal_with_a_member_that_moved_on_seals_nothing() {
     let mut twin = sealed.clone();
     twin.header.sequence += 1;
     let mut txn = store.begin(30).await.unwrap();
-    let error = txn.seal_message(&twin, 1, "batcher").await.unwrap_err();
+    let error = txn.seal_message(&twin, 1, None, "batcher").await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
     drop(txn);
     assert!(store.find_message(twin.id()).await.unwrap().is_none());
@@ -444,5 +444,30 @@ async fn lists_filter_and_page_newest_first() {
     assert_eq!(
         store.count_settlements().await.unwrap(),
         vec![(SettlementState::Accepted, 5)]
+    );
+}
+
+#[tokio::test]
+async fn a_policy_is_kept_with_the_settlement_and_its_message_and_the_first_one_stands() {
+    use crate::settlement::policy::RoutePolicy;
+    let store = open().await;
+    deposit(&store, PAYER, 100, 100).await;
+    let mut new = new_settlement(PAYER, 1, 10, 0, 1);
+    new.policy = Some(RoutePolicy::Safest);
+    accept(&store, std::slice::from_ref(&new)).await;
+    assert_eq!(
+        store.get_settlement(new.id).await.unwrap().policy,
+        Some(RoutePolicy::Safest)
+    );
+    new.policy = Some(RoutePolicy::Cheapest);
+    let again = accept(&store, std::slice::from_ref(&new)).await.remove(0);
+    assert!(
+        matches!(&again, Accept::Existing(row) if row.policy == Some(RoutePolicy::Safest)),
+        "{again:?}"
+    );
+    let message = testing::seal_with(&store, &[new.id], Some(RoutePolicy::Safest)).await;
+    assert_eq!(
+        store.get_message(message.id()).await.unwrap().policy,
+        Some(RoutePolicy::Safest)
     );
 }

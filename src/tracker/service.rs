@@ -281,7 +281,13 @@ impl Tracker {
             patch: DispatchPatch {
                 note,
                 stalled_at: overdue.then_some(Some(now_ms)),
-                next_at: Some(retry_at(now_ms, since, params.poll_min_ms, params.poll_max_ms)),
+                // Final is when the bridge begins: the wait before that says nothing about how soon there is news.
+                next_at: Some(retry_at(
+                    now_ms,
+                    dispatch.finalized_at.unwrap_or(since),
+                    params.poll_min_ms,
+                    params.poll_max_ms,
+                )),
                 ..DispatchPatch::default()
             },
             wake: overdue,

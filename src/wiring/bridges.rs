@@ -2,6 +2,7 @@
 
 use super::{WiringError, wrong};
 use crate::config::{BridgeConfig, Config, Protocol};
+use relayer_adapter_api::top_up::TopUpBridge;
 use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, ChainView, Finding};
 use relayer_adapter_ccip::{CcipAdapter, CcipChain, CcipConfig, ResultsEndpoint};
 use relayer_adapter_layerzero::{LayerZeroAdapter, LayerZeroChain, LayerZeroConfig};
@@ -64,6 +65,7 @@ fn ccip(config: &Config, id: &BridgeId, bridge: &BridgeConfig) -> Result<CcipAda
             port: entry.port.ok_or_else(|| missing("port"))?,
             outbox: config.chains.get(name).and_then(|chain| chain.contracts.outbox),
             fee_token: entry.fee_token,
+            self_execute: entry.self_execute,
         });
     }
     let adapter = CcipConfig {
@@ -90,6 +92,15 @@ pub fn adapters(config: &Config) -> Result<BTreeMap<BridgeId, Arc<dyn BridgeAdap
         Ok((id.clone(), adapter))
     });
     made.collect()
+}
+
+/// A bridge that carries tokens into vaults, by its name in the configuration.
+pub fn top_up_bridge(config: &Config, id: &BridgeId) -> Result<Arc<dyn TopUpBridge>, WiringError> {
+    match config.bridges.get(id) {
+        Some(bridge) if bridge.protocol == Protocol::Ccip => Ok(Arc::new(ccip(config, id, bridge)?)),
+        Some(_) => Err(wrong(format!("bridges.{id}.protocol"), "carries no tokens; ccip does")),
+        None => Err(wrong(format!("bridges.{id}"), "is not configured")),
+    }
 }
 
 /// What a bridge's protocol says about its port on the view's chain, for `doctor`.

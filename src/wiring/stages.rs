@@ -16,8 +16,10 @@ use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
-use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
-use crate::router::{BreakerRule, BridgeLimits, CapRule, HistoryRule, Patience, Router, RouterParams};
+use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
+use crate::router::{
+    BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, Router, RouterParams, WatchParams,
+};
 use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
@@ -178,6 +180,12 @@ impl Wiring<'_> {
         self.batcher();
         let router = self.router()?;
         self.task(router, idle);
+        let watch = WatchParams {
+            every_ms: ms(config.router.watch_ms),
+            timeout: Duration::from_millis(config.router.quote_timeout_ms),
+        };
+        let watch = LaneWatch::new(self.store.clone(), self.all_adapters(), self.chains.clone(), watch);
+        self.task(watch, idle.max(config.router.watch_ms));
         let params = DispatcherParams {
             owner: self.owner.clone(),
             lease_ms,
@@ -281,11 +289,30 @@ impl Wiring<'_> {
                 outbox: contracts.outbox,
                 sweep_ms: ms(self.config.reconciler.sweep_ms),
             };
-            self.task(
-                Reconciler::new(self.store.clone(), rpc, params),
-                self.config.supervisor.idle_ms,
-            );
+            let reconciler = Reconciler::new(self.store.clone(), rpc, params).with_origins(self.origins(id));
+            self.task(reconciler, self.config.supervisor.idle_ms);
         }
+    }
+
+    /// Where messages to a chain come from: the other chains with an outbox, and which port there belongs to which port here.
+    fn origins(&self, target: ChainId) -> Vec<Origin> {
+        let mut origins = Vec::new();
+        for chain in self.config.chains.values() {
+            let id = ChainId(chain.chain_id);
+            let (Some(rpc), Some(outbox)) = (self.chains.get(&id), chain.contracts.outbox) else {
+                continue;
+            };
+            if id == target {
+                continue;
+            }
+            let lanes = self.adapters.values().filter_map(|adapter| adapter.lane(id, target));
+            origins.push(Origin {
+                chain: rpc.clone(),
+                outbox,
+                ports: lanes.map(|lane| (lane.target_port, lane.source_port)).collect(),
+            });
+        }
+        origins
     }
 
     fn payout(&mut self) {

@@ -25,7 +25,7 @@ enum Command {
         #[arg(long, value_enum, value_delimiter = ',')]
         only: Vec<steps::Part>,
     },
-    /// Settle over two local chains with the real LayerZero V2 contracts and show what happened.
+    /// Settle over two local chains with the real contracts of LayerZero V2, CCIP and Wormhole and show what happened.
     Demo {
         /// End with one line of JSON.
         #[arg(long)]
@@ -37,7 +37,7 @@ enum Command {
     /// Measure what this machine allows and what the relayer makes of it, in release mode, on SQLite and PostgreSQL (half an hour).
     ///
     /// In one run: signatures, plain SQL, gRPC and the chain node as ceilings; accepting unary, streamed and in groups; end to end with blocks
-    /// of a second; gas and RPC calls by batch size; bytes, memory, start; Watch. The chains, the database and the load generator share the
+    /// of a second; gas and RPC calls by batch size; the three bridges beside each other; bytes, memory, start; Watch. The chains, the database and the load generator share the
     /// machine with the relayer. Without PostgreSQL installed its figures are null.
     Bench {
         /// End with one line of JSON on standard output: every figure, the machine, the targets.
@@ -49,13 +49,13 @@ enum Command {
         /// Rewrite the measured part of docs/benchmarks.md.
         #[arg(long)]
         write: bool,
-        /// Only these families: processor, store, grpc, node, intake, settling, gas, scale, watch.
+        /// Only these families: processor, store, grpc, node, intake, settling, gas, bridges, scale, watch.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },
-    /// Start two local chains with everything deployed, and the relayer; serve until Ctrl-C.
+    /// Start two local chains with everything deployed (LayerZero V2, CCIP, Wormhole, our contracts), and the relayer; serve until Ctrl-C.
     Devnet {
-        /// Passed on to the devnet program: --dir D, --no-relayer, --block-time N, --json.
+        /// Passed on to the devnet program: --dir D, --no-relayer, --block-time N, --ccip 1.6|2.0|none, --guardians N, --roles JSON, --json.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },

@@ -217,13 +217,30 @@ fn demo() -> Result<()> {
         "self_executed",
         "gas_per_settlement",
         "rpc_calls_per_settlement",
+        "failovers",
+        "quorum_settled",
     ] {
         if report[field].as_f64().is_none_or(|value| value <= 0.0) {
             bail!("the demo reports {field} = {}", report[field]);
         }
     }
+    check_bridges(&report)?;
     if report["drift"].as_u64() != Some(0) {
         bail!("the demo reports drift {}", report["drift"]);
+    }
+    Ok(())
+}
+
+/// Every bridge carried its share.
+fn check_bridges(report: &serde_json::Value) -> Result<()> {
+    for bridge in ["layerzero", "ccip", "wormhole"] {
+        let settled = &report["bridges"][bridge]["settled"];
+        if settled.as_u64().is_none_or(|settled| settled == 0) {
+            bail!("the demo reports bridges.{bridge}.settled = {settled}");
+        }
+    }
+    if report["settled"] != report["submitted"] {
+        bail!("the demo settled {} of {}", report["settled"], report["submitted"]);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::call::Call;
 use crate::error::AdapterError;
 use crate::ids::{BridgeId, ChainId, Family};
 use crate::message::SealedMessage;
+use crate::obstacle;
 use crate::view::{ChainView, TxReceipt};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use async_trait::async_trait;
@@ -95,4 +96,15 @@ pub trait BridgeAdapter: Send + Sync {
         target: &dyn ChainView,
         message: &MessageRef,
     ) -> Result<Vec<Call>, AdapterError>;
+
+    /// What keeps the lane from carrying anything now, in words, as contracts on either chain say: a curse, a pause, a blocked library, a port
+    /// that is not active. None while nothing does. An error says nothing. Called by the router's watch, now and then.
+    async fn obstacle(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        lane: &Lane,
+    ) -> Result<Option<String>, AdapterError> {
+        obstacle::of_ports(source, target, lane).await
+    }
 }

@@ -1,7 +1,8 @@
 //! What a bridge adapter is: the trait, its vocabulary, the sealed message and the ABI of our own contracts.
 //!
 //! Layout: [`ids`] newtypes, [`message`] the 158 bytes that cross a bridge, [`tree`] its Merkle tree, [`abi`] our contracts,
-//! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors, [`inspect`] what a look at the wiring found.
+//! [`view`] how adapters read chains, [`call`] what they want sent, [`adapter`] the trait, [`error`] its errors, [`inspect`] what a look at the wiring found,
+//! [`obstacle`] what our contracts say against a lane, [`top_up`] money for a vault from another chain.
 //! This crate knows no bridge, no database and no clock.
 
 pub mod abi;
@@ -11,6 +12,8 @@ pub mod error;
 pub mod ids;
 pub mod inspect;
 pub mod message;
+pub mod obstacle;
+pub mod top_up;
 pub mod tree;
 pub mod view;
 

@@ -24,6 +24,31 @@ sol! {
     }
 }
 
+/// Sending tokens; the same in every version behind the Router.
+pub mod tokens {
+    use alloy::sol;
+
+    sol! {
+        #[derive(Debug, PartialEq, Eq)]
+        struct TokenAmount { address token; uint256 amount; }
+        #[derive(Debug, PartialEq, Eq)]
+        struct Outgoing { bytes receiver; bytes data; TokenAmount[] tokenAmounts; address feeToken; bytes extraArgs; }
+
+        interface IRouter {
+            function getFee(uint64 destChainSelector, Outgoing message) external view returns (uint256 fee);
+            function ccipSend(uint64 destChainSelector, Outgoing message) external payable returns (bytes32 messageId);
+        }
+
+        interface IOnRamp {
+            function getPoolBySourceToken(uint64 destChainSelector, address sourceToken) external view returns (address pool);
+        }
+
+        interface ITokenPool {
+            function getRemoteToken(uint64 remoteChainSelector) external view returns (bytes memory token);
+        }
+    }
+}
+
 /// Only recognised.
 pub mod v1_5 {
     use alloy::primitives::{B256, b256};

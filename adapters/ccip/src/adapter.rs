@@ -4,7 +4,7 @@ use crate::abi::v1_5::SEND_REQUESTED;
 use crate::abi::{IRouter, ITypeAndVersion, v1_6, v2_0};
 use crate::config::{CcipChain, CcipConfig, ConfigError};
 use crate::message::{Content, MessageError, Sent};
-use crate::read::{decode, read};
+use crate::read::{decode, is_cursed, read};
 use crate::verifiers::{NoVerifierResults, VerifierResults};
 use crate::version::Version;
 use alloy::primitives::{Address, Bytes, U256, keccak256};
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use relayer_adapter_api::abi::{ICcipPort, ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt,
+    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, obstacle,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -177,8 +177,7 @@ impl BridgeAdapter for CcipAdapter {
             target_port: target.port,
             message_bytes_max: MESSAGE_BYTES_MAX,
             expected: Duration::from_secs(self.config.expected_seconds),
-            // A port whose lane pays no executor (2.0) is brought in by rescue.
-            self_delivered: false,
+            self_delivered: source.self_execute,
         })
     }
 
@@ -317,15 +316,38 @@ impl BridgeAdapter for CcipAdapter {
             Content::V2_0(packed) => self.advance_2_0(target, to, packed).await,
         }
     }
+
+    async fn obstacle(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        lane: &Lane,
+    ) -> Result<Option<String>, AdapterError> {
+        let (from, to, _) = self.ends(lane.source, lane.target)?;
+        match self.version(source, from.router, to.selector).await {
+            Ok(_) => {}
+            Err(AdapterError::Protocol { reason, .. }) => return Ok(Some(reason)),
+            Err(error) => return Err(error),
+        }
+        for (view, here, there) in [(source, from, to), (target, to, from)] {
+            if is_cursed(view, here.router, there.selector).await? {
+                return Ok(Some(format!(
+                    "the RMN on chain {} has cursed the lane with chain {}",
+                    here.chain, there.chain
+                )));
+            }
+        }
+        obstacle::of_ports(source, target, lane).await
+    }
 }
 
-fn sent_1_6(log: &LogRecord) -> Result<Sent, MessageError> {
+pub(crate) fn sent_1_6(log: &LogRecord) -> Result<Sent, MessageError> {
     let event = v1_6::IOnRamp::CCIPMessageSent::decode_raw_log_validate(log.topics.iter().copied(), &log.data)
         .map_err(|error| MessageError::Abi(error.to_string()))?;
     Sent::new_1_6(log.address, log.block_number, event.message)
 }
 
-fn sent_2_0(log: &LogRecord) -> Result<Sent, MessageError> {
+pub(crate) fn sent_2_0(log: &LogRecord) -> Result<Sent, MessageError> {
     let event = v2_0::IOnRamp::CCIPMessageSent::decode_raw_log_validate(log.topics.iter().copied(), &log.data)
         .map_err(|error| MessageError::Abi(error.to_string()))?;
     let sent = Sent::new_2_0(log.address, log.block_number, &event.encodedMessage)?;

@@ -293,7 +293,7 @@ impl CcipAdapter {
         loop {
             let call = IOffRamp::executeSingleMessageCall {
                 message: trial.clone(),
-                offchainTokenData: Vec::new(),
+                offchainTokenData: vec![Bytes::new(); trial.tokenAmounts.len()],
                 tokenGasOverrides: Vec::new(),
             };
             let doubled = trial.gasLimit.saturating_mul(U256::from(2));

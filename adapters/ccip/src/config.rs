@@ -49,6 +49,9 @@ pub struct CcipChain {
     /// What the port pays with, as it was deployed: absent = native coin, else the token (LINK). The dispatching account must have approved the port.
     #[serde(default)]
     pub fee_token: Option<Address>,
+    /// The lanes of the port pay no executor (2.0), as they were wired: we bring in what leaves this chain.
+    #[serde(default)]
+    pub self_execute: bool,
 }
 
 fn default_gas_limit() -> u128 {

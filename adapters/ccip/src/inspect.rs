@@ -78,6 +78,16 @@ impl CcipAdapter {
         let mut findings = vec![
             Finding::check(lane.selector == remote.selector, name("selector"), selector, ASK_OWNER),
             Finding::check(lane.peer == remote.port.into_word(), name("peer"), peer, ASK_OWNER),
+            Finding::check(
+                lane.selfExecute == here.self_execute,
+                name("executor"),
+                if lane.selfExecute {
+                    "nobody is paid, we deliver"
+                } else {
+                    "CCIP's is paid"
+                },
+                "Say in self_execute what the lane was wired with.",
+            ),
         ];
         if let Some(outbox) = remote.outbox {
             let found = Address::from_word(lane.remoteOutbox).to_string();

@@ -4,7 +4,7 @@
 //! protocol a lane speaks today, [`message`] a sent message of either version as it is stored, [`v1_6`] hashes and the commit tree, [`v2_0`] the
 //! packed message, [`committee`] commit, state and manual execution of 1.6, [`verifiers`] the same for 2.0,
 //! [`endpoint`] the REST its results come from, [`adapter`] the trait over them,
-//! [`inspect`] what `doctor` asks.
+//! [`inspect`] what `doctor` asks, [`top_up`] tokens for a vault.
 //!
 //! What shapes this crate: CCIP moves lanes from version to version behind an unchanging Router, so the version is found anew for every send and
 //! stored with it; a transaction that executes a message succeeds whether or not the message did, so estimates lie and verdicts come from state;
@@ -19,6 +19,7 @@ mod inspect;
 mod message;
 mod read;
 mod revert;
+mod top_up;
 pub mod v1_6;
 mod v2_0;
 mod verifiers;

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod arrival;
+mod conformance;
 mod endpoint;
 mod send;
 mod vectors;
@@ -34,6 +35,7 @@ const PAID_GAS: u64 = 120_000;
 
 fn chain(chain: ChainId, selector: u64, port: Address) -> CcipChain {
     CcipChain {
+        self_execute: false,
         chain,
         selector,
         router: ROUTER,
@@ -373,8 +375,10 @@ impl ChainView for Scripted {
             ROUTER => Ok(self.router(selector)),
             RMN => {
                 let call = IRmn::isCursedCall::abi_decode(&data).unwrap();
-                assert_eq!(call.subject.0, u128::from(SOURCE_SELECTOR).to_be_bytes());
-                Ok(self.cursed.abi_encode().into())
+                let subjects = [SOURCE_SELECTOR, TARGET_SELECTOR].map(|selector| u128::from(selector).to_be_bytes());
+                assert!(subjects.contains(&call.subject.0));
+                // A target is cursed against its source only.
+                Ok((self.cursed && call.subject.0 == subjects[0]).abi_encode().into())
             }
             ON_RAMP => Ok(answer::<ITypeAndVersion::typeAndVersionCall>(&self.version.to_owned())),
             OFF_RAMP => self.off_ramp(from, selector, &data),

@@ -24,6 +24,8 @@ sol! {
         function inboundNonce(address receiver, uint32 srcEid, bytes32 sender) external view returns (uint64);
         function lazyInboundNonce(address receiver, uint32 srcEid, bytes32 sender) external view returns (uint64);
         function inboundPayloadHash(address receiver, uint32 srcEid, bytes32 sender, uint64 nonce) external view returns (bytes32);
+        function blockedLibrary() external view returns (address);
+        function getSendLibrary(address sender, uint32 dstEid) external view returns (address lib);
         function getReceiveLibrary(address receiver, uint32 srcEid) external view returns (address lib, bool isDefault);
     }
 

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt,
+    LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, obstacle,
 };
 use std::time::Duration;
 
@@ -321,6 +321,52 @@ impl BridgeAdapter for LayerZeroAdapter {
             }
         }
         Ok(useful)
+    }
+
+    /// LayerZero's owners may block a library, and what was pinned can lose its default: then nothing is sent, or nothing comes in.
+    async fn obstacle(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        lane: &Lane,
+    ) -> Result<Option<String>, AdapterError> {
+        let attempted = "asking the endpoint for a library";
+        let (from, to, _) = self.ends(lane.source, lane.target)?;
+        let sending = IEndpoint::getSendLibraryCall {
+            sender: from.port,
+            dstEid: to.eid,
+        };
+        let receiving = IEndpoint::getReceiveLibraryCall {
+            receiver: to.port,
+            srcEid: from.eid,
+        };
+        let sending = answered(read(source, from.endpoint, sending, attempted).await)?;
+        let receiving = answered(read(target, to.endpoint, receiving, attempted).await)?.map(|found| found.lib);
+        for (view, here, library, what) in [(source, from, sending, "send"), (target, to, receiving, "receive")] {
+            let blocked = read(view, here.endpoint, IEndpoint::blockedLibraryCall {}, attempted).await?;
+            if library.is_none_or(|library| library == blocked) {
+                return Ok(Some(format!(
+                    "LayerZero has blocked the {what} library on chain {}",
+                    here.chain
+                )));
+            }
+        }
+        obstacle::of_ports(source, target, lane).await
+    }
+}
+
+/// None when the endpoint refused to name a library, which it does when there is none.
+fn answered<T>(answer: Result<T, AdapterError>) -> Result<Option<T>, AdapterError> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(
+            AdapterError::Protocol { .. }
+            | AdapterError::View {
+                source: ViewError::Reverted { .. },
+                ..
+            },
+        ) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -119,6 +119,7 @@ async fn judge(adapter: &dyn BridgeAdapter) -> Result<(), Breaches> {
         message: message(),
         source: &source,
         receipt: receipt(),
+        id_is_announced: false,
         steps: vec![
             step(0, "sent", Rank::Pending, false),
             step(1, "vouched for", Rank::Attested, true),

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, IWormholePort};
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, ViewError,
+    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, obstacle,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -364,6 +364,20 @@ impl BridgeAdapter for WormholeAdapter {
             Ok(_) => Ok(vec![call]),
             Err(error) if revert::is_done(&error) => Ok(Vec::new()),
             Err(error) => Err(revert::error("simulating the delivery of a VAA", error)),
+        }
+    }
+
+    async fn obstacle(
+        &self,
+        source: &dyn ChainView,
+        target: &dyn ChainView,
+        lane: &Lane,
+    ) -> Result<Option<String>, AdapterError> {
+        let (from, _, _) = self.ends(lane.source, lane.target)?;
+        match self.publishes(source, from).await {
+            Ok(()) => obstacle::of_ports(source, target, lane).await,
+            Err(AdapterError::Protocol { reason, .. }) => Ok(Some(reason)),
+            Err(error) => Err(error),
         }
     }
 }

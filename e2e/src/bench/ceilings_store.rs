@@ -76,6 +76,7 @@ fn settlement() -> Result<NewSettlement> {
         group: None,
         tier: 1,
         fee_recipient: Address::ZERO,
+        policy: None,
         receipts: vec![CoveredReceipt {
             hash,
             receipt_id: text[2..34].to_owned(),

@@ -1,9 +1,11 @@
-//! The part of docs/benchmarks.md that a run writes: everything between two markers.
+//! The parts of docs/benchmarks.md that a run writes: everything between two markers each.
 
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 
 pub const BEGIN: &str = "<!-- measured: cargo xtask bench --write -->";
+/// Of the bridges' own part, which a run of theirs alone leaves the others as they are.
+pub const BRIDGES_BEGIN: &str = "<!-- measured: cargo xtask bench --only bridges --write -->";
 pub const END: &str = "<!-- end: measured -->";
 
 pub fn path() -> PathBuf {
@@ -11,11 +13,13 @@ pub fn path() -> PathBuf {
     crate_folder.join("../docs/benchmarks.md")
 }
 
-/// `text` with what stands between the markers replaced.
-pub fn replace(text: &str, measured: &str) -> Result<String> {
-    let start = text.find(BEGIN).with_context(|| format!("no marker {BEGIN}"))? + BEGIN.len();
-    let stop = text.find(END).with_context(|| format!("no marker {END}"))?;
-    anyhow::ensure!(start <= stop, "the markers are in the wrong order");
+/// `text` with what stands between this marker and the next [`END`] replaced.
+pub fn replace(text: &str, begin: &str, measured: &str) -> Result<String> {
+    let start = text.find(begin).with_context(|| format!("no marker {begin}"))? + begin.len();
+    let end = text[start..]
+        .find(END)
+        .with_context(|| format!("no marker {END} after {begin}"))?;
+    let stop = start + end;
     Ok(format!(
         "{}\n\n{}\n\n{}",
         &text[..start],
@@ -24,11 +28,11 @@ pub fn replace(text: &str, measured: &str) -> Result<String> {
     ))
 }
 
-pub fn write(measured: &str) -> Result<()> {
+pub fn write(begin: &str, measured: &str) -> Result<()> {
     let path = path();
     let name = "docs/benchmarks.md";
     let text = std::fs::read_to_string(&path).with_context(|| format!("could not read {name}"))?;
-    let text = replace(&text, measured).with_context(|| name.to_owned())?;
+    let text = replace(&text, begin, measured).with_context(|| name.to_owned())?;
     std::fs::write(&path, text).with_context(|| format!("could not write {name}"))
 }
 
@@ -39,21 +43,31 @@ mod tests {
 
     #[test]
     fn only_what_stands_between_the_markers_changes() {
-        let text = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
-        let once = replace(&text, "new\n").unwrap();
-        assert_eq!(once, format!("before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"));
-        assert_eq!(replace(&once, "new").unwrap(), once, "writing twice changes nothing");
+        let text = format!("before\n{BEGIN}\nold\n{END}\nbetween\n{BRIDGES_BEGIN}\nold\n{END}\nafter\n");
+        let once = replace(&text, BEGIN, "new\n").unwrap();
+        let rest = format!("between\n{BRIDGES_BEGIN}\nold\n{END}\nafter\n");
+        assert_eq!(once, format!("before\n{BEGIN}\n\nnew\n\n{END}\n{rest}"));
+        assert_eq!(
+            replace(&once, BEGIN, "new").unwrap(),
+            once,
+            "writing twice changes nothing"
+        );
+        let other = replace(&text, BRIDGES_BEGIN, "new").unwrap();
+        assert!(other.starts_with(&format!("before\n{BEGIN}\nold\n{END}\nbetween\n")));
+        assert!(other.ends_with(&format!("{BRIDGES_BEGIN}\n\nnew\n\n{END}\nafter\n")));
     }
 
     #[test]
     fn a_document_without_markers_is_refused() {
-        assert!(replace("text", "new").is_err());
-        assert!(replace(&format!("{END} {BEGIN}"), "new").is_err());
+        assert!(replace("text", BEGIN, "new").is_err());
+        assert!(replace(&format!("{END} {BEGIN}"), BEGIN, "new").is_err());
     }
 
     #[test]
     fn the_committed_document_has_the_markers() {
         let text = std::fs::read_to_string(path()).unwrap();
-        assert!(replace(&text, "new").is_ok());
+        for begin in [BEGIN, BRIDGES_BEGIN] {
+            assert!(replace(&text, begin, "new").is_ok());
+        }
     }
 }

@@ -5,19 +5,15 @@ use super::site::{PAYEES, Site};
 use super::{Backend, Bench};
 use crate::coordinator::{Job, Signed};
 use crate::devnet::Chain;
-use crate::devnet::abi::ITestToken;
-use crate::harness::PATIENCE;
 use crate::metrics::{scrape, total};
 use alloy::consensus::Transaction as _;
 use alloy::network::TransactionResponse as _;
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{Address, B256, keccak256};
 use alloy::providers::Provider;
 use alloy::sol_types::SolEvent;
 use anyhow::{Context, Result, ensure};
-use futures::stream::{self, StreamExt, TryStreamExt};
 use relayer::adapter::abi::ISettlementInbox;
 use relayer::settlement::receipt::netting::roots;
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
@@ -71,19 +67,6 @@ impl Lab<'_> {
         Ok(total(&text, "relayer_chain_rpc_calls_total"))
     }
 
-    /// Payees hold the token before they are paid for the first time: a fresh balance slot is the payee's cost, not the batch's.
-    async fn endow(&self, payees: &[Address]) -> Result<()> {
-        let world = &self.site.world;
-        let wallet = world
-            .devnet
-            .wallet(&world.devnet.target, &world.devnet.accounts.payer)?;
-        let token = ITestToken::new(world.devnet.target.token, wallet);
-        for payee in payees {
-            token.mint(*payee, U256::from(1)).send().await?.get_receipt().await?;
-        }
-        Ok(())
-    }
-
     /// Settles these in messages of `batch` and reads from the chains what it took.
     async fn settle(&mut self, batch: usize, signed: &[Signed]) -> Result<Cost> {
         let settings = [
@@ -104,8 +87,8 @@ impl Lab<'_> {
             devnet.source.anvil.provider.get_block_number().await?,
             devnet.target.anvil.provider.get_block_number().await?,
         ];
-        self.submit(signed).await?;
-        self.wait_paid(signed).await?;
+        self.site.submit(signed).await?;
+        self.site.wait_settled(signed).await?;
         let after = (self.rpc_calls().await?, Instant::now());
         let relayer = devnet.accounts.relayer.address();
         let (messages, dispatch_gas, _) = spent(&devnet.source, relayer, heads[0]).await?;
@@ -123,31 +106,6 @@ impl Lab<'_> {
             rpc_calls,
             rpc_calls_own: (rpc_calls - quiet).max(0.0),
         })
-    }
-
-    async fn submit(&self, signed: &[Signed]) -> Result<()> {
-        let clients = self.site.clients(1).await?;
-        let client = clients.first().context("no connection")?;
-        stream::iter(signed)
-            .map(|one| {
-                let mut client = client.clone();
-                async move { client.submit(one.request.clone()).await.context("submit") }
-            })
-            .buffer_unordered(64)
-            .try_for_each(|_| async { Ok(()) })
-            .await
-    }
-
-    /// Until the last of them is settled: the whole message ends at once, so one is asked for until it is done.
-    async fn wait_paid(&self, signed: &[Signed]) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
-        for one in signed.iter().rev() {
-            while self.site.world.state(one.id).await? != "settled" {
-                ensure!(Instant::now() < until, "{} is not settled after {PATIENCE:?}", one.id);
-                sleep(Duration::from_millis(200)).await;
-            }
-        }
-        Ok(())
     }
 
     /// Settlements that cover so many receipts each.
@@ -277,11 +235,7 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
     })
     .await?;
     let mut lab = Lab { bench, site };
-    let payees: Vec<Address> = Site::payees()?
-        .into_iter()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    lab.endow(&payees).await?;
+    let payees = Site::payees()?;
+    lab.site.endow().await?;
     Ok(vec![by_batch(&mut lab).await?, by_receipts(&mut lab, &payees).await?])
 }

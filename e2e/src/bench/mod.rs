@@ -2,8 +2,9 @@
 //!
 //! Layout: [`report`] figures as JSON and Markdown, [`targets`] the goals, [`stats`] percentiles, [`machine`] what it runs on, [`document`]
 //! docs/benchmarks.md; one file per family of figures: `ceilings*` what processor, database, gRPC and node allow, [`intake`] accepting,
-//! [`settling`] end to end, [`gas`], [`scale`] bytes, memory and start, [`watch`]; [`site`] a relayer to measure and [`load`] what is put on it.
+//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`scale`] bytes, memory and start, [`watch`]; [`site`] a relayer to measure and [`load`] what is put on it.
 
+pub mod bridges;
 pub mod ceilings;
 pub mod ceilings_grpc;
 pub mod ceilings_node;
@@ -127,6 +128,8 @@ pub enum Family {
     Settling,
     /// Gas and RPC calls by batch size.
     Gas,
+    /// The three bridges beside each other: gas, fees, times, RPC calls.
+    Bridges,
     /// Bytes per settlement, memory, start.
     Scale,
     /// Events to many watchers.
@@ -134,7 +137,7 @@ pub enum Family {
 }
 
 impl Family {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Processor,
         Self::Store,
         Self::Grpc,
@@ -142,6 +145,7 @@ impl Family {
         Self::Intake,
         Self::Settling,
         Self::Gas,
+        Self::Bridges,
         Self::Scale,
         Self::Watch,
     ];
@@ -155,6 +159,7 @@ impl Family {
             Self::Intake => "intake",
             Self::Settling => "settling",
             Self::Gas => "gas",
+            Self::Bridges => "bridges",
             Self::Scale => "scale",
             Self::Watch => "watch",
         }
@@ -169,6 +174,7 @@ impl Family {
             Self::Intake => intake::run(bench, so_far).await,
             Self::Settling => settling::run(bench).await,
             Self::Gas => gas::run(bench).await,
+            Self::Bridges => bridges::run(bench).await,
             Self::Scale => scale::run(bench).await,
             Self::Watch => watch::run(bench).await,
         }

@@ -152,6 +152,17 @@ impl Report {
         self.tables.iter().find(|found| found.key == table)?.get(key, column)
     }
 
+    /// The tables with these keys, without the failures, and the rest.
+    pub fn part(&self, is_of: impl Fn(&str) -> bool) -> (Self, Self) {
+        let (of, rest) = self.tables.iter().cloned().partition(|table| is_of(&table.key));
+        let failures = self.failures.clone();
+        let of = Self {
+            tables: of,
+            failures: Vec::new(),
+        };
+        (of, Self { tables: rest, failures })
+    }
+
     /// By table key.
     pub fn json(&self) -> Map<String, Value> {
         let mut object: Map<String, Value> = self

@@ -2,15 +2,19 @@
 
 use super::{Backend, Bench, connect};
 use crate::coordinator::{Coordinator, Signed};
+use crate::devnet::abi::ITestToken;
 use crate::devnet::config::RelayerOptions;
 use crate::devnet::{Options, key};
-use crate::harness::World;
+use crate::harness::{PATIENCE, World};
 use crate::relayer_process::RelayerProcess;
-use alloy::primitives::Address;
-use anyhow::{Context, Result};
+use alloy::primitives::{Address, U256};
+use anyhow::{Context, Result, ensure};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use relayer::store::{Store, StoreConfig};
 use relayer_proto::v1;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
 
 /// Payees the settlements are spread over.
 pub const PAYEES: u64 = 16;
@@ -98,6 +102,43 @@ impl Site {
             let job = coordinator.job("provider", 1);
             coordinator.settlement(&job, payees[n % payees.len()], 1, deadline)
         })
+    }
+
+    /// The usual payees hold the token before they are paid for the first time: a fresh balance slot is the payee's cost, not the batch's.
+    pub async fn endow(&self) -> Result<()> {
+        let devnet = &self.world.devnet;
+        let wallet = devnet.wallet(&devnet.target, &devnet.accounts.payer)?;
+        let token = ITestToken::new(devnet.target.token, wallet);
+        for payee in Self::payees()? {
+            token.mint(payee, U256::from(1)).send().await?.get_receipt().await?;
+        }
+        Ok(())
+    }
+
+    /// Submits over one connection.
+    pub async fn submit(&self, signed: &[Signed]) -> Result<()> {
+        let clients = self.clients(1).await?;
+        let client = clients.first().context("no connection")?;
+        stream::iter(signed)
+            .map(|one| {
+                let mut client = client.clone();
+                async move { client.submit(one.request.clone()).await.context("submit") }
+            })
+            .buffer_unordered(64)
+            .try_for_each(|_| async { Ok(()) })
+            .await
+    }
+
+    /// Until the last of them is settled: a message ends at once, so one is asked for until it is done.
+    pub async fn wait_settled(&self, signed: &[Signed]) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        for one in signed.iter().rev() {
+            while self.world.state(one.id).await? != "settled" {
+                ensure!(Instant::now() < until, "{} is not settled after {PATIENCE:?}", one.id);
+                sleep(Duration::from_millis(200)).await;
+            }
+        }
+        Ok(())
     }
 
     /// Requests of so many new settlements.

@@ -19,6 +19,9 @@ pub struct Target {
     pub bound: Bound,
     pub target: f64,
     pub unit: &'static str,
+    /// Table of the report it is taken from.
+    #[serde(skip)]
+    pub table: &'static str,
     /// None: not measured in this run.
     pub measured: Option<f64>,
 }
@@ -231,6 +234,60 @@ const TARGETS: &[(&str, Bound, f64, &str, &str, &str, &str)] = {
             "deliveries_per_second",
             "sqlite",
         ),
+        (
+            "gas of receiving a message, whole transaction, LayerZero",
+            AtMost,
+            110_000.0,
+            "",
+            "bridge_times",
+            "receive_gas_max",
+            "layerzero",
+        ),
+        (
+            "gas of receiving a message, whole transaction, CCIP",
+            AtMost,
+            260_000.0,
+            "",
+            "bridge_times",
+            "receive_gas_max",
+            "ccip",
+        ),
+        (
+            "gas of receiving a message, whole transaction, Wormhole, 13 signatures",
+            AtMost,
+            185_000.0,
+            "",
+            "bridge_times",
+            "receive_gas_max",
+            "wormhole",
+        ),
+        (
+            "relayer's own share from source finality to payment, p95, blocks of 1 s, LayerZero",
+            Below,
+            1.0,
+            "s",
+            "bridge_times",
+            "own_p95",
+            "layerzero",
+        ),
+        (
+            "relayer's own share from source finality to payment, p95, blocks of 1 s, CCIP",
+            Below,
+            1.0,
+            "s",
+            "bridge_times",
+            "own_p95",
+            "ccip",
+        ),
+        (
+            "relayer's own share from source finality to payment, p95, blocks of 1 s, Wormhole",
+            Below,
+            1.0,
+            "s",
+            "bridge_times",
+            "own_p95",
+            "wormhole",
+        ),
     ]
 };
 
@@ -243,6 +300,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
             bound: *bound,
             target: *target,
             unit,
+            table,
             measured: report.get(table, row, column),
         });
     judged.collect()
@@ -297,6 +355,7 @@ mod tests {
             bound,
             target,
             unit: "1/s",
+            table: "speeds",
             measured,
         }
     }

@@ -122,7 +122,7 @@ fn state_count(text: &str, state: &str) -> u64 {
 }
 
 /// Waits until the relayer has read the payer's deposit: on a busy machine it takes calls before.
-async fn wait_funded(world: &World) -> Result<()> {
+pub async fn wait_funded(world: &World) -> Result<()> {
     let until = Instant::now() + STANDSTILL;
     loop {
         let text = scrape(&world.relayer.rest_url()).await?;

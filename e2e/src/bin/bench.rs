@@ -5,7 +5,7 @@ use clap::Parser;
 use relayer_e2e::bench::machine::Machine;
 use relayer_e2e::bench::report::Report;
 use relayer_e2e::bench::targets::{self, Target};
-use relayer_e2e::bench::{Bench, Family, ceilings_grpc, document, run};
+use relayer_e2e::bench::{Bench, Family, bridges, ceilings_grpc, document, run};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -87,11 +87,29 @@ async fn measure(cli: &Cli) -> Result<()> {
     let report = run(&mut bench, &families).await;
     let seconds = started.elapsed().as_secs_f64();
     let judged = targets::judge(&report);
-    let text = document(cli, &machine, &report, &judged, seconds);
-    eprintln!("{text}");
-    if cli.write {
-        document::write(&text)?;
-        eprintln!("written to docs/benchmarks.md");
+    let (bridges, others) = report.part(bridges::is_of);
+    let (of_bridges, of_others): (Vec<Target>, Vec<Target>) =
+        judged.iter().cloned().partition(|target| bridges::is_of(target.table));
+    // Bridges have a part of their own, so that measuring them does not cost half an hour.
+    let parts = [
+        (document::BEGIN, others, of_others, cli.only.is_empty()),
+        (document::BRIDGES_BEGIN, bridges, of_bridges, true),
+    ];
+    for (begin, report, judged, with_targets) in parts {
+        if report.tables.is_empty() && report.failures.is_empty() {
+            continue;
+        }
+        let judged = if with_targets {
+            targets::markdown(&judged)
+        } else {
+            String::new()
+        };
+        let text = document(cli, &machine, &report, &judged, seconds);
+        eprintln!("{text}");
+        if cli.write && !report.tables.is_empty() {
+            document::write(begin, &text)?;
+            eprintln!("written to docs/benchmarks.md");
+        }
     }
     if cli.json {
         println!("{}", line(cli, &machine, &report, &judged, seconds)?);
@@ -104,13 +122,8 @@ async fn measure(cli: &Cli) -> Result<()> {
     Ok(())
 }
 
-fn document(cli: &Cli, machine: &Machine, report: &Report, judged: &[Target], seconds: f64) -> String {
+fn document(cli: &Cli, machine: &Machine, report: &Report, targets: &str, seconds: f64) -> String {
     let debug = if cfg!(debug_assertions) { " (debug build)" } else { "" };
-    let targets = if cli.only.is_empty() {
-        targets::markdown(judged)
-    } else {
-        String::new()
-    };
     format!(
         "Command: `{}`{debug}, {:.0} s. Machine: {}.\n\n{targets}\n{}",
         command_line(cli),

@@ -5,8 +5,9 @@ use clap::Parser;
 use relayer_e2e::demo;
 use std::path::PathBuf;
 
-/// Settles the real AITBC sample receipt and 200 generated ones over the real LayerZero V2 contracts, has a duplicate refused, and lets a payee
-/// execute its own settlement with the relayer switched off.
+/// Settles the real AITBC sample receipt and 200 generated ones over the real contracts of LayerZero V2, CCIP and Wormhole in turn, has a duplicate
+/// refused, pays a large one only when two bridges have brought it, lets one bridge take over from another, lets a payee execute its own settlement
+/// with the relayer switched off, and compares the bridges.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo")]
 struct Cli {

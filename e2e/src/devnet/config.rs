@@ -173,6 +173,10 @@ impl Devnet {
             ccip::BRIDGE,
             names.join(", ")
         )?;
+        if let Some(endpoint) = &self.ccip_results {
+            text.truncate(text.trim_end().len());
+            write!(text, "\nresults_endpoint = \"{endpoint}\"\n\n")?;
+        }
         for chain in chains {
             let port = chain.ports.get(ccip::BRIDGE).context("bridge without a port")?;
             let Some(here) = &chain.ccip else { continue };
@@ -184,6 +188,11 @@ impl Devnet {
                 here.selector,
                 here.router,
             )?;
+            if here.verifiers.is_some() {
+                // A line of the table above: nobody is paid to execute what leaves here.
+                text.truncate(text.trim_end().len());
+                text.push_str("\nself_execute = true\n\n");
+            }
         }
         Ok(())
     }

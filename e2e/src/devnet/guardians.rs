@@ -8,7 +8,7 @@ use super::layerzero::call;
 use super::switches::Switches;
 use super::wormhole::{ICoreBridge, Wormhole, governance, new_fee, new_set};
 use alloy::eips::BlockId;
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::types::Filter;
 use alloy::signers::SignerSync;
@@ -37,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 const ENDPOINTS: usize = 3;
 const LOOKBACK_BLOCKS: u64 = 2_000;
 const TICK: Duration = Duration::from_millis(200);
+/// The one consistency level our ports take.
+const FINALIZED: u8 = 1;
 
 /// How an endpoint behaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -97,6 +99,7 @@ struct Seen {
     body: Body,
     since: Instant,
     signed: Option<Vaa>,
+    signed_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -151,6 +154,7 @@ impl Shared {
             if seen.signed.is_none() && seen.since.elapsed() >= Duration::from_millis(setting.delay_ms) {
                 let count = setting.signers.unwrap_or(keys.len());
                 seen.signed = Some(sign(&seen.body, index, &keys, count)?);
+                seen.signed_at = Some(Instant::now());
             }
         }
         Ok(())
@@ -251,6 +255,29 @@ impl Guardians {
         }
     }
 
+    /// When the VAA with this message (its hash) was signed last.
+    pub fn signed_at(&self, message: B256) -> Option<std::time::Instant> {
+        let seen = locked(&self.shared.seen);
+        let found = seen.values().find(|seen| keccak256(&seen.body.payload) == message)?;
+        found.signed_at.map(Instant::into_std)
+    }
+
+    /// What guardians sign who have been turned: a message that no core ever published, in the name of a port on one chain (0 = source,
+    /// 1 = target). The caller submits it; the honest endpoints know nothing of it.
+    pub fn forge(&self, chain: usize, emitter: Address, sequence: u64, payload: Vec<u8>) -> Result<Bytes> {
+        let (index, keys) = self.shared.current();
+        let body = Body {
+            timestamp: 1,
+            nonce: 0,
+            emitter_chain: self.chains[chain].wormhole.wormhole_chain,
+            emitter: emitter.into_word(),
+            sequence,
+            consistency: FINALIZED,
+            payload,
+        };
+        Ok(sign(&body, index, &keys, quorum(keys.len()))?.encode()?.into())
+    }
+
     fn governed(&self, payload: Vec<u8>) -> Result<Bytes> {
         let (index, keys) = self.shared.current();
         let sequence = self.governance_sequence.fetch_add(1, Ordering::Relaxed);
@@ -318,6 +345,7 @@ async fn look(chain: &Observed, shared: &Shared, finality_depth: u64, last: &mut
                     body,
                     since: Instant::now(),
                     signed: None,
+                    signed_at: None,
                 };
                 seen.insert(name, fresh);
             }

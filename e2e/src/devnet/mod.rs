@@ -1,4 +1,5 @@
-//! Two chains on loopback with the real LayerZero V2 and Wormhole contracts and ours, and the roles nobody else plays locally.
+//! Two chains on loopback with the real contracts of LayerZero V2, Wormhole and, where asked for, CCIP, ours, and the roles nobody else plays
+//! locally.
 //!
 //! Layout: [`anvil`] a chain, [`layerzero`], [`ccip`] and [`wormhole`] the protocols, [`roles`] DVN and executor, [`guardians`] Wormhole's
 //! guardians with their public REST, [`switches`] and [`control`] turn them off and on,
@@ -26,6 +27,8 @@ use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::signers::local::PrivateKeySigner;
 use anvil::Anvil;
 use anyhow::{Context, Result, ensure};
+use ccip::results::{self, Way};
+use ccip::v2::Aggregator;
 use ccip::{Ccip, Committee};
 use guardians::{Guardians, Observed};
 use layerzero::{LayerZero, Parts, call, create};
@@ -36,7 +39,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use switches::Switches;
+use switches::{Setting, Switches};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wormhole::Wormhole;
 
@@ -70,6 +73,8 @@ pub struct Options {
     pub guardians: usize,
     /// Chainlink CCIP too, in this version.
     pub ccip: Option<Version>,
+    /// How the roles behave from the start.
+    pub roles: Setting,
 }
 
 impl Options {
@@ -84,7 +89,14 @@ impl Options {
             watched_blocks: 64,
             guardians: 19,
             ccip: None,
+            roles: Setting::default(),
         }
+    }
+
+    /// CCIP too. Tests that need it not are spared its deployment.
+    pub fn with_every_protocol(&mut self) -> &mut Self {
+        self.ccip = Some(Version::V1_6);
+        self
     }
 }
 
@@ -189,6 +201,8 @@ pub struct Devnet {
     pub switches: Switches,
     pub control: String,
     pub guardians: Guardians,
+    /// Where results of CCIP 2.0's verifiers are served.
+    pub ccip_results: Option<String>,
     _stop: DropGuard,
 }
 
@@ -209,34 +223,9 @@ impl Devnet {
         let (source, target) = build(&options, &accounts, a, b).await?;
         let stop = CancellationToken::new();
         let switches = Switches::default();
+        switches.set(options.roles.clone());
         let control = control::serve(switches.clone(), stop.clone()).await?;
-        for (from, to) in [(&source, &target), (&target, &source)] {
-            let direction = Direction {
-                source_chain: from.anvil.chain,
-                source: from.layerzero.clone(),
-                target: to.layerzero.clone(),
-                source_provider: from.anvil.provider.clone(),
-                target_url: to.anvil.url.clone(),
-                confirmations: options.confirmations,
-                dvn: accounts.dvn.clone(),
-                executor: accounts.executor.clone(),
-                switches: switches.clone(),
-                watched_blocks: options.watched_blocks,
-            };
-            tokio::spawn(direction.run(stop.clone()));
-            if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
-                let committee = Committee {
-                    source: here.clone(),
-                    target: there.clone(),
-                    source_provider: from.anvil.provider.clone(),
-                    target_url: to.anvil.url.clone(),
-                    confirmations: options.confirmations,
-                    admin: accounts.admin.clone(),
-                    switches: switches.clone(),
-                };
-                tokio::spawn(committee.run(stop.clone()));
-            }
-        }
+        play(&options, &accounts, [&source, &target], &switches, &stop);
         let observed = [&source, &target].map(|chain| Observed {
             wormhole: chain.wormhole.clone(),
             provider: chain.anvil.provider.clone(),
@@ -251,6 +240,7 @@ impl Devnet {
             stop.clone(),
         )
         .await?;
+        let ccip_results = serve_results(&options, [&source, &target], &switches, &stop).await?;
         for chain in [&source, &target] {
             // The deposit counts at finality only; nobody wants to wait for it.
             chain.anvil.mine(options.finality_depth + 2).await?;
@@ -264,6 +254,7 @@ impl Devnet {
             switches,
             control,
             guardians,
+            ccip_results,
             _stop: stop.drop_guard(),
         };
         devnet.write_file()?;
@@ -311,6 +302,62 @@ impl Devnet {
     pub fn wallet(&self, chain: &Chain, signer: &PrivateKeySigner) -> Result<DynProvider> {
         wallet(&chain.anvil.url, signer)
     }
+}
+
+/// The roles that act on what they see, in both directions.
+fn play(options: &Options, accounts: &Accounts, [a, b]: [&Chain; 2], switches: &Switches, stop: &CancellationToken) {
+    for (from, to) in [(a, b), (b, a)] {
+        let direction = Direction {
+            source_chain: from.anvil.chain,
+            source: from.layerzero.clone(),
+            target: to.layerzero.clone(),
+            source_provider: from.anvil.provider.clone(),
+            target_url: to.anvil.url.clone(),
+            confirmations: options.confirmations,
+            dvn: accounts.dvn.clone(),
+            executor: accounts.executor.clone(),
+            switches: switches.clone(),
+            watched_blocks: options.watched_blocks,
+        };
+        tokio::spawn(direction.run(stop.clone()));
+        if let (Some(here), Some(there), Some(Version::V1_6)) = (&from.ccip, &to.ccip, options.ccip) {
+            let committee = Committee {
+                source: here.clone(),
+                target: there.clone(),
+                source_provider: from.anvil.provider.clone(),
+                target_url: to.anvil.url.clone(),
+                confirmations: options.confirmations,
+                admin: accounts.admin.clone(),
+                switches: switches.clone(),
+            };
+            tokio::spawn(committee.run(stop.clone()));
+        }
+    }
+}
+
+/// What CCIP 2.0 makes public, on a devnet that has it.
+async fn serve_results(
+    options: &Options,
+    [a, b]: [&Chain; 2],
+    switches: &Switches,
+    stop: &CancellationToken,
+) -> Result<Option<String>> {
+    let mut ways = Vec::new();
+    for (from, to) in [(a, b), (b, a)] {
+        let (Some(here), Some(there)) = (&from.ccip, to.ccip.as_ref().and_then(|ccip| ccip.verifiers.as_ref())) else {
+            return Ok(None);
+        };
+        ways.push(Way {
+            source_provider: from.anvil.provider.clone(),
+            on_ramp: here.on_ramp,
+            confirmations: options.confirmations,
+            aggregator: Aggregator {
+                switches: switches.clone(),
+                resolver: there.resolver,
+            },
+        });
+    }
+    Ok(Some(results::serve(ways, stop.clone()).await?))
 }
 
 fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {

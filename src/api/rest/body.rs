@@ -21,6 +21,8 @@ struct Submission<'a> {
     proof: String,
     #[serde(default)]
     trace_id: String,
+    #[serde(default)]
+    policy: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,6 +60,8 @@ struct Group<'a> {
     items: Vec<Item<'a>>,
     #[serde(default)]
     trace_id: String,
+    #[serde(default)]
+    policy: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -116,6 +120,7 @@ pub(crate) fn submission(bytes: &[u8]) -> Result<v1::SubmitRequest, ApiError> {
         auth: body.auth,
         proof: parse::bytes("proof", &body.proof)?.to_vec(),
         trace_id: body.trace_id,
+        policy: body.policy,
     })
 }
 
@@ -136,5 +141,6 @@ pub(crate) fn group(bytes: &[u8]) -> Result<v1::SubmitGroupRequest, ApiError> {
             .collect::<Result<_, _>>()?,
         auth: body.auth,
         trace_id: body.trace_id,
+        policy: body.policy,
     })
 }

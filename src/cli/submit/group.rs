@@ -100,6 +100,7 @@ impl Group {
         request.coordinator = args.coordinator.unwrap_or(request.coordinator);
         request.auth = args.auth.unwrap_or(request.auth);
         request.trace_id = args.trace_id.unwrap_or(request.trace_id);
+        request.policy = args.policy.unwrap_or(request.policy);
         let places = (0..request.items.len()).collect();
         let mut group = Self { request, places };
         match key {

@@ -336,3 +336,17 @@ async fn a_payer_of_another_coordinator_and_a_full_intake_refuse_the_whole() {
     // A group larger than the bound takes all of it, and then nothing else fits beside it.
     assert_eq!(codes(&submit(&world, group(items(1..=4))).await), ["accepted"; 4]);
 }
+
+#[tokio::test]
+async fn a_policy_nobody_knows_refuses_the_whole_group() {
+    let world = world().await;
+    let mut items = vec![item(1), item(2)];
+    for item in &mut items {
+        item.policy = "quickest".into();
+    }
+    let error = world
+        .intake
+        .submit_group(signed_as(digest_of(&items), &payer(), items))
+        .await;
+    assert_eq!(error.unwrap_err().code().code, "RLY-INTAKE-052");
+}

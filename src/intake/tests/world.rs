@@ -267,6 +267,7 @@ pub(super) fn request(tag: u64) -> SubmitRequest {
         coordinator_id: COORDINATOR.into(),
         trace_id: format!("t{tag}"),
         codec: String::new(),
+        policy: String::new(),
         receipts: vec![receipt(tag)],
         terms: RequestedTerms {
             job_id: None,

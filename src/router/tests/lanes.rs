@@ -6,7 +6,7 @@ use crate::settlement::MessageId;
 use crate::settlement::states::DispatchSource;
 use crate::store::testing::{SOURCE, TARGET, TOKEN};
 use crate::store::{LaneKey, LaneMode};
-use crate::testing::{Flow, TIMEOUT_MS};
+use crate::testing::{Flow, TIMEOUT_MS, WATCH_MS};
 use alloy::primitives::U256;
 use relayer_adapter_api::BridgeId;
 use std::sync::Arc;
@@ -276,4 +276,47 @@ async fn a_lane_that_fails_is_shut_then_probed_once_and_opened_by_an_arrival() {
         (bridges(&flow, third).await.len(), bridges(&flow, fourth).await.len()),
         (1, 1)
     );
+}
+
+#[tokio::test]
+async fn a_message_is_routed_by_the_policy_of_its_settlements() {
+    let flow = Flow::new(&["a", "b"], 3).await;
+    flow.world().fees.insert("b".into(), 5);
+    let plain = flow.seal(1).await;
+    let cheap = flow.seal_with(1, Some(RoutePolicy::Cheapest)).await;
+    flow.step(&flow.router).await;
+    assert_eq!(bridges(&flow, plain).await, ["a"]);
+    let dispatch = flow.dispatch_over(cheap, "b").await;
+    assert_eq!(decision(&dispatch.decision)["policy"], "cheapest");
+}
+
+#[tokio::test]
+async fn a_cursed_lane_is_left_at_once_and_used_again_when_the_curse_is_lifted() {
+    let flow = Flow::new(&["a", "b"], 3).await;
+    let planned = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    assert_eq!(bridges(&flow, planned).await, ["a"]);
+    let cursed = "the RMN has cursed the lane";
+    flow.world().obstacles.insert("a".into(), cursed.into());
+    flow.step(&flow.lane_watch).await;
+    // Nothing that was only planned is sent over it, and nothing new is planned.
+    flow.step(&flow.dispatcher).await;
+    let next = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    assert_eq!(bridges(&flow, planned).await, ["b"]);
+    let dispatch = flow.dispatch_over(next, "b").await;
+    assert_eq!(
+        decision(&dispatch.decision)["lanes"][0]["answer"]["shut"]["reason"],
+        cursed
+    );
+    flow.world().obstacles.clear();
+    flow.step(&flow.lane_watch).await;
+    let meanwhile = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    assert_eq!(bridges(&flow, meanwhile).await, ["b"], "not looked at before its time");
+    flow.wait(WATCH_MS);
+    flow.step(&flow.lane_watch).await;
+    let after = flow.seal(1).await;
+    flow.step(&flow.router).await;
+    assert_eq!(bridges(&flow, after).await, ["a"]);
 }

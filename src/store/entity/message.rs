@@ -13,6 +13,9 @@ pub struct Model {
     pub source_chain: i64,
     pub target_chain: i64,
     pub tier: i32,
+    /// of its members; NULL = as configured
+    #[sea_orm(column_type = "Text")]
+    pub policy: Option<String>,
     pub sequence: i64,
     pub root: Vec<u8>,
     pub leaves: i32,

@@ -44,6 +44,9 @@ pub struct Model {
     pub tier: i32,
     /// zero when fee is 0
     pub fee_recipient: Vec<u8>,
+    /// how its lanes are ranked; NULL = as configured
+    #[sea_orm(column_type = "Text")]
+    pub policy: Option<String>,
     #[sea_orm(column_type = "Text")]
     pub state: String,
     /// last reason an execution left it as it was

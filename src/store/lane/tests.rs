@@ -231,3 +231,30 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn an_obstacle_keeps_its_first_time_until_it_is_gone() {
+    let test = fixtures::open().await;
+    let message = messages(&test, 1).await[0];
+    assert!(matches!(
+        insert(&test.store, message, "a", InsertLimits::default()).await,
+        Insertion::Done(_)
+    ));
+    for (at, reason) in [(7, Some("cursed")), (9, Some("cursed by two"))] {
+        let mut txn = test.store.begin(at).await.unwrap();
+        txn.set_lane_obstacle(&lane("a"), reason).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+    let found = test.store.find_lane_obstacle(&lane("a")).await.unwrap().unwrap();
+    assert_eq!((found.reason.as_str(), found.since), ("cursed by two", 7));
+    assert_eq!(test.store.find_lane_obstacle(&lane("b")).await.unwrap(), None);
+    // What was planned over it is looked at again at once.
+    assert_eq!(test.store.list_dispatches(message).await.unwrap()[0].next_at, 9);
+    let mut txn = test.store.begin(11).await.unwrap();
+    txn.set_lane_obstacle(&lane("a"), None).await.unwrap();
+    txn.commit().await.unwrap();
+    assert_eq!(test.store.list_lane_obstacles().await.unwrap(), []);
+    let events = test.store.list_aggregate_events("lane", &lane("a").to_string()).await;
+    let names: Vec<String> = events.unwrap().into_iter().map(|event| event.event).collect();
+    assert_eq!(names, ["block", "block", "unblock"]);
+}

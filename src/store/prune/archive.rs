@@ -57,7 +57,7 @@ fn settlement(row: &settlement::Model) -> Value {
         "settlement_id": hex(&row.settlement_id), "coordinator": row.coordinator_id, "trace_id": row.trace_id, "terms": terms,
         "auth": hex(&row.auth), "auth_kind": row.auth_kind, "revocable": row.revocable,
         "group_root": row.group_root.as_ref().map(hex), "group_index": row.group_index, "tier": row.tier,
-        "fee_recipient": hex(&row.fee_recipient), "state": row.state, "cancel_requested_at_ms": row.cancel_requested_at,
+        "fee_recipient": hex(&row.fee_recipient), "policy": row.policy, "state": row.state, "cancel_requested_at_ms": row.cancel_requested_at,
         "supersedes": row.supersedes.as_ref().map(hex), "batched_times": row.batched_times, "accepted_at_ms": row.accepted_at,
         "ended_at_ms": row.ended_at, "credited": row.credited,
         "evidence": {

@@ -122,10 +122,9 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Named after the statements that make it, so that a server that lives on serves every version.
+/// Named after the schema, so that a server that lives on serves every version.
 fn template() -> String {
-    let made_by = alloy::primitives::keccak256(relayer_migrations::STATEMENTS.concat());
-    format!("relayer_template_{SCHEMA_VERSION}_{}", hex::encode(&made_by[..4]))
+    format!("relayer_template_{SCHEMA_VERSION}")
 }
 
 async fn make_template(db: &DatabaseConnection, admin: &str, template: &str) {

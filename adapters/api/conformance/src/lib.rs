@@ -42,6 +42,9 @@ pub struct Scene<'a> {
     pub source: &'a dyn ChainView,
     /// As the real protocol and our outbox emit it.
     pub receipt: TxReceipt,
+    /// The protocol's id commits to what the receipt does not hold (the time of its block), so the word of our own outbox is taken for it: it
+    /// names the message, and the evidence alone says what it is.
+    pub id_is_announced: bool,
     /// In the order of time; the last one has [`Rank::Received`].
     pub steps: Vec<Step<'a>>,
 }

@@ -357,3 +357,45 @@ async fn curse_pause_and_success_of_2_0_are_seen() {
     assert!(matches!(delivery_2_0(&done, true).await, Delivery::Failed { .. }));
     assert!(advance_2_0(&done, true).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_curse_on_the_target_and_a_lane_that_is_switched_off_are_obstacles() {
+    let lane = adapter().lane(SOURCE, TARGET).unwrap();
+    let obstacle = async |source: Scripted, target: Scripted| adapter().obstacle(&source, &target, &lane).await;
+    let off = Scripted {
+        on_ramp: Address::ZERO,
+        ..Scripted::default()
+    };
+    let found = obstacle(off, Scripted::default()).await.unwrap().unwrap();
+    assert!(found.contains("no on-ramp"), "{found}");
+    let old = Scripted {
+        version: "EVM2EVMOnRamp 1.5.0",
+        ..Scripted::default()
+    };
+    let found = obstacle(old, Scripted::default()).await.unwrap().unwrap();
+    assert!(found.contains("CCIP 1.5"), "{found}");
+    let cursed = Scripted {
+        cursed: true,
+        ..Scripted::default()
+    };
+    let found = obstacle(Scripted::default(), cursed).await.unwrap().unwrap();
+    assert!(
+        found.contains("the RMN on chain") && found.contains("has cursed"),
+        "{found}"
+    );
+}
+
+#[tokio::test]
+async fn only_a_lane_without_an_executor_is_delivered_by_us() {
+    let lane = |ours: bool| {
+        let mut config = config();
+        config.chains[0].self_execute = ours;
+        CcipAdapter::new(config).unwrap().lane(SOURCE, TARGET).unwrap()
+    };
+    assert!(lane(true).self_delivered && !lane(false).self_delivered);
+    let mut config = config();
+    config.chains[0].self_execute = true;
+    // The port of the other chain has lanes of its own.
+    let back = CcipAdapter::new(config).unwrap().lane(TARGET, SOURCE);
+    assert!(!back.unwrap().self_delivered);
+}

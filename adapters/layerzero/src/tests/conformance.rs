@@ -38,6 +38,7 @@ async fn the_adapter_conforms() {
         message,
         source: &source,
         receipt: receipt(&packet(1)),
+        id_is_announced: false,
         steps: vec![
             step(0, "sent", Rank::Pending, false),
             step(1, "attested", Rank::Attested, true),

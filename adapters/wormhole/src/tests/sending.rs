@@ -15,7 +15,7 @@ fn log<E: SolEvent>(address: Address, event: &E) -> LogRecord {
     }
 }
 
-fn published(sender: Address, sequence: u64) -> LogRecord {
+pub(super) fn published(sender: Address, sequence: u64) -> LogRecord {
     let event = ICore::LogMessagePublished {
         sender,
         sequence,
@@ -26,7 +26,7 @@ fn published(sender: Address, sequence: u64) -> LogRecord {
     log(CORE, &event)
 }
 
-fn announced(sequence: u64) -> LogRecord {
+pub(super) fn announced(sequence: u64) -> LogRecord {
     let event = ISettlementOutbox::MessageDispatched {
         messageId: header(sequence).id().0,
         port: SOURCE_PORT,
@@ -38,7 +38,7 @@ fn announced(sequence: u64) -> LogRecord {
     log(OUTBOX, &event)
 }
 
-fn receipt(logs: Vec<LogRecord>) -> TxReceipt {
+pub(super) fn receipt(logs: Vec<LogRecord>) -> TxReceipt {
     TxReceipt {
         tx_hash: B256::repeat_byte(2),
         block_number: 90,
@@ -81,7 +81,7 @@ fn a_send_is_named_by_the_digest_the_outbox_announced() {
     assert!(adapter.decode_send(&reverted).is_err());
 }
 
-fn sealed() -> SealedMessage {
+pub(super) fn sealed() -> SealedMessage {
     SealedMessage {
         header: header(1),
         ids: vec![SettlementId(B256::repeat_byte(5))],

@@ -74,6 +74,7 @@ sol! {
 
     interface ITokenPool {
         function applyChainUpdates(uint64[] removes, PoolChain[] adds) external;
+        function setChainRateLimiterConfig(uint64 remoteChainSelector, RateLimit outbound, RateLimit inbound) external;
     }
 
     #[sol(rpc)]

@@ -1,11 +1,12 @@
 //! Chainlink CCIP on the devnet: the real contracts from the audited bytecode in the npm package, and the committees nobody else plays locally.
 //!
 //! Layout: [`deploy`] the contracts of 1.6 and their wiring, [`don`] the committee that commits and executes there, [`v2`] contracts and
-//! committee of 2.0, [`abi`] what all call. The switches are a part of the devnet's ([`super::switches::CcipSetting`]).
+//! committee of 2.0, [`results`] its results over REST, [`abi`] what all call. The switches are a part of the devnet's ([`super::switches::CcipSetting`]).
 
 pub mod abi;
 pub mod deploy;
 pub mod don;
+pub mod results;
 pub mod v2;
 
 use super::Accounts;
