@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatcher;
 pub mod error;
+pub mod hub;
 pub mod intake;
 pub mod ledger;
 pub mod liveness;

@@ -7,6 +7,7 @@ mod doctor;
 mod execute;
 mod explain;
 pub mod failure;
+mod hub;
 mod lane;
 mod output;
 mod prune;
@@ -89,6 +90,9 @@ enum Command {
     /// Receipts
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
+    /// Hub checkpoints
+    #[command(subcommand)]
+    Hub(hub::HubCommand),
     /// Check chains, contracts, wiring, roles, funds and the database, and say what to do
     Doctor(doctor::DoctorArgs),
     /// Configuration
@@ -142,6 +146,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Cancel(args) => settlements::cancel(global, args, output).await,
         Command::Execute(args) => execute::execute(args, output).await,
         Command::Receipt(command) => receipt::run(command, output),
+        Command::Hub(command) => hub::run(command, output),
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Config(command) => config::run(global, command, output),
         Command::Lane(command) => lane::run(global, command, output).await,

@@ -1,0 +1,88 @@
+//! `hub verify`: what an auditor or a wallet runs; needs no relayer, no chain and no configuration.
+
+use super::failure::{Exit, Failure};
+use super::output::{Output, short, table};
+use crate::error::Coded;
+use crate::hub::document::{DOCUMENT_BYTES_MAX, parse};
+use crate::hub::verify::{Report, verify};
+use crate::hub::{DOES_NOT_HOLD, DocumentError};
+use clap::{Args, Subcommand};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum HubCommand {
+    /// Recompute every root and check every proof of a checkpoint; docs/hub.md tells its shape
+    Verify(VerifyArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Checkpoint as JSON, or an object whose `checkpoints` lists several; - = stdin
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+pub(super) fn run(command: HubCommand, output: &Output) -> Result<Exit, Failure> {
+    let HubCommand::Verify(args) = command;
+    let text = if args.file.as_os_str() == "-" {
+        read(std::io::stdin(), Path::new("stdin"))?
+    } else {
+        let file = std::fs::File::open(&args.file).map_err(|error| Failure::file(&args.file, error))?;
+        read(file, &args.file)?
+    };
+    let documents = parse(&text).map_err(|error| Failure::of(&error))?;
+    let report = verify(&documents);
+    output.answer(&report, || print(&report));
+    if report.holds {
+        return Ok(Exit::Ok);
+    }
+    let message = format!("{} of {} checks do not hold", report.failed, report.checks);
+    Err(Failure::new(Exit::Failed, DOES_NOT_HOLD, message))
+}
+
+fn read(from: impl Read, path: &Path) -> Result<Vec<u8>, Failure> {
+    // One byte more than is allowed tells a longer input from one that fits.
+    let most = (DOCUMENT_BYTES_MAX as u64).saturating_add(1);
+    let mut text = Vec::new();
+    from.take(most)
+        .read_to_end(&mut text)
+        .map_err(|error| Failure::file(path, error))?;
+    if text.len() > DOCUMENT_BYTES_MAX {
+        return Err(Failure::of(&DocumentError::TooLarge as &dyn Coded));
+    }
+    Ok(text)
+}
+
+fn print(report: &Report) -> String {
+    let several = report.roots.len() > 1;
+    let mut rows = table(&["", "checkpoint", "check", "token", "trail", "wallet", "why"]);
+    for verdict in &report.verdicts {
+        let address = |address: Option<alloy::primitives::Address>| {
+            address.map(|address| short(&address.to_string())).unwrap_or_default()
+        };
+        rows.add_row([
+            if verdict.holds { "holds" } else { "FAILS" }.to_owned(),
+            verdict.checkpoint.to_string(),
+            verdict.check.to_string(),
+            address(verdict.token),
+            verdict.trail.map(|trail| trail.to_string()).unwrap_or_default(),
+            address(verdict.wallet),
+            verdict.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    if !several && let Some(column) = rows.column_mut(1) {
+        column.set_constraint(comfy_table::ColumnConstraint::Hidden);
+    }
+    // Reasons are long; without this every line would be padded to the longest.
+    let mut text = format!("{}\n\n", rows.trim_fmt());
+    for root in &report.roots {
+        text.push_str(&format!("checkpoint root {root}\n"));
+    }
+    let verdict = if report.holds { "all hold" } else { "NOT all hold" };
+    text + &format!("{} checks, {} failed: {verdict}", report.checks, report.failed)
+}
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;
