@@ -3,9 +3,9 @@
 use super::failure::{Exit, Failure};
 use super::output::{Output, short, table};
 use crate::error::Coded;
-use crate::hub::document::{DOCUMENT_BYTES_MAX, parse};
-use crate::hub::verify::{Report, verify};
-use crate::hub::{DOES_NOT_HOLD, DocumentError};
+use crate::hub::model::document::{DOCUMENT_BYTES_MAX, parse};
+use crate::hub::model::verify::{Report, verify};
+use crate::hub::model::{DOES_NOT_HOLD, DocumentError};
 use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
-use crate::hub::Document;
+use crate::hub::model::Document;
 
 const VECTORS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/nocust/vectors.json");
 

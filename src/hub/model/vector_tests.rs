@@ -10,7 +10,7 @@ use super::*;
 use alloy::primitives::{Address, B256, U256};
 use serde_json::Value;
 
-pub(super) const VECTORS: &str = include_str!("../../testdata/nocust/vectors.json");
+pub(super) const VECTORS: &str = include_str!("../../../testdata/nocust/vectors.json");
 
 fn vectors() -> Value {
     serde_json::from_str(VECTORS).unwrap()
