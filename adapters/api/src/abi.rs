@@ -38,3 +38,13 @@ sol!(
     #[sol(rpc)]
     "../../contracts/src/interfaces/ICcipPort.sol"
 );
+sol!(
+    #![sol(all_derives = true)]
+    #[sol(rpc)]
+    "../../contracts/src/interfaces/ICheckpointRegistry.sol"
+);
+sol!(
+    #![sol(all_derives = true)]
+    #[sol(rpc)]
+    "../../contracts/src/interfaces/ICommitChain.sol"
+);

@@ -21,12 +21,23 @@ interface ISettlementOutbox {
     error NoFreeSlot();
     error ZeroAddress();
     error RefundFailed();
+    /// @notice The hub's contract does not have a checkpoint of that eon (any more).
+    error NoCheckpoint(address hub, uint64 eon);
+    /// @notice The hub missed a checkpoint or has a challenge unanswered: what it says is not carried.
+    error HubHalted(address hub);
 
     /// @notice Commits to a batch and sends it over `port`. The ids are hashed into the tree of docs/wire.md section 3 and must give the header's
     /// root and count, so every batch can be recovered from calldata. For a further port of a message committed before, pass no ids.
     /// @param header the 158 bytes of docs/wire.md section 2.
     /// @return bridgeRef the protocol's own id of the message.
     function dispatch(bytes calldata header, bytes32[] calldata settlementIds, address port, uint128 gasLimit)
+        external
+        payable
+        returns (bytes32 bridgeRef);
+
+    /// @notice Reads the root of `eon` from the hub's contract on this chain and sends it over `port`: a message of kind 2 (docs/wire.md), the same
+    /// bytes whoever calls and over every port. Dispatchers only; the same message goes over one port once.
+    function dispatchCheckpoint(address hub, uint64 eon, uint64 targetChain, address inbox, address port, uint128 gasLimit)
         external
         payable
         returns (bytes32 bridgeRef);

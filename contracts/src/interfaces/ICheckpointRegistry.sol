@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity >=0.8.28;
+
+/// @title Checkpoint roots of hubs on other chains, as bridges brought them; verifies allotments against them.
+/// @notice A root is recorded once enough bridge families have brought the same message to the inbox, by anyone. Nobody, the admin included, can
+/// have a root recorded that no bridge brought and no operator signed; the admin chooses hubs, and between roots that contradict one another.
+interface ICheckpointRegistry {
+    /// @notice Which hub, and what it takes to believe a root of it. Fixed once registered.
+    struct Hub {
+        uint64 chain;
+        address hub;
+        /// @dev Outbox on the hub's chain; 0 where we have none: then only the operator's signature counts.
+        address outbox;
+        /// @dev Signs checkpoints (EIP-712); 0 = signatures do not count.
+        address operator;
+        /// @dev Distinct families; the operator's signature is one of its own.
+        uint8 quorum;
+        /// @dev How far past the newest recorded eon the next may lie: 1 = none may be missing, at most 5, what the hub's contract keeps.
+        uint8 gapMax;
+    }
+
+    enum Standing {
+        Unknown,
+        /// @dev Recorded; challenges against it may still be open at the hub.
+        Provisional,
+        /// @dev A later checkpoint was recorded, which the hub accepts only when this one stands.
+        Final,
+        /// @dev Another root reached the quorum for the same eon: the hub is frozen until one of them is chosen.
+        Conflicting
+    }
+
+    struct Checkpoint {
+        bytes32 root;
+        /// @dev The other root, while Conflicting.
+        bytes32 other;
+        Standing standing;
+        uint64 recordedAt;
+    }
+
+    /// @notice What a wallet shows for its allotment; docs/hub.md.
+    struct Allotment {
+        address token;
+        address wallet;
+        uint64 trail;
+        uint64 tokenTrail;
+        uint256 left;
+        uint256 right;
+        bytes32 activeStateChecksum;
+        bytes32 passiveRoot;
+        uint256 passiveAmount;
+        uint256 passiveMarker;
+        bytes32[] allotmentChain;
+        uint256[] values;
+        bytes32[] membershipChain;
+    }
+
+    event HubRegistered(bytes32 indexed hubId, uint64 chain, address hub, address outbox, address operator, uint8 quorum, uint8 gapMax);
+    event CheckpointSigned(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
+    event CheckpointRecorded(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
+    event CheckpointFinal(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
+    event CheckpointConflict(bytes32 indexed hubId, uint64 indexed eon, bytes32 recorded, bytes32 other);
+    event ResolutionAnnounced(bytes32 indexed hubId, uint64 indexed eon, bytes32 root, uint256 executableAt);
+    event ConflictResolved(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
+
+    error BadMessage();
+    error UnknownHub(bytes32 hubId);
+    error HubExists(bytes32 hubId);
+    error BadHub();
+    error QuorumShort(uint256 families, uint256 quorum);
+    error WrongEon(uint64 eon, uint64 last);
+    error HubFrozen(bytes32 hubId);
+    error SignatureRefused();
+    error NoConflict(bytes32 hubId, uint64 eon);
+    error TooEarly(uint256 executableAt);
+    error NotAnnounced();
+
+    /// @notice Records the root of a message (kind 2, docs/wire.md) that enough families have brought to the inbox. By anyone. Returns silently
+    /// when that root is recorded already; a second root for an eon is stored beside the first and freezes the hub.
+    function record(bytes calldata message) external;
+
+    /// @notice Takes the operator's word for a root: a family of its own. By anyone who has the signature over EIP-712
+    /// Checkpoint(uint256 chain,address hub,uint256 eon,bytes32 root), domain {name "CheckpointRegistry", version "1", chainId, this contract}.
+    /// Records the root when that completes the quorum.
+    function recordSigned(uint64 chain, address hub, uint64 eon, bytes32 root, bytes calldata signature) external;
+
+    /// @notice Families that vouch for this root now, the operator's signature included.
+    function familiesOf(bytes32 hubId, uint64 eon, bytes32 root) external view returns (uint256);
+    function hubIdOf(uint64 chain, address hub) external pure returns (bytes32);
+    function hubOf(bytes32 hubId) external view returns (Hub memory);
+    /// @notice Newest recorded eon (0 = none) and whether the hub is frozen.
+    function stateOf(bytes32 hubId) external view returns (uint64 lastEon, bool frozen);
+    function checkpointOf(bytes32 hubId, uint64 eon) external view returns (Checkpoint memory);
+
+    /// @notice Whether the allotment is part of the recorded checkpoint. False, not a revert, for a proof that does not hold; reverts for an
+    /// unknown hub. A frozen hub's checkpoints verify as Conflicting ones do: not at all.
+    /// @return standing of the checkpoint it was held against.
+    function verifyAllotment(bytes32 hubId, uint64 eon, Allotment calldata allotment) external view returns (bool holds, Standing standing);
+
+    function checkpointDigest(uint64 chain, address hub, uint64 eon, bytes32 root) external view returns (bytes32);
+    function inbox() external view returns (address);
+    function owner() external view returns (address);
+    /// @notice Time between announcing and making a choice between two roots.
+    function resolveDelay() external view returns (uint256);
+
+    /// @notice Owner only; a registered hub cannot be changed.
+    function registerHub(Hub calldata hub) external;
+    /// @notice Owner only: announces which of the two roots of a conflicting eon shall stand.
+    function announceResolution(bytes32 hubId, uint64 eon, bytes32 root) external;
+    /// @notice Owner only, after resolveDelay. Unfreezes the hub when no conflict is left.
+    function resolve(bytes32 hubId, uint64 eon, bytes32 root) external;
+}
