@@ -10,6 +10,7 @@ pub mod anvil;
 pub mod ccip;
 pub mod config;
 pub mod control;
+pub mod forgetful;
 pub mod guardians;
 pub mod layerzero;
 pub mod roles;
