@@ -82,6 +82,7 @@ impl Wiring<'_> {
                 outbox: chain.contracts.outbox,
                 inbox: chain.contracts.inbox,
                 vault: chain.contracts.vault,
+                registry: chain.contracts.registry,
             };
             let params = ObserverParams {
                 start_block: chain.start_block,
