@@ -24,9 +24,20 @@ pub(super) fn registry(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, 
             let e: Registry::HubRegistered = event(log)?;
             let detail = json!({
                 "hubId": e.hubId, "chain": e.chain.to_string(), "hub": e.hub, "outbox": e.outbox, "operator": e.operator,
-                "quorum": e.quorum.to_string(), "gapMax": e.gapMax.to_string(),
+                "quorum": e.quorum.to_string(), "gapMax": e.gapMax.to_string(), "eonSeconds": e.eonSeconds.to_string(),
             });
             decoded("hub_registered", e.hubId, word(e.hub), U256::ZERO, detail)
+        }
+        Registry::TokenRegistered::SIGNATURE_HASH => {
+            let e: Registry::TokenRegistered = event(log)?;
+            let detail = json!({ "hubId": e.hubId, "token": e.token, "trail": e.trail.to_string() });
+            decoded(
+                "hub_token_registered",
+                e.hubId,
+                word(e.token),
+                U256::from(e.trail),
+                detail,
+            )
         }
         Registry::CheckpointSigned::SIGNATURE_HASH => {
             let e: Registry::CheckpointSigned = event(log)?;

@@ -27,6 +27,7 @@ mod tests;
 pub mod view;
 
 pub use decode::Contracts;
+pub(crate) use decode_registry::eon_word;
 pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};

@@ -80,12 +80,18 @@ impl Store {
         rows.iter().map(decode).collect()
     }
 
-    /// Messages of a lane that have not come to rest: sealed, or received and not recorded.
-    pub async fn list_open_checkpoint_messages(&self, lane: CheckpointLane) -> Result<Vec<Message>, StoreError> {
+    /// Messages of a lane that have not come to rest, oldest eon first: sealed, or received and not recorded.
+    pub async fn list_open_checkpoint_messages(
+        &self,
+        lane: CheckpointLane,
+        limit: u64,
+    ) -> Result<Vec<Message>, StoreError> {
         let open = [MessageState::Sealed.as_str(), MessageState::Received.as_str()];
         let rows = of_lane(lane, 0)?
             .filter(message::Column::State.is_in(open))
             .order_by_asc(message::Column::Sequence)
+            .order_by_asc(message::Column::Id)
+            .limit(limit)
             .all(&self.db)
             .await?;
         rows.iter().map(decode).collect()
