@@ -28,7 +28,7 @@ use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolError};
 use async_trait::async_trait;
-use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::abi::ISettlementInbox;
 use relayer_adapter_api::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -347,7 +347,12 @@ impl Flow {
     }
 
     pub async fn ids(&self, message: MessageId) -> Vec<SettlementId> {
-        self.store().get_sealed_message(message, false).await.unwrap().ids
+        self.store()
+            .get_sealed_message(message, false)
+            .await
+            .unwrap()
+            .ids()
+            .to_vec()
     }
 
     pub async fn unapplied(&self, chain: ChainId) -> Vec<ChainLog> {

@@ -204,7 +204,7 @@ pub async fn seal_with(
             count: ids.len() as u32,
             fee_recipient: FEE_RECIPIENT,
         },
-        ids: ids.to_vec(),
+        body: relayer_adapter_api::Body::Batch { ids: ids.to_vec() },
         committed: false,
     };
     txn.seal_message(&message, 1, policy, "batcher").await.unwrap();

@@ -1,0 +1,24 @@
+//! A hub whose checkpoints are followed and carried. Its clock, operator and tokens come from its contract, what a checkpoint needs to be
+//! believed from the registry of each target.
+
+use super::ChainName;
+use crate::settlement::policy::RoutePolicy;
+use alloy::primitives::Address;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubConfig {
+    pub chain: ChainName,
+    /// The commit chain on it.
+    pub contract: Address,
+    /// 0 = from its genesis.
+    #[serde(default)]
+    pub start_block: u64,
+    /// Chains that learn its checkpoints, each with a registry.
+    #[serde(default)]
+    pub targets: Vec<ChainName>,
+    /// How the lanes of its checkpoints are ranked, in place of `router.policy`.
+    #[serde(default)]
+    pub policy: Option<RoutePolicy>,
+}
