@@ -50,6 +50,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::config::CODES,
         crate::dispatcher::CODES,
         crate::hub::model::CODES,
+        crate::hub::observer::CODES,
         crate::intake::CODES,
         crate::payout::CODES,
         crate::reconciler::CODES,
