@@ -52,6 +52,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::hub::model::CODES,
         crate::hub::observer::CODES,
         crate::intake::CODES,
+        crate::intake::allotment::CODES,
         crate::payout::CODES,
         crate::reconciler::CODES,
         crate::router::CODES,

@@ -1,10 +1,10 @@
 //! Hubs beside the observer's walk: those that are level with the cursor are read along with our own contracts; one that is new, or was switched
 //! off for a while, is brought level first, a piece in each step. A hub that cannot be read stays behind and holds up nobody.
 
+use super::ChainError;
 use super::error::Attempted;
 use super::hub_logs::{self, HubContract, HubLogs};
 use super::observer::Observer;
-use super::ChainError;
 use crate::store::{Cursor, Hub, NewHub};
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;

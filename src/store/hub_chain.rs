@@ -171,7 +171,11 @@ impl NewHubLog {
 }
 
 impl Txn {
-    pub(super) async fn rows(&self, sql: impl Into<String>, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn rows(
+        &self,
+        sql: impl Into<String>,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         Ok(self.tx.query_all_raw(statement).await?)
     }

@@ -1,7 +1,7 @@
 //! What a hub's contract said, read back: to follow its accumulator, to add up its eons, to answer questions.
 
 use super::codec::{address, b256, int, name, u256, uint};
-use super::entity::{hub_bound, hub_challenge, hub_checkpoint, hub_operation};
+use super::entity::{hub_bound, hub_challenge, hub_checkpoint, hub_operation, hub_trail};
 use super::hub::{HubCheckpoint, HubId, decode_checkpoint};
 use super::hub_chain::HubOperationKind;
 use super::{LogStatus, Store, StoreError};
@@ -195,6 +195,22 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.iter().map(|token| address("hub_operation.token", token)).collect()
+    }
+
+    /// Positions of tokens at a hub, as far as the contract was asked.
+    pub async fn list_hub_trails(&self, hub: HubId) -> Result<BTreeMap<Address, u64>, StoreError> {
+        let rows = hub_trail::Entity::find()
+            .filter(hub_trail::Column::HubId.eq(hub.0))
+            .all(&self.db)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok((
+                    address("hub_trail.token", &row.token)?,
+                    uint("hub_trail.trail", row.trail)?,
+                ))
+            })
+            .collect()
     }
 
     /// Challenges and answers of a hub after this row on the chain as it is now, by row.

@@ -27,6 +27,8 @@ pub struct HubFacts {
     pub id: HubId,
     pub halted: Option<super::HaltReason>,
     pub last_eon: Eon,
+    /// Position of the token that was asked for, when it is known.
+    pub token_trail: Option<u64>,
     pub checkpoint: Option<CheckpointFact>,
 }
 
@@ -212,14 +214,33 @@ impl Txn {
         Ok(restored)
     }
 
+    /// Position of a token at a hub, which never changes; a repetition changes nothing.
+    pub async fn put_hub_trail(&mut self, hub: HubId, token: Address, trail: u64) -> Result<(), StoreError> {
+        self.run(
+            "INSERT INTO hub_trail (hub_id, token, trail) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+            [
+                hub.0.into(),
+                token.to_vec().into(),
+                int("hub_trail.trail", trail)?.into(),
+            ],
+        )
+        .await?;
+        Ok(())
+    }
+
     /// How a hub and its checkpoint of an eon stand in this transaction.
-    pub async fn hub_facts(&self, name: &str, eon: Eon) -> Result<Option<HubFacts>, StoreError> {
+    pub async fn hub_facts(&self, name: &str, eon: Eon, token: Address) -> Result<Option<HubFacts>, StoreError> {
         let rows = self
             .rows(
                 "SELECT h.id AS id, h.halted AS halted, h.last_eon AS last_eon, c.id AS checkpoint, c.root AS root, c.standing AS standing, \
-                 c.refused AS refused FROM hub h LEFT JOIN hub_checkpoint c ON c.hub_id = h.id AND c.eon = $2 AND c.standing <> 'orphaned' \
+                 c.refused AS refused, t.trail AS trail FROM hub h LEFT JOIN hub_trail t ON t.hub_id = h.id AND t.token = $3 \
+                 LEFT JOIN hub_checkpoint c ON c.hub_id = h.id AND c.eon = $2 AND c.standing <> 'orphaned' \
                  WHERE h.name = $1",
-                [name.into(), int("hub_checkpoint.eon", eon.0)?.into()],
+                [
+                    name.into(),
+                    int("hub_checkpoint.eon", eon.0)?.into(),
+                    token.to_vec().into(),
+                ],
             )
             .await?;
         let Some(row) = rows.first() else {
@@ -227,6 +248,7 @@ impl Txn {
         };
         let halted: Option<String> = row.try_get("", "halted")?;
         let last_eon: i64 = row.try_get("", "last_eon")?;
+        let trail: Option<i64> = row.try_get("", "trail")?;
         let id: Option<i64> = row.try_get("", "checkpoint")?;
         let checkpoint = match id {
             None => None,
@@ -244,6 +266,7 @@ impl Txn {
             id: HubId(row.try_get("", "id")?),
             halted: halted.map(|halted| codec::name("hub.halted", &halted)).transpose()?,
             last_eon: Eon(codec::uint("hub.last_eon", last_eon)?),
+            token_trail: trail.map(|trail| codec::uint("hub_trail.trail", trail)).transpose()?,
             checkpoint,
         }))
     }

@@ -83,7 +83,7 @@ pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
 pub use prune::{Archive, PruneRule, Pruned};
 pub use relayer_migrations::SCHEMA_VERSION;
-pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
+pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Reliance, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
 pub use settlement_end::Ending;
 pub use settlement_pay::Payment;

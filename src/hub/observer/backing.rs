@@ -55,7 +55,9 @@ pub async fn judge_bounds(store: &Store, hub: &Hub, contract: &Contract<'_>) -> 
             }
             let contradiction = SolvencyError::Contradiction { balance: U256::ZERO };
             let backing = contract.backing(bound.token, checkpoint.eon).await?;
-            let verdict = backing.ok_or(contradiction).and_then(|backing| backing.check(bound.upper_bound));
+            let verdict = backing
+                .ok_or(contradiction)
+                .and_then(|backing| backing.check(bound.upper_bound));
             judged.push(Judged {
                 checkpoint: checkpoint.clone(),
                 bound,

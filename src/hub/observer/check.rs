@@ -43,13 +43,21 @@ pub fn check_accumulator(hub: &Hub, base: u64, contract: &Accumulator, ours: &Fo
 /// Checkpoints the contract keeps against ours of the same eons.
 pub fn check_checkpoints(hub: &Hub, first_eon: Eon, kept: &[KeptCheckpoint], ours: &[HubCheckpoint]) -> Vec<Check> {
     let clock = hub.clock().ok();
-    let from = |eon: Eon| clock.and_then(|clock| clock.first_block(eon).ok()).unwrap_or(hub.genesis);
+    let from = |eon: Eon| {
+        clock
+            .and_then(|clock| clock.first_block(eon).ok())
+            .unwrap_or(hub.genesis)
+    };
     let known: BTreeMap<Eon, &HubCheckpoint> = ours.iter().map(|checkpoint| (checkpoint.eon, checkpoint)).collect();
     let mut checks = Vec::new();
     for checkpoint in kept.iter().filter(|checkpoint| checkpoint.eon >= first_eon) {
         let found = known.get(&checkpoint.eon);
         checks.push(Check {
-            class: if found.is_some() { DriftClass::Root } else { DriftClass::Missing },
+            class: if found.is_some() {
+                DriftClass::Root
+            } else {
+                DriftClass::Missing
+            },
             subject: format!("hub {} checkpoint {}", hub.name, checkpoint.eon),
             expected: checkpoint.root.to_string(),
             actual: found.map_or_else(|| "none".to_owned(), |found| found.root.to_string()),

@@ -27,7 +27,9 @@ pub struct Contract<'a> {
 
 impl std::fmt::Debug for Contract<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Contract").field("hub", &self.hub.name).finish_non_exhaustive()
+        f.debug_struct("Contract")
+            .field("hub", &self.hub.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +124,9 @@ impl<'a> Contract<'a> {
         let attempted = "reading deposits";
         let mut slots = [(Eon(0), U256::ZERO); 5];
         for (place, slot) in slots.iter_mut().zip(SLOTS) {
-            let answer = self.ask(attempted, ICommitChain::getDepositsAtSlotCall { token, slot }).await?;
+            let answer = self
+                .ask(attempted, ICommitChain::getDepositsAtSlotCall { token, slot })
+                .await?;
             *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
         }
         Ok(slots)
@@ -140,6 +144,18 @@ impl<'a> Contract<'a> {
         Ok(slots)
     }
 
+    /// Position of a token; the contract itself is the first.
+    pub async fn token_trail(&self, token: Address) -> Result<u64, HubError> {
+        if token == self.hub.contract {
+            return Ok(0);
+        }
+        self.ask(
+            "asking for a token's position",
+            ICommitChain::getTokenTrailCall { token },
+        )
+        .await
+    }
+
     /// What backs a checkpoint's promises of a token: docs/hub.md.
     pub async fn backing(&self, token: Address, eon: Eon) -> Result<Option<crate::hub::model::Backing>, HubError> {
         let before = eon.previous().unwrap_or_default();
@@ -153,7 +169,11 @@ impl<'a> Contract<'a> {
         let (Some(deposits), Some(confirmed_withdrawals)) = (deposits, confirmed) else {
             return Ok(None);
         };
-        let pending = if before == Eon(0) { U256::ZERO } else { answer.pendingWithdrawals };
+        let pending = if before == Eon(0) {
+            U256::ZERO
+        } else {
+            answer.pendingWithdrawals
+        };
         Ok(Some(crate::hub::model::Backing {
             balance: answer.totalBalance,
             confirmed_withdrawals,

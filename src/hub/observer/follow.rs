@@ -33,12 +33,7 @@ pub fn step(operation: &HubOperation) -> Option<ParentOperation> {
 }
 
 /// From the end of block `base` over final rows up to block `to`.
-pub async fn follow(
-    store: &Store,
-    hub: &Hub,
-    (base, slots): (u64, [B256; 5]),
-    to: u64,
-) -> Result<Followed, HubError> {
+pub async fn follow(store: &Store, hub: &Hub, (base, slots): (u64, [B256; 5]), to: u64) -> Result<Followed, HubError> {
     let mut accumulator = Accumulator::from_slots(slots);
     let mut bases = Vec::new();
     let checkpoints = store.list_final_checkpoints_between(hub.id, base, to).await?;

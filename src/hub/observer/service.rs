@@ -88,7 +88,7 @@ impl HubObserver {
         if self.is_due(now_ms, hub, cursor)? {
             changed += usize::from(self.compare(now_ms, hub, cursor).await?);
         }
-        show(hub);
+        show(&self.store.get_hub(hub.id).await?);
         Ok(changed)
     }
 
@@ -147,6 +147,7 @@ impl HubObserver {
         let eon = contract.eon()?;
         let looked = self.looked(hub.id);
         let is_new_eon = looked.compared.is_none_or(|(_, compared)| compared != eon) || looked.failures > 0;
+        self.learn_trails(now_ms, hub, &contract).await?;
         let found = self.checks(hub, &contract, is_new_eon).await?;
         let first = self.record(now_ms, hub, cursor, &found).await?;
         let mut failures = 0;
@@ -167,6 +168,26 @@ impl HubObserver {
             looked.next_check = now_ms.saturating_add(self.params.check_ms.saturating_mul(1 << failures.min(10)));
         });
         Ok(true)
+    }
+
+    /// Positions of the hub's tokens never change; each is asked for once.
+    async fn learn_trails(&self, now_ms: i64, hub: &Hub, contract: &Contract<'_>) -> Result<(), HubError> {
+        let known = self.store.list_hub_trails(hub.id).await?;
+        let mut tokens = self.store.list_hub_tokens(hub.id).await?;
+        tokens.insert(hub.contract);
+        let mut learned = Vec::new();
+        for token in tokens.into_iter().filter(|token| !known.contains_key(token)) {
+            learned.push((token, contract.token_trail(token).await?));
+        }
+        if learned.is_empty() {
+            return Ok(());
+        }
+        let mut txn = self.store.begin(now_ms).await?;
+        for (token, trail) in learned {
+            txn.put_hub_trail(hub.id, token, trail).await?;
+        }
+        txn.commit().await?;
+        Ok(())
     }
 
     async fn checks(&self, hub: &Hub, contract: &Contract<'_>, eons_too: bool) -> Result<Found, HubError> {
@@ -257,13 +278,7 @@ impl HubObserver {
     }
 
     /// Reads the blocks in question again and makes our rows what the chain says.
-    async fn repair(
-        &self,
-        now_ms: i64,
-        hub: &Hub,
-        cursor: &Cursor,
-        found: &Found,
-    ) -> Result<Restored, HubError> {
+    async fn repair(&self, now_ms: i64, hub: &Hub, cursor: &Cursor, found: &Found) -> Result<Restored, HubError> {
         let suspect = found.checks.iter().filter(|check| !check.agrees());
         let from = suspect.map(|check| check.from).min().unwrap_or(hub.genesis);
         let from = from.max(hub.genesis).max(hub.start_block);
