@@ -1,8 +1,11 @@
 //! Database schema of the relayer, for SQLite and PostgreSQL. Hand-written, forward only.
 
+mod hub_chain;
 mod schema;
 
-pub use schema::STATEMENTS;
+/// Every part of the schema, in order.
+pub const STATEMENTS: &[&[&str]] = &[schema::STATEMENTS, hub_chain::STATEMENTS];
+
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
@@ -19,7 +22,7 @@ impl MigratorTrait for Migrator {
 
 /// Version the running code expects; `doctor` and `serve` compare it with what the database has. Until the first release the one migration
 /// is edited in place; its name ends in a digest of its statements, so that a database of an earlier edit is refused by name.
-pub const SCHEMA_VERSION: &str = "m0001_first_05a06be0";
+pub const SCHEMA_VERSION: &str = "m0001_first_0963b20f";
 
 struct First;
 
@@ -42,9 +45,11 @@ fn portable(statement: &str, backend: DbBackend) -> String {
 impl MigrationTrait for First {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        for statement in schema::STATEMENTS {
-            db.execute_unprepared(&portable(statement, manager.get_database_backend()))
-                .await?;
+        for part in STATEMENTS {
+            for statement in *part {
+                db.execute_unprepared(&portable(statement, manager.get_database_backend()))
+                    .await?;
+            }
         }
         db.execute_unprepared("INSERT INTO counter (name, value) VALUES ('event_seq', 0)")
             .await?;
@@ -53,8 +58,10 @@ impl MigrationTrait for First {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        for table in schema::TABLES {
-            db.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await?;
+        for tables in [hub_chain::TABLES, schema::TABLES] {
+            for table in tables {
+                db.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await?;
+            }
         }
         Ok(())
     }

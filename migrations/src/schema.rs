@@ -57,6 +57,8 @@ pub const STATEMENTS: &[&str] = &[
   tier INTEGER NOT NULL,
   fee_recipient {bytes} NOT NULL,
   policy TEXT,
+  hub_id BIGINT,
+  hub_checkpoint_id BIGINT,
   state TEXT NOT NULL,
   skip_reason TEXT,
   cancel_requested_at BIGINT,

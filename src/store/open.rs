@@ -316,7 +316,7 @@ mod tests {
 
     #[test]
     fn the_schema_s_name_changes_with_its_statements() {
-        let digest = keccak256(relayer_migrations::STATEMENTS.concat());
+        let digest = keccak256(relayer_migrations::STATEMENTS.concat().concat());
         assert_eq!(SCHEMA_VERSION, format!("m0001_first_{}", hex::encode(&digest[..4])));
     }
 

@@ -47,6 +47,10 @@ pub struct Model {
     /// how its lanes are ranked; NULL = as configured
     #[sea_orm(column_type = "Text")]
     pub policy: Option<String>,
+    /// hub whose checkpoint says that the payer can pay; it is not batched while that hub is halted
+    pub hub_id: Option<i64>,
+    /// that checkpoint
+    pub hub_checkpoint_id: Option<i64>,
     #[sea_orm(column_type = "Text")]
     pub state: String,
     /// last reason an execution left it as it was

@@ -1,0 +1,39 @@
+//! A challenge that was issued, or answered.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "hub_challenge")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub id: i64,
+    pub hub_id: i64,
+    /// issued | answered
+    #[sea_orm(column_type = "Text")]
+    pub kind: String,
+    pub token: Vec<u8>,
+    pub wallet: Vec<u8>,
+    /// who issued it
+    pub sender: Option<Vec<u8>>,
+    /// of the block it was issued in; of the state that answers
+    pub eon: i64,
+    /// JSON of the answer
+    #[sea_orm(column_type = "Text")]
+    pub proof: Option<String>,
+    /// seen | final | orphaned
+    #[sea_orm(column_type = "Text")]
+    pub standing: String,
+    pub block_number: i64,
+    pub block_hash: Vec<u8>,
+    /// unix seconds
+    pub block_timestamp: i64,
+    pub log_index: i64,
+    pub tx_hash: Vec<u8>,
+    /// ms
+    pub created_at: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
