@@ -104,6 +104,12 @@ struct RawBodyTx {
 }
 
 #[derive(Deserialize)]
+struct RawInput {
+    hash: B256,
+    input: Bytes,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawFeeHistory {
     base_fee_per_gas: Vec<U128>,
@@ -442,6 +448,13 @@ impl Endpoint {
             .iter()
             .find(|tx| tx.from == account && tx.nonce.to::<u64>() == nonce);
         Ok(found.map(|tx| tx.hash))
+    }
+
+    /// What a transaction was told; `None` when this endpoint does not know it.
+    pub async fn input(&self, tx: B256) -> Result<Option<Bytes>, CallError> {
+        let value = self.read("eth_getTransactionByHash", json!([tx])).await?;
+        let raw: Option<RawInput> = optional("eth_getTransactionByHash", value)?;
+        Ok(raw.filter(|raw| raw.hash == tx).map(|raw| raw.input))
     }
 
     pub async fn balance(&self, account: Address, block: &BlockRef) -> Result<U256, CallError> {

@@ -2,11 +2,12 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`], [`decode_registry`], and of hubs `observer_hubs`, [`hub_logs`]), [`exit_delay`] asks vaults what
-//! never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`], `decode_registry`, and of hubs `observer_hubs`, [`hub_logs`]), [`calldata`] reads what the
+//! outbox was told, [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
+pub mod calldata;
 pub mod decode;
 mod decode_registry;
 pub mod endpoint;
@@ -87,6 +88,14 @@ pub trait Chain: Send + Sync {
 pub struct Fees {
     pub base_fee: u128,
     pub priority_fee: u128,
+}
+
+/// Bodies of transactions, for what logs do not say. Apart from [`Chain`], because nothing but rebuilding and repair asks for them.
+#[async_trait]
+pub trait TransactionSource: Send + Sync {
+    /// Each distinct input that endpoints say this transaction has; empty when none knows it. No quorum: the caller must be able to tell
+    /// a true one by itself.
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError>;
 }
 
 /// What became of signed bytes at the endpoints.

@@ -5,7 +5,7 @@ use super::endpoint::{Endpoint, EndpointConfig, Header};
 use super::node_text::PoolAnswer;
 use super::pool::{Pool, quorum_height};
 use super::view::PinnedView;
-use super::{Chain, ChainError, Fees, Submission, TxChain};
+use super::{Chain, ChainError, Fees, Submission, TransactionSource, TxChain};
 use crate::clock::Clock;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
@@ -371,6 +371,25 @@ impl Chain for RpcChain {
                 Box::pin(async move { endpoint.code(account).await })
             })
             .await
+    }
+}
+
+#[async_trait]
+impl TransactionSource for RpcChain {
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
+        let answers = self
+            .pool
+            .all_or_error("reading a transaction's input", |endpoint| {
+                Box::pin(async move { endpoint.input(tx).await })
+            })
+            .await?;
+        let mut inputs: Vec<Bytes> = Vec::new();
+        for input in answers.into_iter().flatten() {
+            if !inputs.contains(&input) {
+                inputs.push(input);
+            }
+        }
+        Ok(inputs)
     }
 }
 
