@@ -432,9 +432,7 @@ impl TxChain for ModelChain {
 impl TransactionSource for ModelChain {
     async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
         let state = self.lit()?;
-        let found = state
-            .mined_up_to(u64::MAX)
-            .find(|mined| mined.receipt.tx_hash == tx);
+        let found = state.mined_up_to(u64::MAX).find(|mined| mined.receipt.tx_hash == tx);
         Ok(found.map(|mined| mined.input.clone()).into_iter().collect())
     }
 }
