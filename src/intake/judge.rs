@@ -6,6 +6,7 @@ use super::policy::IntakePolicy;
 use super::verify::Verified;
 use crate::settlement::receipt::{AmountError, check_amount};
 use crate::store::{NewSettlement, NonceFact, SignerFact, VaultFacts};
+use alloy::primitives::U256;
 
 /// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are known.
 pub fn judge(
@@ -48,7 +49,11 @@ pub fn judge(
         return Err(IntakeError::SignerLeaving { payer, signer });
     }
     let leaving = facts.leaving.get(&(payer, terms.token)).copied().unwrap_or_default();
-    Ok(NewSettlement {
+    Ok(accepted(verified, authority, tier, leaving))
+}
+
+fn accepted(verified: &Verified, authority: &Authority, tier: u8, leaving: U256) -> NewSettlement {
+    NewSettlement {
         id: verified.id,
         coordinator_id: verified.coordinator_id.clone(),
         trace_id: verified.trace_id.clone(),
@@ -64,7 +69,22 @@ pub fn judge(
         policy: verified.policy,
         receipts: verified.receipts.clone(),
         leaving,
-    })
+    }
+}
+
+/// A settlement that a message on its way carries, or that was paid, before this database knew of it. Its payer's word is out and its message
+/// sent, so that it is not judged by what would be right for a new one; refused, its receipts would seem free to be paid a second time. None
+/// when the nonce was used for something else: then it can never be paid.
+pub fn judge_recalled(verified: &Verified, authority: &Authority, facts: &VaultFacts) -> Option<NewSettlement> {
+    let terms = &verified.terms;
+    match facts.nonces.get(&(terms.payer, terms.nonce)) {
+        Some(NonceFact::Burned) => return None,
+        Some(NonceFact::Paid(id)) if *id != verified.id => return None,
+        Some(NonceFact::Paid(_) | NonceFact::BurnAnnounced) | None => {}
+    }
+    let token = facts.tokens.get(&terms.token);
+    let tier = token.map_or(1, |token| token.quorum_for(terms.amount)).max(1);
+    Some(accepted(verified, authority, tier, U256::ZERO))
 }
 
 /// Late enough to cross a bridge; early enough that nothing announced after acceptance takes effect before it.

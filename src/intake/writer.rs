@@ -2,7 +2,7 @@
 
 use super::authorize::Authority;
 use super::error::IntakeError;
-use super::judge::judge;
+use super::judge::{judge, judge_recalled};
 use super::policy::IntakePolicy;
 use super::pool::VerifyPool;
 use super::request::Accepted;
@@ -260,6 +260,7 @@ impl Committer {
         let targets = targets(&txn, &parts, &heads).await?;
         let mut answers: Vec<Option<Answer>> = vec![None; parts.len()];
         let mut candidates = Vec::new();
+        let mut refused: BTreeMap<ChainId, Vec<usize>> = BTreeMap::new();
         for (index, Candidate { verified, authority }) in parts.iter().enumerate() {
             if let Some(existing) = known.get(&verified.id) {
                 answers[index] = Some(again(existing, &verified.coordinator_id));
@@ -267,7 +268,19 @@ impl Committer {
             }
             match self.judge(verified, authority, &targets) {
                 Ok(new) => candidates.push((index, new)),
-                Err(error) => answers[index] = Some(Err(error)),
+                Err(error) => {
+                    answers[index] = Some(Err(error));
+                    refused.entry(verified.target).or_default().push(index);
+                }
+            }
+        }
+        for (target, indices) in refused {
+            let Some(facts) = targets.get(&target).map(|target| &target.facts) else {
+                continue;
+            };
+            for (index, new) in recalled(&txn, target, &indices, &parts, facts).await? {
+                answers[index] = None;
+                candidates.push((index, new));
             }
         }
         let (indices, news): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
@@ -312,6 +325,24 @@ impl Committer {
         let head = target.head.ok_or(IntakeError::TargetNotReady(verified.target))?;
         judge(&self.policy, verified, authority, &target.facts, head)
     }
+}
+
+/// Those of the refused that a chain knows: they were accepted once, before this database was what it is.
+async fn recalled(
+    txn: &Txn,
+    target: ChainId,
+    refused: &[usize],
+    parts: &[&Candidate],
+    facts: &VaultFacts,
+) -> Result<Vec<(usize, NewSettlement)>, StoreError> {
+    let ids: Vec<SettlementId> = refused.iter().map(|index| parts[*index].verified.id).collect();
+    let known = txn.known_on_chain(target, &ids).await?;
+    let judged = refused.iter().filter_map(|index| {
+        let Candidate { verified, authority } = parts[*index];
+        let known = known.contains(&verified.id);
+        Some((*index, known.then(|| judge_recalled(verified, authority, facts))??))
+    });
+    Ok(judged.collect())
 }
 
 /// The answer to every candidate of a job that could not be stored.

@@ -173,6 +173,17 @@ impl Store {
             .collect()
     }
 
+    /// Messages that go on and have an open leaf of a settlement.
+    pub async fn count_carriers(&self, settlement: SettlementId) -> Result<u64, StoreError> {
+        let open = message_settlement::Entity::find()
+            .filter(message_settlement::Column::SettlementId.eq(settlement.0.to_vec()))
+            .filter(message_settlement::Column::Resolved.eq(false))
+            .filter(Expr::cust(
+                "EXISTS (SELECT 1 FROM message m WHERE m.message_id = message_settlement.message_id AND m.state <> 'abandoned')",
+            ));
+        Ok(open.count(&self.db).await?)
+    }
+
     /// Leaves of messages whose settlements this database does not know: their coordinators have not submitted them again.
     pub async fn count_awaited_leaves(&self) -> Result<u64, StoreError> {
         let awaited = message_settlement::Entity::find()
