@@ -4,12 +4,10 @@ use super::Global;
 use super::failure::{DATABASE, Exit, Failure};
 use super::output::{Output, fields};
 use crate::clock::SystemClock;
-use crate::error::Coded;
 use crate::recover::{ChainReport, Report, Standing};
 use crate::settlement::ChainId;
 use crate::wiring;
 use clap::Args;
-use relayer_adapter_api::Class;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -44,13 +42,7 @@ pub(super) async fn recover(global: &Global, args: RecoverArgs, output: &Output)
             })
             .await
     };
-    let report = done.map_err(|error| {
-        let mut failure = Failure::of(&error);
-        if matches!(error.class(), Class::Retry { .. }) {
-            failure.exit = Exit::Unavailable;
-        }
-        failure
-    })?;
+    let report = done.map_err(|error| Failure::of(&error))?;
     let answer = serde_json::to_value(&report)
         .map_err(|error| Failure::new(Exit::Failed, DATABASE, format!("the report cannot be written: {error}")))?;
     output.answer(&answer, || text(&report));

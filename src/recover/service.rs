@@ -164,7 +164,7 @@ impl Recover {
             }
             let now = clock.now_ms();
             let waited = now.saturating_sub(since);
-            if waited > millis(how.wait) {
+            if waited >= millis(how.wait) {
                 return Err(RecoverError::NotFinal {
                     chain: id,
                     wanted: head.number,
@@ -313,7 +313,7 @@ impl Recover {
                 return Ok(());
             };
             let now = clock.now_ms();
-            if now.saturating_sub(since) > millis(how.wait) {
+            if now.saturating_sub(since) >= millis(how.wait) {
                 return Err(RecoverError::Busy {
                     chain: id,
                     signer,

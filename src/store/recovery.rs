@@ -173,6 +173,17 @@ impl Store {
             .collect()
     }
 
+    /// Messages that go on and have an open leaf of a settlement.
+    pub async fn count_carriers(&self, settlement: SettlementId) -> Result<u64, StoreError> {
+        let open = message_settlement::Entity::find()
+            .filter(message_settlement::Column::SettlementId.eq(settlement.0.to_vec()))
+            .filter(message_settlement::Column::Resolved.eq(false))
+            .filter(Expr::cust(
+                "EXISTS (SELECT 1 FROM message m WHERE m.message_id = message_settlement.message_id AND m.state <> 'abandoned')",
+            ));
+        Ok(open.count(&self.db).await?)
+    }
+
     /// Leaves of messages whose settlements this database does not know: their coordinators have not submitted them again.
     pub async fn count_awaited_leaves(&self) -> Result<u64, StoreError> {
         let awaited = message_settlement::Entity::find()
@@ -262,6 +273,8 @@ impl Txn {
         }
         let row = message::ActiveModel {
             message_id: Set(adopted.id.0.to_vec()),
+            kind: Set(i32::from(header.kind as u8)),
+            hub: Set(Vec::new()),
             header: Set(header.encode().to_vec()),
             source_chain: Set(int("message.source_chain", header.source.0)?),
             target_chain: Set(int("message.target_chain", header.target.0)?),
@@ -333,6 +346,7 @@ impl Txn {
         let taken = message::Entity::find()
             .filter(message::Column::SourceChain.eq(int("message.source_chain", header.source.0)?))
             .filter(message::Column::TargetChain.eq(int("message.target_chain", header.target.0)?))
+            .filter(message::Column::Kind.eq(i32::from(header.kind as u8)))
             .filter(message::Column::Sequence.eq(sequence))
             .limit(1)
             .one(&self.tx)
