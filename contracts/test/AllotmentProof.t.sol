@@ -28,28 +28,28 @@ contract AllotmentProofTest is CheckpointFixture {
     CheckpointLibraries private libraries = new CheckpointLibraries();
     string private json = vm.readFile("test/vectors/checkpoint.json");
 
-    function at(string memory array, uint256 index, string memory field) private pure returns (string memory) {
+    function path(string memory array, uint256 index, string memory field) private pure returns (string memory) {
         return string.concat(array, "[", vm.toString(index), "]", field);
     }
 
     function size(string memory array) private view returns (uint256 count) {
-        while (vm.keyExistsJson(json, at(array, count, ""))) ++count;
+        while (vm.keyExistsJson(json, path(array, count, ""))) ++count;
     }
 
     function number(string memory array, uint256 index, string memory field) private view returns (uint256) {
-        return vm.parseJsonUint(json, at(array, index, field));
+        return vm.parseJsonUint(json, path(array, index, field));
     }
 
     function hash(string memory array, uint256 index, string memory field) private view returns (bytes32) {
-        return vm.parseJsonBytes32(json, at(array, index, field));
+        return vm.parseJsonBytes32(json, path(array, index, field));
     }
 
     function account(string memory array, uint256 index, string memory field) private view returns (address) {
-        return vm.parseJsonAddress(json, at(array, index, field));
+        return vm.parseJsonAddress(json, path(array, index, field));
     }
 
     function hashes(string memory array, uint256 index, string memory field) private view returns (bytes32[] memory list) {
-        bytes memory raw = vm.parseJsonBytes(json, at(array, index, field));
+        bytes memory raw = vm.parseJsonBytes(json, path(array, index, field));
         list = new bytes32[](raw.length / 32);
         for (uint256 i; i < list.length; ++i) {
             assembly ("memory-safe") {
@@ -88,7 +88,7 @@ contract AllotmentProofTest is CheckpointFixture {
         uint256 count = size(".messages");
         assertGt(count, 3);
         for (uint256 i; i < count; ++i) {
-            bytes memory raw = vm.parseJsonBytes(json, at(".messages", i, ".bytes"));
+            bytes memory raw = vm.parseJsonBytes(json, path(".messages", i, ".bytes"));
             (bool valid, Message.Header memory parsed, address hub) = libraries.parse(raw);
             assertTrue(valid && libraries.parseAny(raw));
             assertEq(parsed.sourceChain, number(".messages", i, ".sourceChain"));
@@ -121,8 +121,8 @@ contract AllotmentProofTest is CheckpointFixture {
         uint256 count = size(".bad");
         assertGt(count, 15);
         for (uint256 i; i < count; ++i) {
-            bytes memory raw = vm.parseJsonBytes(json, at(".bad", i, ".bytes"));
-            string memory why = vm.parseJsonString(json, at(".bad", i, ".why"));
+            bytes memory raw = vm.parseJsonBytes(json, path(".bad", i, ".bytes"));
+            string memory why = vm.parseJsonString(json, path(".bad", i, ".why"));
             (bool valid,,) = libraries.parse(raw);
             assertFalse(valid, why);
             // Batches are messages too, checkpoints they are not.
@@ -153,7 +153,7 @@ contract AllotmentProofTest is CheckpointFixture {
             }
             (uint64 before,) = there.stateOf(id);
             if (before == 0) {
-                there.recordSigned(chain, hub, eon, root, vm.parseJsonBytes(json, at(".signed", i, ".signature")));
+                there.recordSigned(chain, hub, eon, root, vm.parseJsonBytes(json, path(".signed", i, ".signature")));
                 assertEq(there.checkpointOf(id, eon).root, root);
             }
         }
@@ -195,7 +195,7 @@ contract AllotmentProofTest is CheckpointFixture {
             ICheckpointRegistry.Allotment memory a = allotmentAt(".badAllotments", i);
             address hub = account(".badAllotments", i, ".hub");
             assertFalse(
-                libraries.holds(a, hub, hash(".badAllotments", i, ".root")), vm.parseJsonString(json, at(".badAllotments", i, ".why"))
+                libraries.holds(a, hub, hash(".badAllotments", i, ".root")), vm.parseJsonString(json, path(".badAllotments", i, ".why"))
             );
         }
     }
