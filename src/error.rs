@@ -56,6 +56,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::intake::allotment::CODES,
         crate::payout::CODES,
         crate::reconciler::CODES,
+        crate::recover::CODES,
         crate::router::CODES,
         crate::sampler::CODES,
         crate::tracker::CODES,

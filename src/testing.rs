@@ -34,7 +34,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use world::{ScriptedBridge, ScriptedChain, Shared};
+use world::ScriptedChain;
+pub(crate) use world::{ScriptedBridge, Shared};
 
 #[derive(Debug)]
 struct FrozenClock;

@@ -15,6 +15,7 @@ pub mod engine;
 mod error;
 pub mod exit_delay;
 pub mod fee;
+pub mod gate;
 pub mod hub_logs;
 pub mod model;
 pub mod node_text;
@@ -36,6 +37,7 @@ pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
+pub use gate::{Ahead, Gate};
 pub use hub_logs::HubContract;
 pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
@@ -127,4 +129,8 @@ pub trait TxChain: Chain {
         nonce: u64,
         block: BlockRef,
     ) -> Result<Option<(B256, BlockRef)>, ViewError>;
+
+    /// Number of transactions of an account with those that wait in the pools, as the endpoint that knows most of them says. A hint: pools
+    /// forget, and not every endpoint shows its own.
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError>;
 }

@@ -411,6 +411,15 @@ impl TxChain for ModelChain {
         Ok(Submission::Accepted)
     }
 
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError> {
+        let state = self.lit()?;
+        let mut count = state.count(account, u64::MAX);
+        while state.pool.contains_key(&(account, count)) {
+            count += 1;
+        }
+        Ok(count)
+    }
+
     async fn find_by_nonce(
         &self,
         account: Address,

@@ -13,6 +13,7 @@ mod output;
 mod prune;
 mod quote;
 mod receipt;
+mod recover;
 mod route;
 mod serve;
 mod settlements;
@@ -106,6 +107,8 @@ enum Command {
     Vault(vault::VaultCommand),
     /// Bring the database schema up to date
     Migrate,
+    /// Make a restored or empty database know again what the chains know; run it before serve where serve asks for it
+    Recover(recover::RecoverArgs),
     /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
     Prune(prune::PruneArgs),
     /// Generated documentation
@@ -152,6 +155,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Lane(command) => lane::run(global, command, output).await,
         Command::Vault(command) => vault::run(global, command, output).await,
         Command::Migrate => config::migrate(global, output).await,
+        Command::Recover(args) => recover::recover(global, args, output).await,
         Command::Prune(args) => prune::prune(global, args, output).await,
         Command::Docs(command) => config::docs(command),
     }

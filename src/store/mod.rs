@@ -35,6 +35,7 @@ pub mod message_members;
 mod open;
 pub mod posting;
 mod prune;
+mod recovery;
 #[doc(hidden)]
 pub mod seed;
 pub mod settlement;
@@ -43,6 +44,7 @@ pub mod settlement_apply;
 pub mod settlement_end;
 mod settlement_page;
 pub mod settlement_pay;
+mod settlement_recall;
 pub mod signer_lease;
 mod statistics;
 #[cfg(test)]
@@ -86,6 +88,7 @@ pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
 pub use prune::{Archive, PruneRule, Pruned};
+pub use recovery::{Adopted, AdoptedDispatch, AdoptedMessage, Overtaken};
 pub use relayer_migrations::SCHEMA_VERSION;
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Reliance, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};

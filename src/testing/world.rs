@@ -22,7 +22,7 @@ pub struct World {
     pub simulations: usize,
 }
 
-pub(super) type Shared = Arc<Mutex<World>>;
+pub(crate) type Shared = Arc<Mutex<World>>;
 
 pub(super) struct ScriptedChain {
     pub id: ChainId,
@@ -147,7 +147,7 @@ impl ChainView for ScriptedView {
     }
 }
 
-pub(super) struct ScriptedBridge {
+pub(crate) struct ScriptedBridge {
     pub id: BridgeId,
     pub world: Shared,
 }

@@ -9,15 +9,16 @@ use crate::chain::engine::TxEngine;
 use crate::chain::observer::{Observer, ObserverParams};
 use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
-use crate::chain::{Chain, ExitDelayReader, RpcChain, TxChain};
+use crate::chain::{Chain, ExitDelayReader, Gate, RpcChain, TxChain};
 use crate::clock::Clock;
-use crate::config::{BridgeConfig, Config};
+use crate::config::{BridgeConfig, ChainConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
+use crate::recover::{Recover, RecoverChain};
 use crate::router::{
     BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, Router, RouterParams, WatchParams,
 };
@@ -52,6 +53,8 @@ pub(super) struct Wiring<'a> {
     pub senders: BTreeMap<ChainId, Arc<Sender>>,
     pub adapters: BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
     pub tasks: Vec<Task>,
+    /// Of the chains that are sent to.
+    pub gates: BTreeMap<ChainId, Arc<Gate>>,
 }
 
 impl Wiring<'_> {
@@ -79,21 +82,7 @@ impl Wiring<'_> {
             let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
             };
-            let contracts = Contracts {
-                outbox: chain.contracts.outbox,
-                inbox: chain.contracts.inbox,
-                vault: chain.contracts.vault,
-                registry: chain.contracts.registry,
-            };
-            let params = ObserverParams {
-                start_block: chain.start_block,
-                range_max: chain.log_range_max,
-                ..ObserverParams::default()
-            };
-            self.task(
-                Observer::new(rpc.clone(), self.store.clone(), contracts, params),
-                chain.poll_ms,
-            );
+            self.task(observer(chain, rpc, self.store.clone()), chain.poll_ms);
         }
     }
 
@@ -114,7 +103,8 @@ impl Wiring<'_> {
                 lease_ms: self.config.supervisor.lease_ms,
                 fees: fee_policy(self.config, chain),
             };
-            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone());
+            let gate = self.gate(id, chain, rpc.clone(), pool.addresses());
+            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone()).behind(gate);
             if self.config.dry_run {
                 // No engine either: what an earlier run prepared stays where it is.
                 self.senders.insert(id, Arc::new(sender.dry_run()));
@@ -129,6 +119,20 @@ impl Wiring<'_> {
             );
         }
         Ok(())
+    }
+
+    /// What keeps a chain from being sent to while this database is behind it.
+    fn gate(&mut self, id: ChainId, chain: &ChainConfig, rpc: Arc<RpcChain>, signers: Vec<Address>) -> Arc<Gate> {
+        let contracts = contracts(chain);
+        let gate = Arc::new(Gate::new(
+            rpc,
+            self.store.clone(),
+            contracts,
+            signers,
+            self.clock.clone(),
+        ));
+        self.gates.insert(id, gate.clone());
+        gate
     }
 
     pub fn router(&self) -> Result<Router, WiringError> {
@@ -238,6 +242,52 @@ impl Wiring<'_> {
     }
 }
 
+/// Our contracts on a chain.
+fn contracts(chain: &ChainConfig) -> Contracts {
+    Contracts {
+        outbox: chain.contracts.outbox,
+        inbox: chain.contracts.inbox,
+        vault: chain.contracts.vault,
+        registry: chain.contracts.registry,
+    }
+}
+
+fn observer(chain: &ChainConfig, rpc: Arc<RpcChain>, store: Store) -> Observer {
+    let params = ObserverParams {
+        start_block: chain.start_block,
+        range_max: chain.log_range_max,
+        ..ObserverParams::default()
+    };
+    Observer::new(rpc, store, contracts(chain), params)
+}
+
+/// Everything recovery needs of the configured chains and bridges.
+pub(super) fn recover(
+    config: &Config,
+    store: Store,
+    rpc: &BTreeMap<ChainId, Arc<RpcChain>>,
+    adapters: &BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
+) -> Result<Recover, WiringError> {
+    let mut chains = BTreeMap::new();
+    for (name, chain) in &config.chains {
+        let id = ChainId(chain.chain_id);
+        let Some(rpc) = rpc.get(&id) else { continue };
+        let member = RecoverChain {
+            chain: rpc.clone(),
+            transactions: rpc.clone(),
+            contracts: contracts(chain),
+            observer: observer(chain, rpc.clone(), store.clone()),
+            signers: signers(name, chain)?.addresses(),
+        };
+        chains.insert(id, member);
+    }
+    let ids: Vec<ChainId> = chains.keys().copied().collect();
+    let pairs = ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to)));
+    let lanes = pairs.flat_map(|(from, to)| adapters.values().filter_map(move |adapter| adapter.lane(from, to)));
+    let lanes = lanes.collect();
+    Ok(Recover::new(store, chains, lanes))
+}
+
 fn bridge_limits(id: &BridgeId, bridge: &BridgeConfig) -> Result<BridgeLimits, WiringError> {
     let cap = |name: &str, text: &Option<String>| {
         let value = text.as_deref().map(crate::config::value).transpose();
@@ -275,7 +325,8 @@ impl Wiring<'_> {
         };
         // Batches wait for their linger time, so looking more often than that pays off only when the linger time is short.
         let idle = config.supervisor.idle_ms.min(config.batcher.linger_ms.max(50));
-        self.task(Batcher::new(self.store.clone(), params), idle);
+        let batcher = Batcher::new(self.store.clone(), params).behind(self.gates.clone());
+        self.task(batcher, idle);
     }
 
     fn reconcilers(&mut self) {
@@ -489,6 +540,7 @@ impl Wiring<'_> {
             coordinators.insert(id.clone(), policy);
         }
         let policy = IntakePolicy {
+            hubs: BTreeMap::new(),
             coordinators,
             targets: self.targets().await?,
             lanes: self.lanes(),
