@@ -3,8 +3,8 @@
 use super::config::open_store;
 use super::failure::{DATABASE, Exit, Failure};
 use super::output::{Output, duration, fields, short, table, time};
-use crate::hub::carriage::{Carriage, Carriages, carriages};
 use crate::hub::NO_CHECKPOINT;
+use crate::hub::carriage::{Carriage, Carriages, carriages};
 use crate::hub::model::Eon;
 use crate::store::{Hub, HubCheckpoint, StoreError};
 use alloy::primitives::B256;
@@ -73,7 +73,8 @@ fn carriage_json(carriage: &Carriage) -> Value {
 }
 
 fn detail(text: Option<&str>) -> Value {
-    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    text.and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default()
 }
 
 fn print(hub: &Hub, eon: Eon, checkpoint: Option<&HubCheckpoint>, found: &Carriages) -> String {
@@ -91,7 +92,10 @@ fn print(hub: &Hub, eon: Eon, checkpoint: Option<&HubCheckpoint>, found: &Carria
         head.push(("root", root(checkpoint.root)));
     }
     if let Some(halt) = hub.halted {
-        head.push(("halted", format!("{} in eon {}: nothing sets out", halt.reason, halt.eon)));
+        head.push((
+            "halted",
+            format!("{} in eon {}: nothing sets out", halt.reason, halt.eon),
+        ));
     }
     let mut text = fields(&head);
     for carriage in &found.messages {
@@ -144,7 +148,10 @@ fn history(carriage: &Carriage) -> String {
         let why = why["why"].as_str().or(why["reason"].as_str());
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let at = time(u64::try_from(event.at_ms).unwrap_or_default());
-        text.push_str(&format!("  {at}  {passed:>12}  {}, because of {}{why}\n", event.event, event.cause));
+        text.push_str(&format!(
+            "  {at}  {passed:>12}  {}, because of {}{why}\n",
+            event.event, event.cause
+        ));
     }
     text
 }

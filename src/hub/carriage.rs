@@ -29,7 +29,11 @@ impl Carriage {
     /// Where it stands, in a sentence.
     pub fn headline(&self) -> String {
         let header = &self.message.header;
-        let arrived = self.dispatches.iter().filter(|dispatch| dispatch.received_at.is_some()).count();
+        let arrived = self
+            .dispatches
+            .iter()
+            .filter(|dispatch| dispatch.received_at.is_some())
+            .count();
         match self.message.state {
             MessageState::Sealed if self.dispatches.is_empty() => "sealed, waits for a lane".to_owned(),
             MessageState::Sealed => format!(
@@ -53,7 +57,10 @@ pub async fn carriages(store: &Store, hub: &Hub, eon: Eon) -> Result<Carriages, 
         messages: Vec::new(),
         signatures: store.list_signatures_of(hub.chain, hub.contract, eon.0).await?,
     };
-    for message in store.list_messages_of_checkpoint(hub.chain, hub.contract, eon.0).await? {
+    for message in store
+        .list_messages_of_checkpoint(hub.chain, hub.contract, eon.0)
+        .await?
+    {
         found.messages.push(Carriage {
             dispatches: store.list_dispatches(message.id).await?,
             events: store.list_aggregate_events("message", &message.id.to_string()).await?,

@@ -9,9 +9,9 @@ pub mod registry;
 pub mod relay;
 mod relay_error;
 pub mod relay_plan;
-pub mod signed;
 #[cfg(test)]
 mod relay_tests;
+pub mod signed;
 pub mod verdict;
 
 pub use recorder::Recorder;

@@ -557,7 +557,9 @@ async fn an_operators_signature_is_taken_for_the_registry_it_names_and_a_strange
     assert_eq!(submit(5, Bytes::from(vec![1; 64])).await, refused);
     flow.world().registry.operator = Address::ZERO;
     let nobodys = SignedCheckpoints::new(flow.store().clone(), flow.chains.clone(), vec![hub_lane()]);
-    let taken = nobodys.submit((SOURCE, HUB), Eon(6), root(6), &signed(REGISTRY, 6), 5).await;
+    let taken = nobodys
+        .submit((SOURCE, HUB), Eon(6), root(6), &signed(REGISTRY, 6), 5)
+        .await;
     assert!(taken.is_err(), "its registry takes no signatures");
     let of = async |eon| flow.store().list_signatures_of(SOURCE, HUB, eon).await.unwrap().len();
     assert_eq!((of(4).await, of(5).await, of(6).await), (1, 0, 0));
@@ -571,7 +573,12 @@ async fn a_checkpoint_tells_how_it_fares() {
     let hub = flow.store().get_hub(id).await.unwrap();
     let headline = async || {
         let found = carriages(flow.store(), &hub, Eon(2)).await.unwrap();
-        found.messages.iter().map(super::carriage::Carriage::headline).collect::<Vec<_>>().join(";")
+        found
+            .messages
+            .iter()
+            .map(super::carriage::Carriage::headline)
+            .collect::<Vec<_>>()
+            .join(";")
     };
     assert_eq!(headline().await, "");
     flow.step(&flow.relay).await;
@@ -582,4 +589,20 @@ async fn a_checkpoint_tells_how_it_fares() {
     flow.log_received(message, "a", 12).await;
     flow.step(&flow.tracker).await;
     assert_eq!(headline().await, "arrived on chain 31338, waits to be recorded");
+}
+
+#[tokio::test]
+async fn of_many_who_seal_the_same_eon_one_does() {
+    let (flow, _) = with_hub(&["a"], 1).await;
+    let seal = async |n: u64| {
+        // Every process sees the root; one of them lies.
+        let message = hub_lane().message(OUTBOX, Eon(1), root(1 + n / 7));
+        let mut txn = flow.store().begin(flow.now_ms()).await?;
+        let fresh = txn.seal_checkpoint(&message, 1, None, "test").await?;
+        txn.commit().await?;
+        Ok::<_, crate::store::StoreError>(fresh)
+    };
+    let answers = futures::future::join_all((0..8).map(seal)).await;
+    let sealed = answers.iter().filter(|answer| matches!(answer, Ok(true))).count();
+    assert_eq!((sealed, messages(&flow).await.len()), (1, 1), "{answers:?}");
 }

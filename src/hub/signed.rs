@@ -51,7 +51,10 @@ impl SignedCheckpoints {
             .filter(|of| (of.lane.source, of.lane.hub) == (chain, hub));
         let refused = || RelayError::SignatureRefused { hub, eon: eon.0 };
         let signed = Signature::from_raw(signature).map_err(|_| refused())?;
-        let signed = signed.normalize_s().map_or(Some(signed), |_| None).ok_or_else(refused)?;
+        let signed = signed
+            .normalize_s()
+            .map_or(Some(signed), |_| None)
+            .ok_or_else(refused)?;
         if eon.0 == 0 || root.is_zero() {
             return Err(refused());
         }
