@@ -51,6 +51,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::dispatcher::CODES,
         crate::hub::model::CODES,
         crate::hub::observer::CODES,
+        crate::hub::RELAY_CODES,
         crate::intake::CODES,
         crate::intake::allotment::CODES,
         crate::payout::CODES,
