@@ -67,6 +67,9 @@ metrics_table! {
     HUB_REGISTRY_DRIFT_COUNT = "relayer_hub_registry_drift_count", Gauge, Unit::Count, "Eons of a hub for which a registry has two roots, or another one than the hub's chain, by hub and target.";
     TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
     LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
+    HUB_HALTED_COUNT = "relayer_hub_halted_count", Gauge, Unit::Count, "1 while a hub stands still (a missed checkpoint, a live challenge) and nothing may rely on it, by hub.";
+    HUB_LAST_EON = "relayer_hub_last_eon", Gauge, Unit::Count, "Eon of a hub's newest checkpoint, by hub.";
+    HUB_READ_NUMBER = "relayer_hub_read_number", Gauge, Unit::Count, "Block up to which a hub's logs are stored, by hub.";
     LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";
 }
 

@@ -2,6 +2,7 @@
 //! the transaction engine and the observers are played by [`Flow`]'s methods.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod hub;
 mod world;
 
 pub use world::{World, block, bridge_ref, source_port, target_port};

@@ -1,7 +1,7 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
 use super::chains::{fee_policy, key_of, signers};
-use super::{Face, WiringError, ms, seconds_ms, wrong};
+use super::{Face, WiringError, hubs, ms, seconds_ms, wrong};
 use crate::api::{Ends, Service};
 use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{BridgeConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
+use crate::hub::observer::{HubObserver, HubObserverParams};
 use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
@@ -90,10 +91,18 @@ impl Wiring<'_> {
                 range_max: chain.log_range_max,
                 ..ObserverParams::default()
             };
-            self.task(
-                Observer::new(rpc.clone(), self.store.clone(), contracts, params),
-                chain.poll_ms,
-            );
+            let hubs = hubs::followed(self.config, id);
+            let contracts_of_hubs: Vec<Address> = hubs.iter().map(|hub| hub.contract).collect();
+            let observer = Observer::new(rpc.clone(), self.store.clone(), contracts, params).with_hubs(hubs);
+            self.task(observer, chain.poll_ms);
+            if !contracts_of_hubs.is_empty() {
+                let params = HubObserverParams {
+                    chain: id,
+                    hubs: contracts_of_hubs,
+                    check_ms: ms(self.config.reconciler.sweep_ms),
+                };
+                self.task(HubObserver::new(self.store.clone(), rpc, params), chain.poll_ms);
+            }
         }
     }
 
@@ -492,6 +501,7 @@ impl Wiring<'_> {
             coordinators,
             targets: self.targets().await?,
             lanes: self.lanes(),
+            hubs: hubs::policies(config),
             receipt_bytes_max: config.intake.receipt_bytes_max,
             receipts_max: config.intake.receipts_per_settlement_max,
             proof_bytes_max: config.intake.proof_bytes_max,
