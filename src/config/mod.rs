@@ -18,7 +18,7 @@ mod values;
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
 pub use coordinator::CoordinatorConfig;
-pub use hub::HubConfig;
+pub use hub::{HubConfig, HubToken};
 pub use prices::{PricesConfig, TokenPrice, value};
 pub use roles::{Role, Roles};
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};

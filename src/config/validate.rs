@@ -312,6 +312,20 @@ impl Config {
                 format!("{key}.contract"),
                 "is another hub's as well",
             );
+            let mut tokens = BTreeSet::new();
+            for token in &hub.tokens {
+                let key = format!("{key}.tokens");
+                check.that(
+                    self.chains.contains_key(&token.chain),
+                    key.clone(),
+                    format!("{} is not configured under chains", token.chain),
+                );
+                check.that(
+                    tokens.insert((token.chain.clone(), token.token)),
+                    key,
+                    format!("names {} twice", token.token),
+                );
+            }
             for (index, target) in hub.targets.iter().enumerate() {
                 let key = format!("{key}.targets");
                 check.that(*target != hub.chain, key.clone(), "names the hub's own chain");

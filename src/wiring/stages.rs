@@ -1,7 +1,7 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
 use super::chains::{fee_policy, key_of, signers};
-use super::{Face, WiringError, ms, seconds_ms, wrong};
+use super::{Face, WiringError, hubs, ms, seconds_ms, wrong};
 use crate::api::{Ends, Service};
 use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{BridgeConfig, ChainConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
+use crate::hub::observer::{HubObserver, HubObserverParams};
 use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
@@ -82,7 +83,17 @@ impl Wiring<'_> {
             let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
             };
-            self.task(observer(chain, rpc, self.store.clone()), chain.poll_ms);
+            let observer = observer(self.config, chain, rpc.clone(), self.store.clone());
+            self.task(observer, chain.poll_ms);
+            let hubs: Vec<Address> = hubs::followed(self.config, id).iter().map(|hub| hub.contract).collect();
+            if !hubs.is_empty() {
+                let params = HubObserverParams {
+                    chain: id,
+                    hubs,
+                    check_ms: ms(self.config.reconciler.sweep_ms),
+                };
+                self.task(HubObserver::new(self.store.clone(), rpc, params), chain.poll_ms);
+            }
         }
     }
 
@@ -252,13 +263,14 @@ fn contracts(chain: &ChainConfig) -> Contracts {
     }
 }
 
-fn observer(chain: &ChainConfig, rpc: Arc<RpcChain>, store: Store) -> Observer {
+fn observer(config: &Config, chain: &ChainConfig, rpc: Arc<RpcChain>, store: Store) -> Observer {
     let params = ObserverParams {
         start_block: chain.start_block,
         range_max: chain.log_range_max,
         ..ObserverParams::default()
     };
-    Observer::new(rpc, store, contracts(chain), params)
+    let hubs = hubs::followed(config, ChainId(chain.chain_id));
+    Observer::new(rpc, store, contracts(chain), params).with_hubs(hubs)
 }
 
 /// Everything recovery needs of the configured chains and bridges.
@@ -276,7 +288,7 @@ pub(super) fn recover(
             chain: rpc.clone(),
             transactions: rpc.clone(),
             contracts: contracts(chain),
-            observer: observer(chain, rpc.clone(), store.clone()),
+            observer: observer(config, chain, rpc.clone(), store.clone()),
             signers: signers(name, chain)?.addresses(),
         };
         chains.insert(id, member);
@@ -544,6 +556,7 @@ impl Wiring<'_> {
             coordinators,
             targets: self.targets().await?,
             lanes: self.lanes(),
+            hubs: hubs::policies(config),
             receipt_bytes_max: config.intake.receipt_bytes_max,
             receipts_max: config.intake.receipts_per_settlement_max,
             proof_bytes_max: config.intake.proof_bytes_max,
