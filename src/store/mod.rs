@@ -22,7 +22,11 @@ mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod hub;
+pub mod hub_allotment;
+pub mod hub_booking;
 pub mod hub_chain;
+pub mod hub_ledger;
+pub mod hub_transfer;
 pub mod lane;
 pub mod lease;
 mod log_tally;
@@ -55,6 +59,8 @@ mod chain_tests;
 #[cfg(test)]
 mod concurrent_tests;
 #[cfg(test)]
+mod hub_ledger_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod postgres_tests;
@@ -68,6 +74,10 @@ pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
 pub use group::NewGroup;
+pub use hub_allotment::{HubRoot, RootOrigin, StoredAllotment, StoredCommitment, WalletHistory};
+pub use hub_booking::{HubEvent, HubEventFilter, HubEventKind, HubOperation, TokenBacking};
+pub use hub_ledger::{HubToken, HubWallet, LedgerHead, NewHubWallet};
+pub use hub_transfer::{HubTransfer, NewTransfer, SignedState, TransferAnswer, TransferFilter, TransferRefusal, WalletEon};
 pub use hub::{CheckpointStanding, Halt, HaltReason, Hub, HubCheckpoint, HubId};
 pub use hub_chain::{HubFact, HubOperationKind, NewHub, NewHubLog};
 pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneObstacle, LaneSwitch, Passage};
