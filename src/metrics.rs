@@ -65,6 +65,9 @@ metrics_table! {
     ROUTER_LANE_IN_FLIGHT_VALUE = "relayer_router_lane_in_flight_value", Gauge, Unit::Count, "Value that depends on a lane now, in the unit of prices; read only where a cap is set; approximate; by bridge, source and target.";
     TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
     LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
+    HUB_HALTED_COUNT = "relayer_hub_halted_count", Gauge, Unit::Count, "1 while a hub stands still (a missed checkpoint, a live challenge) and nothing may rely on it, by hub.";
+    HUB_LAST_EON = "relayer_hub_last_eon", Gauge, Unit::Count, "Eon of a hub's newest checkpoint, by hub.";
+    HUB_READ_NUMBER = "relayer_hub_read_number", Gauge, Unit::Count, "Block up to which a hub's logs are stored, by hub.";
     LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";
 }
 

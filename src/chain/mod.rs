@@ -2,7 +2,7 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`], and of hubs `observer_hubs`, [`hub_logs`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
@@ -12,10 +12,12 @@ pub mod engine;
 mod error;
 pub mod exit_delay;
 pub mod fee;
+pub mod hub_logs;
 pub mod model;
 pub mod node_text;
 pub mod nonce;
 pub mod observer;
+mod observer_hubs;
 pub mod pool;
 pub mod retry;
 pub mod rpc;
@@ -30,6 +32,7 @@ pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
+pub use hub_logs::HubContract;
 pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
 pub use sender::{PlannedTx, Sender, SenderParams};

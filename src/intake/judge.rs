@@ -1,18 +1,21 @@
 //! Whether the target chain, as it is known now, would honour the terms. Pure.
 
+use super::allotment::stand;
 use super::authorize::Authority;
 use super::error::IntakeError;
 use super::policy::IntakePolicy;
 use super::verify::Verified;
 use crate::settlement::receipt::{AmountError, check_amount};
-use crate::store::{NewSettlement, NonceFact, SignerFact, VaultFacts};
+use crate::store::{HubFacts, NewSettlement, NonceFact, SignerFact, VaultFacts};
 
-/// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are known.
+/// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are
+/// known; `hub` how the hub stands whose allotment the payer showed.
 pub fn judge(
     policy: &IntakePolicy,
     verified: &Verified,
     authority: &Authority,
     facts: &VaultFacts,
+    hub: Option<&HubFacts>,
     head: u64,
 ) -> Result<NewSettlement, IntakeError> {
     let terms = &verified.terms;
@@ -47,6 +50,11 @@ pub fn judge(
     {
         return Err(IntakeError::SignerLeaving { payer, signer });
     }
+    let relies_on = verified
+        .allotment
+        .as_ref()
+        .map(|proven| stand(proven, hub))
+        .transpose()?;
     let leaving = facts.leaving.get(&(payer, terms.token)).copied().unwrap_or_default();
     Ok(NewSettlement {
         id: verified.id,
@@ -64,6 +72,7 @@ pub fn judge(
         policy: verified.policy,
         receipts: verified.receipts.clone(),
         leaving,
+        relies_on,
     })
 }
 

@@ -84,7 +84,7 @@ pub struct HubEventFilter {
 
 /// A final operation at the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HubOperation {
+pub struct LedgerOperation {
     pub id: i64,
     pub kind: HubOperationKind,
     pub token: Address,
@@ -101,9 +101,9 @@ pub struct HubOperation {
 const OPERATION: &str =
     "o.id, o.kind, o.token, o.wallet, o.amount, o.eon, o.block_timestamp, o.block_number, o.log_index, o.tx_hash";
 
-fn operation(row: &QueryResult) -> Result<HubOperation, StoreError> {
+fn operation(row: &QueryResult) -> Result<LedgerOperation, StoreError> {
     let bytes = |column: &str| row.try_get::<Vec<u8>>("", column);
-    Ok(HubOperation {
+    Ok(LedgerOperation {
         id: row.try_get("", "id")?,
         kind: name("hub_operation.kind", &row.try_get::<String>("", "kind")?)?,
         token: address("hub_operation.token", &bytes("token")?)?,
@@ -164,7 +164,7 @@ impl Txn {
         );
         let values = vec![head.hub.0.into(), head.told.0.into(), head.told.1.into()];
         let rows = all(&self.tx, &sql, values).await?;
-        let operations: Vec<HubOperation> = rows.iter().map(operation).collect::<Result<_, _>>()?;
+        let operations: Vec<LedgerOperation> = rows.iter().map(operation).collect::<Result<_, _>>()?;
         let mut told: Vec<Vec<Value>> = Vec::new();
         for new in &operations {
             head.told = new.place;
@@ -248,14 +248,14 @@ impl Txn {
     }
 
     /// Books operations of admitted wallets, each in its eon or, when that is closed, in the first that is not.
-    async fn book_operations(&mut self, head: &LedgerHead, operations: &[HubOperation]) -> Result<(), StoreError> {
+    async fn book_operations(&mut self, head: &LedgerHead, operations: &[LedgerOperation]) -> Result<(), StoreError> {
         let tokens: BTreeMap<Address, HubToken> = self
             .hub_tokens(head.hub)
             .await?
             .into_iter()
             .map(|token| (token.token, token))
             .collect();
-        let moving = |new: &&HubOperation| new.kind != HubOperationKind::WithdrawalConfirmation;
+        let moving = |new: &&LedgerOperation| new.kind != HubOperationKind::WithdrawalConfirmation;
         let mut wanted: BTreeMap<i64, Vec<Address>> = BTreeMap::new();
         let mut eons = BTreeSet::new();
         for new in operations.iter().filter(moving) {
@@ -385,13 +385,13 @@ impl Store {
     }
 
     /// Operations of a wallet at the contract in an eon, oldest first, whatever their standing except orphaned.
-    pub async fn list_hub_operations(
+    pub async fn list_ledger_operations(
         &self,
         hub: HubId,
         (token, wallet): (Address, Address),
         eon: u64,
         limit: u64,
-    ) -> Result<Vec<HubOperation>, StoreError> {
+    ) -> Result<Vec<LedgerOperation>, StoreError> {
         let sql = format!(
             "SELECT {OPERATION} FROM hub_operation o WHERE o.hub_id = $1 AND o.eon = $2 AND o.token = $3 AND o.wallet = $4 \
              AND o.standing <> 'orphaned' ORDER BY o.block_number, o.log_index LIMIT {limit}"

@@ -193,7 +193,7 @@ impl Store {
     }
 
     /// In the order of their trails.
-    pub async fn list_hub_tokens(&self, hub: HubId) -> Result<Vec<HubToken>, StoreError> {
+    pub async fn list_ledger_tokens(&self, hub: HubId) -> Result<Vec<HubToken>, StoreError> {
         tokens(&self.db, hub).await
     }
 

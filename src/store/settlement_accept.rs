@@ -5,7 +5,7 @@ use super::account::LockedAccounts;
 use super::bulk::{Insert, Tables, padded};
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
-use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Settlement};
+use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Reliance, Settlement};
 use super::{NewEvent, StoreError, Txn};
 use crate::ledger::{AccountKey, Asset, Obligation, Posting};
 use crate::settlement::policy::RoutePolicy;
@@ -45,6 +45,8 @@ const SETTLEMENTS: Insert = Insert {
         "tier",
         "fee_recipient",
         "policy",
+        "hub_id",
+        "hub_checkpoint_id",
         "supersedes",
         "batch_after",
         "accepted_at",
@@ -100,6 +102,8 @@ pub struct NewSettlement {
     pub receipts: Vec<CoveredReceipt>,
     /// Part of the payer's available balance it has announced to withdraw, or withdrawn in a block that is not final yet.
     pub leaving: U256,
+    /// The hub's checkpoint that shows that the payer can pay.
+    pub relies_on: Option<Reliance>,
 }
 
 impl NewSettlement {
@@ -632,6 +636,8 @@ fn row_of(new: &NewSettlement, now_ms: i64, earlier: &Earlier) -> Result<Vec<Val
         i32::from(new.tier).into(),
         new.fee_recipient.to_vec().into(),
         new.policy.map(|policy| policy.name().to_owned()).into(),
+        new.relies_on.map(|relies_on| relies_on.hub.0).into(),
+        new.relies_on.map(|relies_on| relies_on.checkpoint).into(),
         earlier.supersedes(new).map(|id| id.0.to_vec()).into(),
         now_ms.into(),
         now_ms.into(),
@@ -656,6 +662,7 @@ fn stored(new: &NewSettlement, now_ms: i64, supersedes: Option<SettlementId>) ->
         tier: new.tier,
         fee_recipient: new.fee_recipient,
         policy: new.policy,
+        relies_on: new.relies_on,
         state: SettlementState::Accepted,
         skip_reason: None,
         cancel_requested_at: None,

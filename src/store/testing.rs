@@ -121,6 +121,7 @@ pub fn new_settlement(payer: Address, nonce: u64, amount: u64, fee: u64, tag: u6
         policy: None,
         receipts: vec![receipt],
         leaving: U256::ZERO,
+        relies_on: None,
     }
 }
 

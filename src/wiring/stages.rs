@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{BridgeConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
+use crate::hub::ledger::Follower;
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
@@ -40,6 +41,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long a lane's quote stands for the next messages of the lane: a few blocks, well within the buffer adapters add to it.
 const QUOTE_MS: i64 = 5_000;
+
+/// How often hubs' ledgers are looked at: what happens there becomes final with blocks, and the observer's commits wake the loop.
+const HUB_LEDGER_MS: u64 = 2_000;
 
 pub(super) struct Wiring<'a> {
     pub config: &'a Config,
@@ -231,6 +235,7 @@ impl Wiring<'_> {
             next_figures: AtomicI64::new(0),
         };
         self.task(sampler, 1_000);
+        self.task(Follower::new(self.store.clone(), self.clock.clone()), HUB_LEDGER_MS);
         Ok(())
     }
 }
@@ -448,6 +453,7 @@ impl Wiring<'_> {
         }
         let policy = IntakePolicy {
             coordinators,
+            hubs: BTreeMap::new(),
             targets: self.targets().await?,
             lanes: self.lanes(),
             receipt_bytes_max: config.intake.receipt_bytes_max,

@@ -5,7 +5,6 @@ use super::super::error::{ApiError, BODY, BUSY, Kind, STALLED, STOPPING, TOO_LAR
 use super::super::handlers::Handlers;
 use super::super::parse;
 use super::{Hubs, convert};
-use crate::error::Coded;
 use crate::hub::ledger::{Import, LedgerError, code_of};
 use crate::hub::model::account::{Account, Allotment, Passive};
 use crate::hub::model::Eon;

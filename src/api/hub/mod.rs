@@ -15,7 +15,7 @@ use super::parse;
 use crate::error::Coded;
 use crate::hub::ledger::{Ledger, LedgerError, SIGNED};
 use crate::hub::model::Eon;
-use crate::store::{Hub, TransferFilter};
+use crate::store::{Hub, HubOperationKind, LedgerOperation, TransferFilter};
 use alloy::primitives::Address;
 use relayer_adapter_api::{ChainId, Class};
 use relayer_proto::v1;
@@ -39,6 +39,31 @@ impl std::fmt::Debug for Hubs {
         f.debug_struct("Hubs").field("ledger", &self.ledger).finish_non_exhaustive()
     }
 }
+
+/// An operation at a hub's contract, for an audit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditedOperation {
+    pub txid: String,
+    pub block: i64,
+    pub eon: u64,
+    pub amount: String,
+    /// Unix seconds.
+    pub time: u64,
+}
+
+/// Everything about a wallet in an eon.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WalletAudit {
+    pub registration: Option<v1::Registration>,
+    pub proof: Option<v1::GetAllotmentResponse>,
+    pub transactions: Vec<v1::HubTransaction>,
+    pub deposits: Vec<AuditedOperation>,
+    pub withdrawal_requests: Vec<AuditedOperation>,
+    pub withdrawals: Vec<AuditedOperation>,
+}
+
+/// Rows of each kind in an audit; more are found with ListTransactions.
+const AUDIT_MAX: u64 = 1_000;
 
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
@@ -88,14 +113,74 @@ impl Handlers {
             let ledger = &self.hubs()?.ledger;
             let mut hubs = Vec::new();
             for hub in ledger.store().list_hubs().await? {
-                let time = ledger.time(&hub).await?;
-                let head = ledger.store().find_hub_ledger(hub.id).await?;
-                let built = ledger.store().newest_built_eon(hub.id).await?;
-                hubs.push(convert::hub(&hub, time, head, built));
+                hubs.push(self.describe(self.hubs()?, &hub).await?);
             }
             Ok(v1::ListHubsResponse { hubs })
         };
         self.admit("ListHubs", work).await
+    }
+
+    /// One hub as [`Handlers::list_hubs`] shows it.
+    pub async fn find_hub(&self, token: Option<&str>, name: &str) -> Result<v1::Hub, ApiError> {
+        let work = async {
+            let (hubs, hub) = self.hub_of(token, name).await?;
+            self.describe(hubs, &hub).await
+        };
+        self.admit("FindHub", work).await
+    }
+
+    async fn describe(&self, hubs: &Hubs, hub: &Hub) -> Result<v1::Hub, ApiError> {
+        let time = hubs.ledger.time(hub).await?;
+        let head = hubs.ledger.store().find_hub_ledger(hub.id).await?;
+        let built = hubs.ledger.store().newest_built_eon(hub.id).await?;
+        Ok(convert::hub(hub, time, head, built))
+    }
+
+    /// A wallet's allotment, transfers and operations in an eon.
+    pub async fn audit_wallet(
+        &self,
+        token: Option<&str>,
+        (name, of_eon): (&str, u64),
+        (of, wallet): (&str, &str),
+    ) -> Result<WalletAudit, ApiError> {
+        let work = async {
+            let (hubs, hub) = self.hub_of(token, name).await?;
+            let (of, wallet) = holder(of, wallet)?;
+            let mut audit = WalletAudit::default();
+            match hubs.ledger.whois(&hub, of, wallet).await {
+                Ok((account, _)) => audit.registration = Some(convert::registration(&account)),
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error.into()),
+            }
+            match hubs.ledger.allotment(&hub, (of, wallet), Some(Eon(of_eon))).await {
+                Ok(proven) => audit.proof = Some(convert::allotment(&proven, None)),
+                Err(error) if error.is_absent() => {}
+                Err(error) => return Err(error.into()),
+            }
+            let store = hubs.ledger.store();
+            let filter = TransferFilter {
+                eon: Some(of_eon),
+                token: Some(of),
+                wallet: Some(wallet),
+                ..TransferFilter::of(hub.id)
+            };
+            let closed = store.find_hub_ledger(hub.id).await?.map_or(0, |head| head.closed_eon);
+            let transfers = store.list_hub_transfers(&filter, None, AUDIT_MAX).await?;
+            audit.transactions = transfers.iter().map(|one| convert::transaction(one, closed)).collect();
+            for operation in store
+                .list_ledger_operations(hub.id, (of, wallet), of_eon, AUDIT_MAX)
+                .await?
+            {
+                let list = match operation.kind {
+                    HubOperationKind::Deposit => &mut audit.deposits,
+                    HubOperationKind::WithdrawalRequest => &mut audit.withdrawal_requests,
+                    HubOperationKind::WithdrawalConfirmation => &mut audit.withdrawals,
+                };
+                list.push(audited(&operation));
+            }
+            Ok(audit)
+        };
+        self.admit("AuditWallet", work).await
     }
 
     /// Without a signature a hint; what the contract says counts.
@@ -169,7 +254,7 @@ impl Handlers {
     ) -> Result<v1::ListTokensResponse, ApiError> {
         let work = async {
             let (hubs, hub) = self.hub_of(token, &request.hub).await?;
-            let mut tokens = hubs.ledger.store().list_hub_tokens(hub.id).await?;
+            let mut tokens = hubs.ledger.store().list_ledger_tokens(hub.id).await?;
             let mut answer: Vec<v1::HubToken> = tokens.drain(..).map(convert::token).collect();
             if answer.is_empty()
                 && let Some(root) = hubs.ledger.store().find_hub_root(hub.id, None).await?
@@ -292,6 +377,16 @@ impl Handlers {
             })
         };
         self.admit("GetTransaction", work).await
+    }
+}
+
+fn audited(operation: &LedgerOperation) -> AuditedOperation {
+    AuditedOperation {
+        txid: operation.tx_hash.to_string(),
+        block: operation.place.0,
+        eon: operation.eon,
+        amount: operation.amount.to_string(),
+        time: operation.timestamp,
     }
 }
 

@@ -41,8 +41,8 @@ pub(super) fn routes() -> Router<Api> {
 }
 
 async fn hubs(State(api): State<Api>, headers: HeaderMap) -> Result<Json<v1::ListHubsResponse>, ApiError> {
-    let answer = api.handlers.list_hubs(token(&headers).as_deref(), v1::ListHubsRequest {});
-    Ok(Json(answer.await?))
+    let request = v1::ListHubsRequest {};
+    Ok(Json(api.handlers.list_hubs(token(&headers).as_deref(), request).await?))
 }
 
 async fn checkpoint(
@@ -64,8 +64,8 @@ async fn hint(
         eon,
         ..Default::default()
     };
-    let answer = api.handlers.submit_checkpoint(token(&headers).as_deref(), request);
-    Ok(Json(answer.await?))
+    let bearer = token(&headers);
+    Ok(Json(api.handlers.submit_checkpoint(bearer.as_deref(), request).await?))
 }
 
 async fn state(State(api): State<Api>, headers: HeaderMap, Path(hub): Path<String>) -> Answer {

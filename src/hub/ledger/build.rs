@@ -7,8 +7,9 @@ use super::{Ledger, LedgerError, check_keeper};
 use crate::hub::model::account::{Account, Allotment, Passive};
 use crate::hub::model::checkpoint::token_tree;
 use crate::hub::model::transfer::passive_tree;
-use crate::hub::model::{CHUNK, Eon, SpineBuilder};
-use crate::store::{Hub, HubRoot, HubToken, RootOrigin, StoredCommitment, TokenBacking, WalletHistory};
+use crate::hub::model::eon::EONS_KEPT;
+use crate::hub::model::{Accumulator, CHUNK, Eon, Operation, ParentOperation, SpineBuilder};
+use crate::store::{Hub, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoredCommitment, TokenBacking, WalletHistory};
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, HashMap};
 
@@ -78,6 +79,46 @@ impl Ledger {
         let root = self.store.find_hub_root(hub.id, Some(eon.0)).await?;
         self.built(root.ok_or(LedgerError::NoContents { eon: Some(eon) })?, false)
             .await
+    }
+
+    /// What the operator gives `submitCheckpoint` first: the accumulator of the eon before, as the contract had it when it was compared last and
+    /// the operations since give it. None when it is not known.
+    pub async fn accumulator(&self, hub: &Hub, eon: Eon) -> Result<Option<B256>, LedgerError> {
+        let (Some(before), Some((base, slots))) = (eon.previous().filter(|eon| eon.0 > 0), hub.base) else {
+            return Ok(None);
+        };
+        let clock = hub.clock()?;
+        let end = clock.last_block(before)?;
+        let taken_over = before.checked_add(EONS_KEPT as u64).map(|later| clock.first_block(later));
+        if taken_over.transpose()?.is_some_and(|block| block <= base) {
+            return Ok(None);
+        }
+        let mut accumulator = Accumulator::from_slots(slots);
+        let mut after = HubPlace::end_of(base);
+        loop {
+            let page = self.store.list_final_hub_operations(hub.id, after, end, PAGE).await?;
+            for operation in &page {
+                after = HubPlace {
+                    block: operation.block.number,
+                    log_index: operation.log_index,
+                };
+                let kind = match operation.kind {
+                    HubOperationKind::Deposit => Operation::Deposit,
+                    HubOperationKind::WithdrawalRequest => Operation::Withdrawal,
+                    HubOperationKind::WithdrawalConfirmation => continue,
+                };
+                accumulator.append(&ParentOperation {
+                    eon: operation.eon,
+                    token: operation.token,
+                    participant: operation.wallet,
+                    operation: kind,
+                    value: operation.amount,
+                });
+            }
+            if (page.len() as u64) < PAGE {
+                return Ok(Some(accumulator.at(before)));
+            }
+        }
     }
 
     pub(super) async fn built(&self, root: HubRoot, duplicate: bool) -> Result<Built, LedgerError> {

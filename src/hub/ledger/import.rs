@@ -15,6 +15,8 @@ pub struct Import {
     hub: Hub,
     eon: Eon,
     on_chain: B256,
+    /// Row of the chain's checkpoint.
+    checkpoint: i64,
     /// Contents are known already: what comes is not looked at.
     known: Option<HubRoot>,
     staged: i64,
@@ -36,7 +38,8 @@ impl Ledger {
     /// Begins to import the contents of an eon, whose checkpoint must be on the chain.
     pub async fn import(&self, hub: &Hub, eon: Eon) -> Result<Import, LedgerError> {
         let checkpoint = self.store.find_checkpoint(hub.id, eon).await?;
-        let on_chain = checkpoint.ok_or(LedgerError::NoCheckpoint { eon })?.root;
+        let checkpoint = checkpoint.ok_or(LedgerError::NoCheckpoint { eon })?;
+        let on_chain = checkpoint.root;
         let mut known = self.store.find_hub_root(hub.id, Some(eon.0)).await?;
         let mut txn = self.begin().await?;
         if let Some(other) = known.take_if(|known| known.root != on_chain) {
@@ -53,6 +56,7 @@ impl Ledger {
             hub: hub.clone(),
             eon,
             on_chain,
+            checkpoint: checkpoint.id,
             known,
             staged,
             done: Vec::new(),
@@ -163,6 +167,9 @@ impl Import {
         }
         let mut txn = self.ledger.begin().await?;
         txn.complete_hub_root(self.staged, given, self.accounts).await?;
+        for (token, _, upper_bound) in &self.done {
+            txn.put_hub_bound(self.checkpoint, *token, *upper_bound).await?;
+        }
         txn.commit().await?;
         let root = self.ledger.store.find_hub_root(self.hub.id, Some(self.eon.0)).await?;
         let root = root.ok_or(LedgerError::NoContents { eon: Some(self.eon) })?;

@@ -240,7 +240,7 @@ impl Ledger {
 
     /// An account, and what it could spend now.
     pub async fn whois(&self, hub: &Hub, token: Address, wallet: Address) -> Result<(HubWallet, U256), LedgerError> {
-        let tokens = self.store.list_hub_tokens(hub.id).await?;
+        let tokens = self.store.list_ledger_tokens(hub.id).await?;
         let found = self.token_among(hub, tokens, token)?;
         let account = self.store.find_hub_wallet(found.id, wallet).await?;
         let account = account.ok_or(LedgerError::NotAdmitted { token, wallet })?;

@@ -113,7 +113,7 @@ impl Ledger {
             Err(error) if error.is_absent() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let tokens = self.store.list_hub_tokens(hub.id).await?;
+        let tokens = self.store.list_ledger_tokens(hub.id).await?;
         let token = tokens.iter().find(|token| token.token == transfer.token);
         let Some(account) = self
             .store

@@ -5,6 +5,7 @@ mod moving;
 
 use super::*;
 use crate::clock::Clock;
+use crate::error::Coded;
 use crate::hub::model::EonClock;
 use crate::store::testing::{self, SOURCE, TestStore};
 use crate::store::{

@@ -16,6 +16,7 @@ pub mod hub_bound;
 pub mod hub_challenge;
 pub mod hub_checkpoint;
 pub mod hub_operation;
+pub mod hub_trail;
 pub mod message;
 pub mod message_settlement;
 pub mod posting;
