@@ -110,13 +110,13 @@ impl Bench {
 
     /// The chain was read up to a block, and is final up to another.
     async fn read_to(&mut self, seen: u64, finalized: u64) {
+        let hub = self.test.get_hub(self.hub.id).await.unwrap();
         let mut txn = self.test.begin(1).await.unwrap();
         let new = Cursor {
             seen: block(seen),
             finalized: block(finalized),
         };
         txn.move_cursor(SOURCE, self.cursor.as_ref(), &new).await.unwrap();
-        let hub = self.test.get_hub(self.hub.id).await.unwrap();
         txn.advance_hubs(&[hub.id], hub.read_to, seen).await.unwrap();
         txn.finalize_hub_logs(SOURCE, finalized).await.unwrap();
         txn.commit().await.unwrap();
