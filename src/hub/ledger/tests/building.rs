@@ -258,7 +258,7 @@ async fn watchers_are_told_everything_in_one_order() {
 async fn many_wallets_come_in_pieces_and_every_proof_holds() {
     let count = 2 * CHUNK as u64 + 3;
     let mut bench = Bench::with_wallets(count).await;
-    bench.deposit(1, 0, 1_000_000).await;
+    bench.deposit(1, 0, 10_000_000).await;
     bench.read_to(5, 4).await;
     bench.follow().await;
     let transfers: Vec<NewTransfer> = (1..count).map(|n| transfer(&format!("t{n}"), 0, n, n)).collect();
@@ -266,7 +266,7 @@ async fn many_wallets_come_in_pieces_and_every_proof_holds() {
     assert!(answers.iter().all(|answer| *answer == TransferAnswer::Recorded));
     bench.read_to(13, 11).await;
     let built = bench.build(2).await.unwrap();
-    assert_eq!((built.root.accounts, built.commitments[0].upper_bound), (count, U256::from(1_000_000)));
+    assert_eq!((built.root.accounts, built.commitments[0].upper_bound), (count, U256::from(10_000_000)));
     for n in [1, 1_000, CHUNK as u64, count - 1] {
         assert_eq!(bench.allotted(n, 2).await, n);
     }
