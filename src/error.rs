@@ -49,6 +49,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::cli::CODES,
         crate::config::CODES,
         crate::dispatcher::CODES,
+        crate::hub::ledger::CODES,
         crate::hub::model::CODES,
         crate::hub::RELAY_CODES,
         crate::hub::observer::CODES,

@@ -4,15 +4,15 @@
 use super::bulk::{Insert, padded};
 use super::codec::{address, int, u256, u256_bytes, uint};
 use super::txn::expect_one;
-use super::{NewEvent, Store, StoreError, Txn};
+use super::{HubId, NewEvent, Store, StoreError, Txn};
 use alloy::primitives::{Address, U256};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, Value};
 use std::collections::BTreeMap;
 
 /// The ledger's row.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerHead {
-    pub hub: i64,
+    pub hub: HubId,
     /// Coordinator that keeps it; None while nobody does.
     pub coordinator: Option<String>,
     /// Newest eon whose checkpoint was begun: earlier eons take no more transfers.
@@ -34,7 +34,7 @@ impl LedgerHead {
 
     fn decode(row: &QueryResult) -> Result<Self, StoreError> {
         Ok(Self {
-            hub: row.try_get("", "hub_id")?,
+            hub: HubId(row.try_get("", "hub_id")?),
             coordinator: row.try_get("", "coordinator_id")?,
             closed_eon: uint("hub_ledger.closed_eon", row.try_get("", "closed_eon")?)?,
             seq: row.try_get("", "seq")?,
@@ -186,14 +186,14 @@ async fn wallets_of(db: &impl ConnectionTrait, token: i64, wallets: &[Address]) 
 
 impl Store {
     /// None while nothing was ever written about this hub's ledger.
-    pub async fn find_hub_ledger(&self, hub: i64) -> Result<Option<LedgerHead>, StoreError> {
+    pub async fn find_hub_ledger(&self, hub: HubId) -> Result<Option<LedgerHead>, StoreError> {
         let sql = format!("SELECT {HEAD} FROM hub_ledger WHERE hub_id = $1");
-        let row = one(&self.db, &sql, vec![hub.into()]).await?;
+        let row = one(&self.db, &sql, vec![hub.0.into()]).await?;
         row.map(|row| LedgerHead::decode(&row)).transpose()
     }
 
     /// In the order of their trails.
-    pub async fn list_hub_tokens(&self, hub: i64) -> Result<Vec<HubToken>, StoreError> {
+    pub async fn list_ledger_tokens(&self, hub: HubId) -> Result<Vec<HubToken>, StoreError> {
         tokens(&self.db, hub).await
     }
 
@@ -202,20 +202,20 @@ impl Store {
     }
 }
 
-pub(super) async fn tokens(db: &impl ConnectionTrait, hub: i64) -> Result<Vec<HubToken>, StoreError> {
+pub(super) async fn tokens(db: &impl ConnectionTrait, hub: HubId) -> Result<Vec<HubToken>, StoreError> {
     let sql = "SELECT id, token, trail, name, short_name, wallets FROM hub_token WHERE hub_id = $1 ORDER BY trail";
-    let rows = all(db, sql, vec![hub.into()]).await?;
+    let rows = all(db, sql, vec![hub.0.into()]).await?;
     rows.iter().map(HubToken::decode).collect()
 }
 
 impl Txn {
     /// Locks the ledger of a hub for the rest of the transaction; makes its row when there is none.
-    pub async fn lock_hub_ledger(&mut self, hub: i64) -> Result<LedgerHead, StoreError> {
+    pub async fn lock_hub_ledger(&mut self, hub: HubId) -> Result<LedgerHead, StoreError> {
         let make = "INSERT INTO hub_ledger (hub_id, coordinator_id, closed_eon, seq, told_eon, told_block, told_log, created_at) \
                     VALUES ($1, NULL, 0, 0, 0, -1, -1, $2) ON CONFLICT (hub_id) DO NOTHING";
-        run(&self.tx, make, vec![hub.into(), self.now_ms.into()]).await?;
+        run(&self.tx, make, vec![hub.0.into(), self.now_ms.into()]).await?;
         let lock = format!("UPDATE hub_ledger SET seq = seq + 0 WHERE hub_id = $1 RETURNING {HEAD}");
-        let row = one(&self.tx, &lock, vec![hub.into()]).await?;
+        let row = one(&self.tx, &lock, vec![hub.0.into()]).await?;
         let row = row.ok_or_else(|| StoreError::Missing {
             what: format!("ledger of hub {hub}"),
         })?;
@@ -227,7 +227,7 @@ impl Txn {
         let sql = "UPDATE hub_ledger SET coordinator_id = $2, closed_eon = $3, seq = $4, told_eon = $5, told_block = $6, told_log = $7 \
                    WHERE hub_id = $1";
         let values = vec![
-            head.hub.into(),
+            head.hub.0.into(),
             head.coordinator.clone().into(),
             int("hub_ledger.closed_eon", head.closed_eon)?.into(),
             head.seq.into(),
@@ -239,14 +239,14 @@ impl Txn {
     }
 
     /// Tokens of a hub, as this transaction sees them.
-    pub async fn hub_tokens(&mut self, hub: i64) -> Result<Vec<HubToken>, StoreError> {
+    pub async fn hub_tokens(&mut self, hub: HubId) -> Result<Vec<HubToken>, StoreError> {
         tokens(&self.tx, hub).await
     }
 
     /// Adds a token. The caller has seen that neither token nor trail are taken.
     pub async fn add_hub_token(
         &mut self,
-        hub: i64,
+        hub: HubId,
         token: Address,
         trail: u64,
         (name, short_name): (&str, &str),
@@ -254,7 +254,7 @@ impl Txn {
         let sql = "INSERT INTO hub_token (hub_id, token, trail, name, short_name, wallets, created_at) \
                    VALUES ($1, $2, $3, $4, $5, 0, $6) RETURNING id, token, trail, name, short_name, wallets";
         let values = vec![
-            hub.into(),
+            hub.0.into(),
             token.to_vec().into(),
             int("hub_token.trail", trail)?.into(),
             name.into(),

@@ -4,7 +4,7 @@
 use super::bulk::{Insert, Update, padded};
 use super::codec::{address, b256, int, u256, u256_bytes, uint};
 use super::hub_ledger::{HubToken, HubWallet, LedgerHead, Wallets, all, one, places};
-use super::{NewEvent, Store, StoreError, Txn};
+use super::{HubId, NewEvent, Store, StoreError, Txn};
 use crate::hub::model::eon::Eon;
 use crate::hub::model::state::{ActiveState, Holder, check_signer};
 use crate::hub::model::transfer::Transfer;
@@ -34,6 +34,14 @@ pub struct NewTransfer {
     pub amount: U256,
     pub nonce: U256,
     pub signed: Option<SignedState>,
+}
+
+impl NewTransfer {
+    /// Moves the same, whatever was signed with it.
+    fn is_same(&self, other: &Self) -> bool {
+        let moves = |one: &Self| (one.token, one.sender, one.recipient, one.amount, one.nonce);
+        self.tx_id == other.tx_id && moves(self) == moves(other)
+    }
 }
 
 /// Why a transfer is not recorded.
@@ -87,9 +95,9 @@ pub struct HubTransfer {
 }
 
 /// Which transfers are wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferFilter {
-    pub hub: i64,
+    pub hub: HubId,
     pub id: Option<i64>,
     pub tx_id: Option<String>,
     pub eon: Option<u64>,
@@ -305,12 +313,24 @@ impl Txn {
         Ok(answers)
     }
 
-    async fn known_transfers(&self, hub: i64, new: &[NewTransfer]) -> Result<BTreeMap<String, NewTransfer>, StoreError> {
+    /// The answer when every one of these transfers was recorded before.
+    pub async fn known_hub_transfers(
+        &mut self,
+        hub: HubId,
+        transfers: &[NewTransfer],
+    ) -> Result<Option<Vec<TransferAnswer>>, StoreError> {
+        let known = self.known_transfers(hub, transfers).await?;
+        let same = |new: &NewTransfer| known.get(&new.tx_id).is_some_and(|known| new.is_same(known));
+        let all = transfers.iter().all(same);
+        Ok(all.then(|| vec![TransferAnswer::Known; transfers.len()]))
+    }
+
+    async fn known_transfers(&self, hub: HubId, new: &[NewTransfer]) -> Result<BTreeMap<String, NewTransfer>, StoreError> {
         let mut known = BTreeMap::new();
         for chunk in new.chunks(256) {
             let ids = padded(chunk.iter().map(|new| new.tx_id.clone()).collect());
             let sql = format!("{SELECT} WHERE x.hub_id = $1 AND x.tx_id IN ({})", places(2, ids.len()));
-            let mut values: Vec<Value> = vec![hub.into()];
+            let mut values: Vec<Value> = vec![hub.0.into()];
             values.extend(ids.into_iter().map(Value::from));
             for row in all(&self.tx, &sql, values).await? {
                 let found = decode(&row)?;
@@ -407,8 +427,7 @@ struct Recording {
 impl Recording {
     fn judge(&self, new: &NewTransfer) -> TransferAnswer {
         if let Some(known) = self.known.get(&new.tx_id) {
-            let same = NewTransfer { signed: None, ..new.clone() } == *known;
-            return match same {
+            return match new.is_same(known) {
                 true => TransferAnswer::Known,
                 false => TransferAnswer::Refused(TransferRefusal::IdTaken(new.tx_id.clone())),
             };
@@ -510,7 +529,7 @@ impl Recording {
         self.known.insert(new.tx_id.clone(), NewTransfer { signed: None, ..new.clone() });
         let signed = new.signed.as_ref();
         self.rows.push(vec![
-            head.hub.into(),
+            head.hub.0.into(),
             token.into(),
             new.tx_id.clone().into(),
             int("hub_transfer.eon", self.eon)?.into(),
@@ -584,10 +603,23 @@ fn decode(row: &QueryResult) -> Result<HubTransfer, StoreError> {
 }
 
 impl TransferFilter {
+    /// All of a hub.
+    pub fn of(hub: HubId) -> Self {
+        Self {
+            hub,
+            id: None,
+            tx_id: None,
+            eon: None,
+            nonce: None,
+            token: None,
+            wallet: None,
+        }
+    }
+
     /// Condition and values.
     fn sql(&self) -> Result<(String, Vec<Value>), StoreError> {
         let mut sql = "x.hub_id = $1".to_owned();
-        let mut values: Vec<Value> = vec![self.hub.into()];
+        let mut values: Vec<Value> = vec![self.hub.0.into()];
         let mut with = |condition: &str, value: Value| {
             values.push(value);
             sql.push_str(&format!(" AND {}", condition.replace('?', &format!("${}", values.len()))));

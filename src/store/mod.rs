@@ -24,7 +24,11 @@ mod exit_delay;
 pub mod figures;
 pub mod group;
 pub mod hub;
+pub mod hub_allotment;
+pub mod hub_booking;
 pub mod hub_chain;
+pub mod hub_ledger;
+pub mod hub_transfer;
 pub mod hub_reads;
 pub mod hub_verdict;
 pub mod lane;
@@ -61,6 +65,8 @@ mod chain_tests;
 #[cfg(test)]
 mod concurrent_tests;
 #[cfg(test)]
+mod hub_ledger_tests;
+#[cfg(test)]
 mod plan_tests;
 #[cfg(test)]
 mod postgres_tests;
@@ -76,6 +82,10 @@ pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
 pub use group::NewGroup;
+pub use hub_allotment::{HubRoot, RootOrigin, StoredAllotment, StoredCommitment, WalletHistory};
+pub use hub_booking::{HubEvent, HubEventFilter, HubEventKind, LedgerOperation, TokenBacking};
+pub use hub_ledger::{HubToken, HubWallet, LedgerHead, NewHubWallet};
+pub use hub_transfer::{HubTransfer, NewTransfer, SignedState, TransferAnswer, TransferFilter, TransferRefusal, WalletEon};
 pub use hub::{CheckpointStanding, Halt, HaltReason, Hub, HubCheckpoint, HubId};
 pub use hub_chain::{HubFact, HubOperationKind, NewHub, NewHubLog};
 pub use hub_reads::{HubBound, HubChallenge, HubOperation, HubPlace, HubSums};

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::{BridgeConfig, ChainConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
+use crate::hub::ledger::Follower;
 use crate::hub::observer::{HubObserver, HubObserverParams};
 use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
@@ -43,6 +44,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(5);
 
 /// How long a lane's quote stands for the next messages of the lane: a few blocks, well within the buffer adapters add to it.
 const QUOTE_MS: i64 = 5_000;
+
+/// How often hubs' ledgers are looked at: what happens there becomes final with blocks, and the observer's commits wake the loop.
+const HUB_LEDGER_MS: u64 = 2_000;
 
 pub(super) struct Wiring<'a> {
     pub config: &'a Config,
@@ -249,6 +253,7 @@ impl Wiring<'_> {
             next_figures: AtomicI64::new(0),
         };
         self.task(sampler, 1_000);
+        self.task(Follower::new(self.store.clone(), self.clock.clone()), HUB_LEDGER_MS);
         Ok(())
     }
 }
@@ -552,7 +557,6 @@ impl Wiring<'_> {
             coordinators.insert(id.clone(), policy);
         }
         let policy = IntakePolicy {
-            hubs: BTreeMap::new(),
             coordinators,
             targets: self.targets().await?,
             lanes: self.lanes(),
