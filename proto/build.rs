@@ -19,6 +19,10 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
+    "Drift",
+    "DriftChange",
+    "ListDriftResponse",
+    "ResolveDisputeResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,7 +32,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files([root.join("relayer/v1/settlement.proto")])?;
+        .open_files(["settlement", "operator"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(
         out.join("relayer_descriptor.bin"),

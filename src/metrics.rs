@@ -65,6 +65,9 @@ metrics_table! {
     ROUTER_LANE_IN_FLIGHT_VALUE = "relayer_router_lane_in_flight_value", Gauge, Unit::Count, "Value that depends on a lane now, in the unit of prices; read only where a cap is set; approximate; by bridge, source and target.";
     TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
     LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
+    LEDGER_DRIFT_ASSET_COUNT = "relayer_ledger_drift_asset_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class, chain and token (empty where it is about no token).";
+    RECONCILER_UNCOMPARED_AGE_SECONDS = "relayer_reconciler_uncompared_age_seconds", Gauge, Unit::Seconds, "Age of the oldest final block that has not been compared, by chain, as of the newest final block.";
+    RECONCILER_GAP_BLOCKS = "relayer_reconciler_gap_blocks", Gauge, Unit::Count, "Final blocks whose comparison failed and is tried again, by chain.";
     LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";
 }
 

@@ -1,10 +1,11 @@
 //! Database schema of the relayer, for SQLite and PostgreSQL. Hand-written, forward only.
 
 mod hub_chain;
+mod reconcile;
 mod schema;
 
 /// Every part of the schema, in order.
-pub const STATEMENTS: &[&[&str]] = &[schema::STATEMENTS, hub_chain::STATEMENTS];
+pub const STATEMENTS: &[&[&str]] = &[schema::STATEMENTS, hub_chain::STATEMENTS, reconcile::STATEMENTS];
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -58,7 +59,7 @@ impl MigrationTrait for First {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        for tables in [hub_chain::TABLES, schema::TABLES] {
+        for tables in [reconcile::TABLES, hub_chain::TABLES, schema::TABLES] {
             for table in tables {
                 db.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await?;
             }

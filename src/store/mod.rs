@@ -4,6 +4,7 @@
 //! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+pub mod books;
 mod bulk;
 #[doc(hidden)]
 pub mod ceiling;
@@ -23,6 +24,7 @@ pub mod figures;
 pub mod group;
 pub mod hub;
 pub mod hub_chain;
+pub mod interval;
 pub mod lane;
 pub mod lease;
 mod log_tally;
@@ -31,6 +33,7 @@ pub mod message_members;
 mod open;
 pub mod posting;
 mod prune;
+pub mod repair;
 #[doc(hidden)]
 pub mod seed;
 pub mod settlement;
@@ -59,10 +62,11 @@ mod plan_tests;
 #[cfg(test)]
 mod postgres_tests;
 
+pub use books::{MessageBooks, Movement, PaidLog, SettlementBooks};
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
-pub use drift::{Drift, DriftClass, DriftRow};
+pub use drift::{Drift, DriftAbout, DriftClass, DriftFilter, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
@@ -70,6 +74,7 @@ pub use figures::{Census, Counted};
 pub use group::NewGroup;
 pub use hub::{CheckpointStanding, Halt, HaltReason, Hub, HubCheckpoint, HubId};
 pub use hub_chain::{HubFact, HubOperationKind, NewHub, NewHubLog};
+pub use interval::{Counters, Interval, Standing};
 pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneObstacle, LaneSwitch, Passage};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use log_tally::TallyKey;
@@ -79,6 +84,7 @@ pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
 pub use prune::{Archive, PruneRule, Pruned};
 pub use relayer_migrations::SCHEMA_VERSION;
+pub use repair::{DisputeOutcome, DisputeRefusal, RepairNote};
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
 pub use settlement_end::Ending;

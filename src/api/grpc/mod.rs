@@ -1,5 +1,6 @@
-//! gRPC: `SettlementService`, health, reflection. Statuses carry `ErrorInfo` with the `RLY-…` code.
+//! gRPC: `SettlementService`, `OperatorService`, health, reflection. Statuses carry `ErrorInfo` with the `RLY-…` code.
 
+mod operator;
 mod watch;
 
 use super::error::{ApiError, DOMAIN};
@@ -7,6 +8,7 @@ use super::handlers::Handlers;
 use super::{Api, ServeError};
 use futures::TryStreamExt;
 use relayer_proto::v1;
+use relayer_proto::v1::operator_service_server::OperatorServiceServer;
 use relayer_proto::v1::settlement_service_server::{SettlementService, SettlementServiceServer};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -113,10 +115,14 @@ pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationTok
     let handlers = api.handlers;
     let inner = SettlementServiceServer::new(Service(handlers.clone())).max_decoding_message_size(decode_max);
     let service = watch::WithWatch { inner, handlers };
+    let operators = api
+        .operators
+        .map(|operators| OperatorServiceServer::new(operator::Operator(operators)));
     tonic::transport::Server::builder()
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service)
+        .add_optional_service(operators)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             stop.cancelled().await;
             // Streams of health watchers would hold the stop up; telling them ends nothing else.

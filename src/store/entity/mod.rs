@@ -19,6 +19,7 @@ pub mod hub_operation;
 pub mod message;
 pub mod message_settlement;
 pub mod posting;
+pub mod reconcile_interval;
 pub mod settlement;
 pub mod settlement_group;
 pub mod settlement_receipt;
