@@ -1,7 +1,8 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 //!
-//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`network`] what a public network's file is compared with; [`stages`] the pipeline and the intake.
+//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`books`] what books and compares; [`network`] what a public network's file is compared with; [`stages`] the pipeline and the intake.
 
+mod books;
 mod bridges;
 mod chains;
 mod hubs;
@@ -9,6 +10,7 @@ mod network;
 mod serve;
 mod stages;
 
+pub use books::books;
 pub use bridges::{adapters, inspect_bridge, top_up_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
 pub use network::inspect_network;

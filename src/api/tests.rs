@@ -163,6 +163,12 @@ async fn bench() -> Bench {
     );
     let api = Api {
         handlers: handlers.clone(),
+        operators: Some(crate::api::Operators::new(
+            db.store.clone(),
+            Arc::new(crate::clock::SystemClock),
+            Some("operator's"),
+            stop.clone(),
+        )),
         health: Health {
             metrics: None,
             liveness: liveness.clone(),

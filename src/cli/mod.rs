@@ -4,6 +4,7 @@
 
 mod config;
 mod doctor;
+mod drift;
 mod execute;
 mod explain;
 pub mod failure;
@@ -14,6 +15,7 @@ mod output;
 mod prune;
 mod quote;
 mod receipt;
+mod reconcile;
 mod recover;
 mod route;
 mod serve;
@@ -112,6 +114,12 @@ enum Command {
     Recover(recover::RecoverArgs),
     /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
     Prune(prune::PruneArgs),
+    /// Compare ledger, outbox and inbox settlement by settlement, and repair what differs; works beside a running relayer
+    Reconcile(reconcile::ReconcileArgs),
+    /// List differences between the ledger and the chains, or follow them
+    Drift(drift::DriftArgs),
+    /// End the dispute of a settlement, by an operator's word and the chain's
+    Dispute(drift::DisputeArgs),
     /// Generated documentation
     #[command(subcommand, hide = true)]
     Docs(config::DocsCommand),
@@ -158,6 +166,9 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Migrate => config::migrate(global, output).await,
         Command::Recover(args) => recover::recover(global, args, output).await,
         Command::Prune(args) => prune::prune(global, args, output).await,
+        Command::Reconcile(args) => reconcile::run(global, args, output).await,
+        Command::Drift(args) => drift::drift(global, args, output).await,
+        Command::Dispute(args) => drift::dispute(global, args, output).await,
         Command::Docs(command) => config::docs(command),
     }
 }

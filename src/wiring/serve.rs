@@ -3,7 +3,8 @@
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
 use crate::api::{
-    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, ServeError, Settlements,
+    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, Operators, ServeError,
+    Settlements,
 };
 use crate::chain::Sender;
 use crate::clock::Clock;
@@ -91,10 +92,13 @@ async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
 }
 
 /// What this process listens on.
-#[derive(Debug)]
 enum Listening {
     /// Role `api`.
-    Api { listeners: Listeners, auth: Auth },
+    Api {
+        listeners: Listeners,
+        auth: Auth,
+        operator_token: Option<String>,
+    },
     /// Any other: only how it stands.
     Health(HealthListener),
 }
@@ -119,7 +123,12 @@ impl Listening {
         if !config.supervisor.roles.has(Role::Api) {
             return Ok(Self::Health(Listeners::bind_health(&config.api).await?));
         }
+        let operator_token = match &config.operator.token {
+            Some(secret) => Some(secret.resolve("operator.token")?),
+            None => None,
+        };
         Ok(Self::Api {
+            operator_token,
             auth: Auth::from_config(&config.coordinators)?,
             listeners: Listeners::bind(&config.api).await?,
         })
@@ -135,7 +144,14 @@ impl Listening {
         stop: &CancellationToken,
     ) -> Result<(), ServeError> {
         match (self, face) {
-            (Self::Api { listeners, auth }, Some(face)) => {
+            (
+                Self::Api {
+                    listeners,
+                    auth,
+                    operator_token,
+                },
+                Some(face),
+            ) => {
                 let writer = tokio::spawn(face.writer.run(stop.clone()));
                 let limits = FeedLimits {
                     ring_events: config.api.watch_ring_events,
@@ -143,6 +159,7 @@ impl Listening {
                     stall: Duration::from_millis(config.api.watch_stall_ms),
                     outage: FeedLimits::OUTAGE,
                 };
+                let operators = Operators::new(store.clone(), clock.clone(), operator_token.as_deref(), stop.clone());
                 let feed = Feed::start(store.clone(), clock, limits, stop.clone());
                 let mut service: Arc<dyn Settlements> = Arc::new(face.service);
                 if config.dry_run {
@@ -154,6 +171,7 @@ impl Listening {
                     .with_hubs(hubs);
                 let api = Api {
                     handlers: Arc::new(handlers),
+                    operators: Some(operators),
                     health,
                 };
                 first_look(store, config, stop).await;

@@ -1,5 +1,6 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
+use super::books::{auditor, reconciler_params};
 use super::chains::{fee_policy, key_of, signers};
 use super::{Face, WiringError, hubs, ms, seconds_ms, wrong};
 use crate::api::{Ends, Service};
@@ -19,7 +20,7 @@ use crate::hub::observer::{HubObserver, HubObserverParams};
 use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
-use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
+use crate::reconciler::{Origin, Reconciler};
 use crate::recover::{Recover, RecoverChain};
 use crate::router::{
     BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, Router, RouterParams, WatchParams,
@@ -242,7 +243,7 @@ impl Wiring<'_> {
         );
         self.payout();
         self.checkpoints();
-        self.reconcilers();
+        self.reconcilers()?;
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
@@ -346,23 +347,19 @@ impl Wiring<'_> {
         self.task(batcher, idle);
     }
 
-    fn reconcilers(&mut self) {
-        for chain in self.config.chains.values() {
+    fn reconcilers(&mut self) -> Result<(), WiringError> {
+        for (name, chain) in &self.config.chains {
             let id = ChainId(chain.chain_id);
-            let Some(rpc) = self.chains.get(&id).cloned() else {
+            let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
             };
-            let contracts = &chain.contracts;
-            let target = contracts.inbox.zip(contracts.vault);
-            let params = ReconcilerParams {
-                chain_id: id,
-                target: target.map(|(inbox, vault)| TargetContracts { inbox, vault }),
-                outbox: contracts.outbox,
-                sweep_ms: ms(self.config.reconciler.sweep_ms),
-            };
+            let (auditor, _) = auditor(self.config, (name, chain), &self.store, &rpc, &self.clock)?;
+            let params = reconciler_params(self.config, chain);
             let reconciler = Reconciler::new(self.store.clone(), rpc, params).with_origins(self.origins(id));
             self.task(reconciler, self.config.supervisor.idle_ms);
+            self.task(auditor, self.config.supervisor.idle_ms);
         }
+        Ok(())
     }
 
     /// Where messages to a chain come from: the other chains with an outbox, and which port there belongs to which port here.

@@ -86,7 +86,6 @@ fn settlement() -> Result<NewSettlement> {
             price: Some("0.25".into()),
         }],
         leaving: U256::ZERO,
-        relies_on: None,
     })
 }
 

@@ -91,7 +91,9 @@ async fn refuses_to_send(world: &World) -> Result<()> {
         );
         sleep(Duration::from_millis(300)).await;
     }
-    say("   started on it, the relayer sees that the chains are ahead (RLY-RECOVER-001): it answers, and sends nothing");
+    say(
+        "   started on it, the relayer sees that the chains are ahead (RLY-RECOVER-001): it answers, and sends nothing",
+    );
     Ok(())
 }
 

@@ -36,7 +36,9 @@ pub struct Hubs {
 
 impl std::fmt::Debug for Hubs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hubs").field("ledger", &self.ledger).finish_non_exhaustive()
+        f.debug_struct("Hubs")
+            .field("ledger", &self.ledger)
+            .finish_non_exhaustive()
     }
 }
 
@@ -230,7 +232,12 @@ impl Handlers {
     }
 
     /// None when neither the chain nor the ledger knows the eon.
-    async fn checkpoint(&self, hubs: &Hubs, hub: &Hub, eon: Option<Eon>) -> Result<Option<v1::HubCheckpoint>, ApiError> {
+    async fn checkpoint(
+        &self,
+        hubs: &Hubs,
+        hub: &Hub,
+        eon: Option<Eon>,
+    ) -> Result<Option<v1::HubCheckpoint>, ApiError> {
         let store = hubs.ledger.store();
         let on_chain = match eon {
             Some(eon) => store.find_checkpoint(hub.id, eon).await?,
@@ -367,7 +374,11 @@ impl Handlers {
             let store = hubs.ledger.store();
             let found = store.list_hub_transfers(&filter, None, 1).await?.pop();
             let found = found.ok_or_else(|| {
-                ApiError::new(Kind::NotFound, super::error::NO_TRANSFER, "the hub has no such transfer")
+                ApiError::new(
+                    Kind::NotFound,
+                    super::error::NO_TRANSFER,
+                    "the hub has no such transfer",
+                )
             })?;
             let closed = store.find_hub_ledger(hub.id).await?.map_or(0, |head| head.closed_eon);
             let delivery = hubs.ledger.delivery(&hub, &found).await?;

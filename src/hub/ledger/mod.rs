@@ -89,7 +89,13 @@ impl Ledger {
         let latest = cursor.seen.number.min(hub.read_to);
         let confirmed = cursor.finalized.number.min(latest);
         let clock = hub.clock()?;
-        let eon = |block: u64| if block < hub.genesis { Ok(Eon(0)) } else { clock.eon(block) };
+        let eon = |block: u64| {
+            if block < hub.genesis {
+                Ok(Eon(0))
+            } else {
+                clock.eon(block)
+            }
+        };
         Ok(Some(HubTime {
             latest_block: latest,
             current: eon(latest)?,
@@ -128,7 +134,9 @@ impl Ledger {
             return Err(bad(&format!("the next trail is {}", tokens.len())));
         }
         if (trail == 0) != (token == hub.contract) {
-            return Err(bad("the contract itself, which stands for the native coin, is the first"));
+            return Err(bad(
+                "the contract itself, which stands for the native coin, is the first",
+            ));
         }
         if tokens.iter().any(|known| known.token == token) {
             return Err(bad("it has another trail"));
