@@ -420,6 +420,7 @@ mod tests {
                 ..Default::default()
             }],
             bundle: Some(v1::ExecutionBundle::default()),
+            relies_on: None,
         }
     }
 
