@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const ATTEMPTS_TOLD: u32 = 3;
 /// Longest and shortest wait before a gap is tried again, ms.
 const RETRY_MS: (i64, i64) = (2_000, 600_000);
+/// Differences of one stretch put on record one by one.
+const TOLD_MAX: usize = 200;
 /// Open drifts looked at again in one step.
 const RECHECK: usize = 200;
 
@@ -354,8 +356,19 @@ impl Auditor {
         };
         let after = intervals::put(&before, new);
         txn.write_intervals(chain, &before, &after).await?;
-        for finding in &compared.findings {
+        for finding in compared.findings.iter().take(TOLD_MAX) {
             tell(&mut txn, finding).await?;
+        }
+        if compared.findings.len() > TOLD_MAX {
+            // One thing that is wrong with all of a chain is not told a million times.
+            let found = Drift {
+                class: DriftClass::Missing,
+                chain,
+                subject: format!("blocks {} to {}", stretch.first, stretch.last),
+                expected: "no difference".into(),
+                actual: format!("{} differences, of which {TOLD_MAX} are listed", compared.findings.len()),
+            };
+            txn.report_drift(&found).await?;
         }
         self.tell_gaps(&mut txn, &after).await?;
         txn.commit().await?;
@@ -492,6 +505,14 @@ impl Auditor {
                 }
             }
             "log" => self.log_agrees(drift, id).await,
+            "blocks" => {
+                let Some((Ok(first), Ok(last))) = id.split_once(" to ").map(|(first, last)| (first.parse(), last.parse()))
+                else {
+                    return Ok(false);
+                };
+                let (compared, _) = self.compare((first, last), None, patience).await?;
+                Ok(compared.failed.is_none() && compared.findings.len() <= TOLD_MAX)
+            }
             _ => Ok(false),
         }
     }

@@ -97,8 +97,8 @@ impl Reader<'_> {
             Some(before) => Some(before),
             None => self.counters_before(first, &tokens).await?,
         };
-        if let Some(before) = before {
-            complete(&logs, &before, &after)?;
+        if let Some(before) = &before {
+            complete(&logs, before, &after)?;
         }
         Ok(Reading {
             end,

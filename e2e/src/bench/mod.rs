@@ -2,8 +2,9 @@
 //!
 //! Layout: [`report`] figures as JSON and Markdown, [`targets`] the goals, [`stats`] percentiles, [`machine`] what it runs on, [`document`]
 //! docs/benchmarks.md; one file per family of figures: `ceilings*` what processor, database, gRPC and node allow, [`intake`] accepting,
-//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`scale`] bytes, memory and start, [`watch`]; [`site`] a relayer to measure and [`load`] what is put on it.
+//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`scale`] bytes, memory and start, [`watch`], [`books`] postings and their comparison; [`site`] a relayer to measure and [`load`] what is put on it.
 
+pub mod books;
 pub mod bridges;
 pub mod ceilings;
 pub mod ceilings_grpc;
@@ -134,10 +135,12 @@ pub enum Family {
     Scale,
     /// Events to many watchers.
     Watch,
+    /// Postings, and the comparison of a million settlements.
+    Books,
 }
 
 impl Family {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Processor,
         Self::Store,
         Self::Grpc,
@@ -148,6 +151,7 @@ impl Family {
         Self::Bridges,
         Self::Scale,
         Self::Watch,
+        Self::Books,
     ];
 
     pub fn name(self) -> &'static str {
@@ -162,6 +166,7 @@ impl Family {
             Self::Bridges => "bridges",
             Self::Scale => "scale",
             Self::Watch => "watch",
+            Self::Books => "books",
         }
     }
 
@@ -177,6 +182,7 @@ impl Family {
             Self::Bridges => bridges::run(bench).await,
             Self::Scale => scale::run(bench).await,
             Self::Watch => watch::run(bench).await,
+            Self::Books => books::run(bench).await,
         }
     }
 }
