@@ -6,6 +6,7 @@ const ANSWERS: &[&str] = &[
     "Terms",
     "SubmitResponse",
     "GetResponse",
+    "HubReliance",
     "Settlement",
     "Receipt",
     "Evidence",
@@ -19,6 +20,28 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
+    "HubReliance",
+    "SubmitCheckpointResponse",
+    "ListHubsResponse",
+    "Hub",
+    "GetCheckpointResponse",
+    "HubCheckpoint",
+    "CheckpointContents",
+    "TokenCommitment",
+    "ListTokensResponse",
+    "HubToken",
+    "WhoisResponse",
+    "Registration",
+    "GetAllotmentResponse",
+    "MerkleProof",
+    "ListTransactionsResponse",
+    "WalletRef",
+    "HubTransaction",
+    "GetTransactionResponse",
+    "DeliveryProof",
+    "BuildCheckpointResponse",
+    "BuiltCheckpoint",
+    "HubEvent",
     "Drift",
     "DriftChange",
     "ListDriftResponse",
@@ -32,7 +55,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files(["settlement", "operator"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
+        .open_files(["settlement", "hub", "operator"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(
         out.join("relayer_descriptor.bin"),

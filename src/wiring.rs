@@ -5,6 +5,7 @@
 mod books;
 mod bridges;
 mod chains;
+mod hubs;
 mod network;
 mod serve;
 mod stages;
@@ -130,6 +131,14 @@ pub async fn store(config: &Config) -> Result<Store, WiringError> {
     Ok(store)
 }
 
+/// Recovery over the configured chains, built but not running.
+pub async fn recover(config: &Config, store: Store) -> Result<crate::recover::Recover, WiringError> {
+    chains::check_chain_ids(config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rpc = chains::chains(config, &clock)?;
+    stages::recover(config, store, &rpc, &adapters(config)?)
+}
+
 /// What the role `api` has beyond loops.
 #[derive(Debug)]
 pub struct Face {
@@ -176,6 +185,7 @@ pub async fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
         senders: BTreeMap::new(),
         adapters: adapters(config)?,
         tasks: Vec::new(),
+        gates: BTreeMap::new(),
     };
     if roles.has(Role::Observer) {
         wiring.observers();

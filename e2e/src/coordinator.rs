@@ -187,6 +187,7 @@ impl Coordinator {
             terms: member.request.terms.clone(),
             receipts: member.request.receipts.clone(),
             proof: Vec::new(),
+            allotment: None,
         });
         let request = v1::SubmitGroupRequest {
             coordinator: self.name.clone(),
@@ -226,6 +227,7 @@ impl Coordinator {
             proof: Vec::new(),
             trace_id: String::new(),
             policy: String::new(),
+            allotment: None,
         }
     }
 }

@@ -90,6 +90,13 @@ pub const STATEMENTS: &[&str] = &[
 )",
     "CREATE INDEX hub_challenge_block ON hub_challenge (hub_id, block_number, log_index)",
     "CREATE INDEX hub_challenge_eon ON hub_challenge (hub_id, eon)",
+    // Position of a token at a hub, as the contract registered it.
+    "CREATE TABLE hub_trail (
+  hub_id BIGINT NOT NULL REFERENCES hub (id),
+  token {bytes} NOT NULL,
+  trail BIGINT NOT NULL CHECK (trail >= 0),
+  PRIMARY KEY (hub_id, token)
+)",
     // What a checkpoint promises of a token in all, learned from a proof against it, and what backed it.
     "CREATE TABLE hub_bound (
   hub_checkpoint_id BIGINT NOT NULL REFERENCES hub_checkpoint (id),
@@ -104,4 +111,11 @@ pub const STATEMENTS: &[&str] = &[
 ];
 
 /// Tables in reverse order of creation.
-pub const TABLES: &[&str] = &["hub_bound", "hub_challenge", "hub_operation", "hub_checkpoint", "hub"];
+pub const TABLES: &[&str] = &[
+    "hub_bound",
+    "hub_trail",
+    "hub_challenge",
+    "hub_operation",
+    "hub_checkpoint",
+    "hub",
+];

@@ -74,10 +74,7 @@ impl From<tonic::Status> for ClientError {
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Where to, and as whom.
-async fn connected(
-    server: &str,
-    token: Option<&str>,
-) -> Result<(Channel, Option<MetadataValue<Ascii>>), ClientError> {
+async fn connected(server: &str, token: Option<&str>) -> Result<(Channel, Option<MetadataValue<Ascii>>), ClientError> {
     let unreachable = |error: tonic::transport::Error| {
         let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
         ClientError::Unreachable {

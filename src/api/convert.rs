@@ -2,12 +2,14 @@
 
 use super::error::ApiError;
 use super::parse;
-use crate::intake::{Accepted, GroupAnswer, RequestedTerms, SubmitGroup, SubmitRequest};
+use crate::hub::model::tree::DEPTH_MAX;
+use crate::hub::model::{Account, AllotmentProof, Eon, Interval, Passive};
+use crate::intake::{Accepted, AllotmentClaim, GroupAnswer, RequestedTerms, SubmitGroup, SubmitRequest};
 use crate::payout::Bundle;
 use crate::payout::bundle::{BundleGroup, BundleTerms};
 use crate::router::{Answer, Offer};
 use crate::settlement::terms::Terms;
-use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Message, Settlement};
+use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Hub, HubCheckpoint, Message, Settlement};
 use alloy::hex::encode_prefixed;
 use alloy::primitives::B256;
 use relayer_adapter_api::ChainId;
@@ -52,6 +54,48 @@ pub fn submission(coordinator: &str, request: v1::SubmitRequest) -> Result<Submi
         },
         auth: parse::bytes("auth", &request.auth)?,
         proof: (!request.proof.is_empty()).then_some(request.proof),
+        allotment: request.allotment.map(allotment).transpose()?,
+    })
+}
+
+/// Bounded by what a proof can need, so that nobody has it hashed for nothing.
+fn allotment(proof: v1::AllotmentProof) -> Result<AllotmentClaim, ApiError> {
+    let words = |field, words: &[String]| -> Result<Vec<B256>, ApiError> {
+        if words.len() > DEPTH_MAX {
+            return Err(ApiError::field(field, "has more than 32 entries"));
+        }
+        words.iter().map(|word| parse::hash(field, word)).collect()
+    };
+    let number = |field, text: &str| parse::decimal(field, if text.is_empty() { "0" } else { text });
+    if proof.values.len() > DEPTH_MAX {
+        return Err(ApiError::field("values", "has more than 32 entries"));
+    }
+    let values = proof.values.iter().map(|value| parse::decimal("values", value));
+    Ok(AllotmentClaim {
+        hub: proof.hub,
+        eon: Eon(proof.eon),
+        token: parse::address("token", &proof.token)?,
+        account: Account {
+            wallet: parse::address("wallet", &proof.wallet)?,
+            active_state_checksum: parse::optional_hash("active_state_checksum", &proof.active_state_checksum)?
+                .unwrap_or_default(),
+            passive: Passive {
+                checksum: parse::optional_hash("passive_root", &proof.passive_root)?.unwrap_or_default(),
+                amount: number("passive_amount", &proof.passive_amount)?,
+                marker: number("passive_marker", &proof.passive_marker)?,
+            },
+        },
+        proof: AllotmentProof {
+            interval: Interval {
+                left: parse::decimal("left", &proof.left)?,
+                right: parse::decimal("right", &proof.right)?,
+            },
+            trail: proof.trail,
+            allotment_chain: words("allotment_chain", &proof.allotment_chain)?,
+            values: values.collect::<Result<_, _>>()?,
+            token_trail: proof.token_trail,
+            membership_chain: words("membership_chain", &proof.membership_chain)?,
+        },
     })
 }
 
@@ -68,6 +112,7 @@ pub fn group(coordinator: &str, request: v1::SubmitGroupRequest) -> Result<Submi
             proof: item.proof,
             trace_id: trace_id.clone(),
             policy: policy.clone(),
+            allotment: item.allotment,
         };
         items.push(submission(coordinator, one).map_err(|error| error.with("item", index.to_string()))?);
     }
@@ -135,6 +180,16 @@ pub fn terms(terms: &Terms, target: ChainId, inbox: alloy::primitives::Address) 
         fee: terms.fee.to_string(),
         nonce: terms.nonce.to_string(),
         deadline: terms.deadline,
+    }
+}
+
+pub fn reliance((hub, checkpoint): &(Hub, HubCheckpoint)) -> v1::HubReliance {
+    v1::HubReliance {
+        hub: hub.name.clone(),
+        eon: checkpoint.eon.0,
+        standing: checkpoint.standing.to_string(),
+        halted: hub.halted.map(|halt| halt.reason.to_string()).unwrap_or_default(),
+        refused: checkpoint.refused.clone().unwrap_or_default(),
     }
 }
 

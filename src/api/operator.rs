@@ -104,29 +104,32 @@ impl Operators {
             return Err(ApiError::field("after_seq", "is negative"));
         }
         let start = (self.clone(), request.after_seq, Vec::new().into_iter());
-        Ok(futures::stream::unfold(start, |(own, mut after, mut page)| async move {
-            loop {
-                let next: Option<DriftRow> = page.next();
-                if let Some(row) = next {
-                    after = row.seq;
-                    let change = v1::DriftChange {
-                        seq: row.seq,
-                        drift: Some(drift(&row)),
-                    };
-                    return Some((Ok(change), (own, after, page)));
-                }
-                match own.store.list_drift_changes(after, CHANGES).await {
-                    Ok(rows) => page = rows.into_iter(),
-                    Err(error) => return Some((Err(error.into()), (own, after, page))),
-                }
-                if page.len() == 0 {
-                    tokio::select! {
-                        () = own.stop.cancelled() => return None,
-                        () = tokio::time::sleep(LOOK) => {}
+        Ok(futures::stream::unfold(
+            start,
+            |(own, mut after, mut page)| async move {
+                loop {
+                    let next: Option<DriftRow> = page.next();
+                    if let Some(row) = next {
+                        after = row.seq;
+                        let change = v1::DriftChange {
+                            seq: row.seq,
+                            drift: Some(drift(&row)),
+                        };
+                        return Some((Ok(change), (own, after, page)));
+                    }
+                    match own.store.list_drift_changes(after, CHANGES).await {
+                        Ok(rows) => page = rows.into_iter(),
+                        Err(error) => return Some((Err(error.into()), (own, after, page))),
+                    }
+                    if page.len() == 0 {
+                        tokio::select! {
+                            () = own.stop.cancelled() => return None,
+                            () = tokio::time::sleep(LOOK) => {}
+                        }
                     }
                 }
-            }
-        }))
+            },
+        ))
     }
 
     pub async fn resolve_dispute(

@@ -18,6 +18,7 @@ const AGGREGATES: &[&str] = &[
     "chain",
     "ledger",
     "lane",
+    "hub",
 ];
 const SETTLEMENTS_MAX: usize = 1_000;
 const HEARTBEAT_MS: u32 = 10_000;

@@ -426,6 +426,14 @@ impl Endpoint {
         parse::<U64>("eth_getTransactionCount", value).map(|count| count.to())
     }
 
+    /// With the transactions in this endpoint's pool.
+    pub async fn pooled_count(&self, account: Address) -> Result<u64, CallError> {
+        let value = self
+            .read_some("eth_getTransactionCount", json!([account, "pending"]))
+            .await?;
+        parse::<U64>("eth_getTransactionCount", value).map(|count| count.to())
+    }
+
     /// By height instead of by hash, for searching; what is found is then proven by the block's body.
     pub async fn transaction_count_at(&self, account: Address, number: u64) -> Result<u64, CallError> {
         let value = self

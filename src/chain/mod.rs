@@ -2,21 +2,26 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`]), [`calldata`] reads what the outbox was told, [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`], `decode_registry`, and of hubs `observer_hubs`, [`hub_logs`]), [`calldata`] reads what the
+//! outbox was told, [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
 pub mod calldata;
 pub mod decode;
+mod decode_registry;
 pub mod endpoint;
 pub mod engine;
 mod error;
 pub mod exit_delay;
 pub mod fee;
+pub mod gate;
+pub mod hub_logs;
 pub mod model;
 pub mod node_text;
 pub mod nonce;
 pub mod observer;
+mod observer_hubs;
 pub mod pool;
 pub mod retry;
 pub mod rpc;
@@ -27,10 +32,13 @@ mod tests;
 pub mod view;
 
 pub use decode::Contracts;
+pub(crate) use decode_registry::eon_word;
 pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
+pub use gate::{Ahead, Gate};
+pub use hub_logs::HubContract;
 pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
 pub use sender::{PlannedTx, Sender, SenderParams};
@@ -121,4 +129,8 @@ pub trait TxChain: Chain {
         nonce: u64,
         block: BlockRef,
     ) -> Result<Option<(B256, BlockRef)>, ViewError>;
+
+    /// Number of transactions of an account with those that wait in the pools, as the endpoint that knows most of them says. A hint: pools
+    /// forget, and not every endpoint shows its own.
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError>;
 }

@@ -411,6 +411,15 @@ impl TxChain for ModelChain {
         Ok(Submission::Accepted)
     }
 
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError> {
+        let state = self.lit()?;
+        let mut count = state.count(account, u64::MAX);
+        while state.pool.contains_key(&(account, count)) {
+            count += 1;
+        }
+        Ok(count)
+    }
+
     async fn find_by_nonce(
         &self,
         account: Address,
@@ -432,9 +441,7 @@ impl TxChain for ModelChain {
 impl TransactionSource for ModelChain {
     async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
         let state = self.lit()?;
-        let found = state
-            .mined_up_to(u64::MAX)
-            .find(|mined| mined.receipt.tx_hash == tx);
+        let found = state.mined_up_to(u64::MAX).find(|mined| mined.receipt.tx_hash == tx);
         Ok(found.map(|mined| mined.input.clone()).into_iter().collect())
     }
 }

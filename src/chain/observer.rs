@@ -5,10 +5,11 @@
 
 use super::decode::{Contracts, decode};
 use super::error::Attempted;
+use super::hub_logs::{HubContract, HubLogs};
 use super::{Chain, ChainError};
 use crate::error::Coded;
 use crate::stage::{Outcome, Stage};
-use crate::store::{Cursor, NewChainLog, NewEvent, Store, StoredBlock};
+use crate::store::{Cursor, Hub, HubId, NewChainLog, NewEvent, Store, StoredBlock};
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use relayer_adapter_api::{BlockRef, ChainId, LogFilter, LogRecord, ViewError};
@@ -38,10 +39,11 @@ impl Default for ObserverParams {
 
 /// See the module.
 pub struct Observer {
-    chain: Arc<dyn Chain>,
-    store: Store,
+    pub(super) chain: Arc<dyn Chain>,
+    pub(super) store: Store,
     contracts: Contracts,
-    params: ObserverParams,
+    pub(super) hubs: Vec<HubContract>,
+    pub(super) params: ObserverParams,
 }
 
 impl std::fmt::Debug for Observer {
@@ -57,6 +59,9 @@ impl std::fmt::Debug for Observer {
 struct Batch {
     blocks: Vec<StoredBlock>,
     logs: Vec<NewChainLog>,
+    hub_logs: HubLogs,
+    /// Hubs that were read along.
+    hubs: Vec<HubId>,
 }
 
 /// Where the walk goes next.
@@ -72,20 +77,30 @@ impl Observer {
             chain,
             store,
             contracts,
+            hubs: Vec::new(),
             params,
         }
+    }
+
+    /// Follows these hubs' contracts as well.
+    pub fn with_hubs(mut self, hubs: Vec<HubContract>) -> Self {
+        self.hubs = hubs;
+        self
     }
 
     fn id(&self) -> ChainId {
         self.chain.id()
     }
 
-    fn filter(&self, from_block: Option<u64>) -> LogFilter {
-        LogFilter {
-            addresses: self.contracts.addresses(),
+    /// None when there is nothing to look for.
+    fn filter(&self, hubs: &[Hub], from_block: Option<u64>) -> Option<LogFilter> {
+        let mut addresses = self.contracts.addresses();
+        addresses.extend(hubs.iter().map(|hub| hub.contract));
+        (!addresses.is_empty()).then_some(LogFilter {
+            addresses,
             topics0: Vec::new(),
             from_block,
-        }
+        })
     }
 
     async fn read_block(&self, number: u64) -> Result<Option<StoredBlock>, ChainError> {
@@ -93,7 +108,7 @@ impl Observer {
         Ok(found.map(|(block, parent_hash)| StoredBlock { block, parent_hash }))
     }
 
-    async fn must_read_block(&self, number: u64) -> Result<StoredBlock, ChainError> {
+    pub(super) async fn must_read_block(&self, number: u64) -> Result<StoredBlock, ChainError> {
         let missing = ViewError::UnknownBlock {
             chain: self.id().0,
             block: number.to_string(),
@@ -104,9 +119,13 @@ impl Observer {
         })
     }
 
-    fn decode(&self, log: &LogRecord, timestamp: u64) -> Result<Option<NewChainLog>, ChainError> {
+    fn take(&self, batch: &mut Batch, hubs: &[Hub], log: &LogRecord, timestamp: u64) -> Result<(), ChainError> {
+        if let Some(hub) = hubs.iter().find(|hub| hub.contract == log.address) {
+            batch.hub_logs.take(hub, log, timestamp);
+            return Ok(());
+        }
         let decoded = decode(&self.contracts, log)?;
-        Ok(decoded.map(|decoded| NewChainLog {
+        batch.logs.extend(decoded.map(|decoded| NewChainLog {
             chain: self.id(),
             block_number: log.block_number,
             block_hash: log.block_hash,
@@ -119,18 +138,19 @@ impl Observer {
             key2: decoded.key2,
             amount: decoded.amount,
             detail: decoded.detail,
-        }))
+        }));
+        Ok(())
     }
 
     /// Final blocks `from ..= to` in one range. Blocks with logs get their hashes stored, and both ends: should finality break, there
     /// is something to go back to.
-    async fn read_range(&self, from: u64, to: u64) -> Result<Batch, ChainError> {
+    async fn read_range(&self, hubs: &[Hub], from: u64, to: u64) -> Result<Batch, ChainError> {
         let end = self.must_read_block(to).await?;
         let mut batch = Batch::default();
         let mut blocks = BTreeMap::from([(from, self.must_read_block(from).await?), (to, end)]);
-        if !self.contracts.addresses().is_empty() {
+        if let Some(filter) = self.filter(hubs, Some(from)) {
             let view = self.chain.view(end.block);
-            for log in view.logs(&self.filter(Some(from))).await.attempted("reading logs")? {
+            for log in view.logs(&filter).await.attempted("reading logs")? {
                 let block = match blocks.get(&log.block_number) {
                     Some(block) => *block,
                     None => {
@@ -148,7 +168,7 @@ impl Observer {
                         },
                     });
                 }
-                batch.logs.extend(self.decode(&log, block.block.timestamp)?);
+                self.take(&mut batch, hubs, &log, block.block.timestamp)?;
             }
         }
         batch.blocks.extend(blocks.into_values());
@@ -158,9 +178,9 @@ impl Observer {
     /// Blocks after `seen` up to the head, at most `limit`, each by hash and linked to its parent.
     async fn read_near_head(
         &self,
+        hubs: &[Hub],
         seen: Option<BlockRef>,
-        from: u64,
-        head: u64,
+        (from, head): (u64, u64),
         limit: usize,
     ) -> Result<Walk, ChainError> {
         let mut batch = Batch::default();
@@ -180,10 +200,10 @@ impl Observer {
                     Walk::Read(batch)
                 });
             }
-            if !self.contracts.addresses().is_empty() {
+            if let Some(filter) = self.filter(hubs, None) {
                 let view = self.chain.view(block.block);
-                for log in view.logs(&self.filter(None)).await.attempted("reading logs")? {
-                    batch.logs.extend(self.decode(&log, block.block.timestamp)?);
+                for log in view.logs(&filter).await.attempted("reading logs")? {
+                    self.take(&mut batch, hubs, &log, block.block.timestamp)?;
                 }
             }
             parent = Some(block.block.hash);
@@ -236,6 +256,7 @@ impl Observer {
         // First: another observer of this chain waits here, then finds the cursor moved and has written nothing.
         txn.move_cursor(chain, Some(cursor), &new).await?;
         let orphaned = txn.orphan_logs_above(chain, common.number).await?;
+        txn.orphan_hub_logs_above(chain, common.number).await?;
         txn.drop_blocks_above(chain, common.number).await?;
         let detail = serde_json::json!({
             "from": cursor.seen.number, "to": common.number, "orphaned_logs": orphaned, "finality_broken": broken,
@@ -337,6 +358,14 @@ impl Observer {
         txn.put_blocks(chain, &batch.blocks).await?;
         let before = cursor.map(|cursor| cursor.finalized.number);
         txn.finalize_logs(chain, before, new.finalized.number).await?;
+        if let Some(cursor) = cursor
+            && !batch.hubs.is_empty()
+        {
+            batch.hub_logs.put(&mut txn, chain).await?;
+            txn.advance_hubs(&batch.hubs, cursor.seen.number, new.seen.number)
+                .await?;
+            txn.finalize_hub_logs(chain, new.finalized.number).await?;
+        }
         // Now and then; in every step it would be a write for nothing.
         if cursor.is_some_and(|cursor| cursor.finalized.number / 64 != new.finalized.number / 64) {
             let lowest = new.finalized.number.saturating_sub(self.params.keep_blocks);
@@ -349,7 +378,8 @@ impl Observer {
         })
     }
 
-    async fn observe(&self, now_ms: i64, limit: usize) -> Result<Outcome, ChainError> {
+    /// One step; the same as [`Stage::step`] with the error as it is.
+    pub async fn read_on(&self, now_ms: i64, limit: usize) -> Result<Outcome, ChainError> {
         let head = self.chain.head().await.attempted("reading the head")?;
         let finalized = self.chain.finalized().await.attempted("reading the final block")?;
         let cursor = self.store.get_cursor(self.id()).await?;
@@ -358,6 +388,11 @@ impl Observer {
         {
             return self.rewind(now_ms, cursor).await;
         }
+        let (hubs, more_of_hubs) = match &cursor {
+            Some(cursor) if !self.hubs.is_empty() => self.level_hubs(now_ms, cursor).await?,
+            // Before the first step there is nothing they could be level with.
+            _ => (Vec::new(), false),
+        };
         let next = cursor
             .as_ref()
             .map_or(self.params.start_block, |cursor| cursor.seen.number + 1);
@@ -367,17 +402,23 @@ impl Observer {
             let to = finalized
                 .number
                 .min(next.saturating_add(self.params.range_max.max(1) - 1));
-            Walk::Read(self.read_range(next, to).await?)
+            Walk::Read(self.read_range(&hubs, next, to).await?)
         } else if next <= head.number {
             let seen = cursor.as_ref().map(|cursor| cursor.seen);
-            self.read_near_head(seen, next, head.number, limit.max(1)).await?
+            self.read_near_head(&hubs, seen, (next, head.number), limit.max(1))
+                .await?
         } else {
             Walk::Read(Batch::default())
         };
         match (walk, &cursor) {
             (Walk::Reorg, Some(cursor)) => self.rewind(now_ms, cursor).await,
             (Walk::Reorg, None) => Ok(Outcome::default()),
-            (Walk::Read(batch), cursor) => self.advance(now_ms, cursor.as_ref(), batch, head, finalized).await,
+            (Walk::Read(mut batch), cursor) => {
+                batch.hubs = hubs.iter().map(|hub| hub.id).collect();
+                let mut outcome = self.advance(now_ms, cursor.as_ref(), batch, head, finalized).await?;
+                outcome.more |= more_of_hubs;
+                Ok(outcome)
+            }
         }
     }
 }
@@ -389,6 +430,6 @@ impl Stage for Observer {
     }
 
     async fn step(&self, now_ms: i64, limit: usize) -> Result<Outcome, Box<dyn Coded>> {
-        Ok(self.observe(now_ms, limit).await?)
+        Ok(self.read_on(now_ms, limit).await?)
     }
 }

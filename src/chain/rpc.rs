@@ -429,6 +429,16 @@ impl TxChain for RpcChain {
         Ok(merge(&answers))
     }
 
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError> {
+        let counts = self
+            .pool
+            .all_or_error("reading the pool", |endpoint| {
+                Box::pin(async move { endpoint.pooled_count(account).await })
+            })
+            .await?;
+        Ok(counts.into_iter().max().unwrap_or_default())
+    }
+
     async fn find_by_nonce(
         &self,
         account: Address,

@@ -1,4 +1,4 @@
-//! `hub verify`: what an auditor or a wallet runs; needs no relayer, no chain and no configuration.
+//! `hub …`. `hub verify` is what an auditor or a wallet runs; it needs no relayer, no chain and no configuration.
 
 use super::failure::{Exit, Failure};
 use super::output::{Output, short, table};
@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum HubCommand {
     /// Recompute every root and check every proof of a checkpoint; docs/hub.md tells its shape
     Verify(VerifyArgs),
+    /// Show how a checkpoint of a followed hub fares on its way to each target
+    Checkpoint(super::hub_checkpoint::CheckpointArgs),
 }
 
 #[derive(Debug, Args)]
@@ -23,8 +25,14 @@ pub(super) struct VerifyArgs {
     file: PathBuf,
 }
 
-pub(super) fn run(command: HubCommand, output: &Output) -> Result<Exit, Failure> {
-    let HubCommand::Verify(args) = command;
+pub(super) async fn run(global: &super::Global, command: HubCommand, output: &Output) -> Result<Exit, Failure> {
+    match command {
+        HubCommand::Verify(args) => verify_file(&args, output),
+        HubCommand::Checkpoint(args) => super::hub_checkpoint::checkpoint(global, args, output).await,
+    }
+}
+
+fn verify_file(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
     let text = if args.file.as_os_str() == "-" {
         read(std::io::stdin(), Path::new("stdin"))?
     } else {

@@ -67,7 +67,8 @@ pub(super) async fn run(global: &Global, args: ReconcileArgs, output: &Output) -
         .await
         .map_err(|error| Failure::of(&error))?;
     let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let answer = json!({ "agrees": report.agrees(), "complete": report.is_complete(), "took_ms": took, "report": report });
+    let answer =
+        json!({ "agrees": report.agrees(), "complete": report.is_complete(), "took_ms": took, "report": report });
     output.answer(&answer, || text(&report, took));
     Ok(match (report.agrees(), report.is_complete()) {
         (true, true) => Exit::Ok,

@@ -1,5 +1,6 @@
 //! Why a settlement was not accepted. Nothing is stored of one that was refused.
 
+use super::allotment::AllotmentError;
 use crate::error::{Coded, ErrorCode};
 use crate::settlement::auth::{self, Classification};
 use crate::settlement::receipt::{AmountError, NettingError, ReceiptError};
@@ -110,6 +111,8 @@ pub enum IntakeError {
     GroupOrder,
     #[error("the id of item {index} cannot be told: {error}")]
     GroupItem { index: usize, error: Box<IntakeError> },
+    #[error(transparent)]
+    Allotment(#[from] AllotmentError),
     #[error("target not ready: chain {0} has not been read yet")]
     TargetNotReady(ChainId),
     #[error("reading chain {chain}: {source}")]
@@ -190,6 +193,14 @@ impl IntakeError {
     pub fn refusal(&self) -> Refusal {
         match self {
             Self::Busy { .. } => Refusal::Busy,
+            Self::Allotment(AllotmentError::NotRead(_)) => Refusal::Unavailable,
+            Self::Allotment(
+                AllotmentError::Halted { .. }
+                | AllotmentError::NotFinal { .. }
+                | AllotmentError::TooOld { .. }
+                | AllotmentError::TooSmall { .. }
+                | AllotmentError::Refused { .. },
+            ) => Refusal::Precondition,
             Self::Stopping | Self::TargetNotReady(_) | Self::View { .. } | Self::Store(_) => Refusal::Unavailable,
             Self::UnknownCoordinator(_) | Self::PayerNotAllowed(_) | Self::ContractPayer(_) => Refusal::Denied,
             Self::NonceTaken { .. } | Self::ReceiptHeld { .. } | Self::JobHeld { .. } => Refusal::Exists,
@@ -247,6 +258,7 @@ impl IntakeError {
     /// The second half of [`Self::page`]: what depends on the state of the world.
     fn chain_page(&self) -> ErrorCode {
         match self {
+            Self::Allotment(error) => error.code(),
             Self::TokenNotListed(_) => TOKEN_NOT_LISTED,
             Self::AmountRefused { .. } => AMOUNT_REFUSED,
             Self::AmountRule(_) => AMOUNT_RULE,
@@ -287,6 +299,7 @@ impl Coded for IntakeError {
             Self::Stopping => Class::Retry {
                 after: Duration::from_secs(5),
             },
+            Self::Allotment(error) => error.class(),
             Self::TargetNotReady(_) => Class::NotYet,
             Self::View { source, .. } => source.class(),
             Self::Store(error) => error.class(),

@@ -10,6 +10,7 @@
 //! the word once, `Intake::room`, `Intake::on_pool` and `Intake::commit_group` find room, run on the cores, and have the writer store the
 //! group and its items in one commit, each item with its own answer.
 
+pub mod allotment;
 pub mod authorize;
 mod error;
 pub mod group;
@@ -21,6 +22,7 @@ mod service;
 pub mod verify;
 mod writer;
 
+pub use allotment::{AllotmentClaim, AllotmentError, HubPolicy};
 pub use error::{CODES, IntakeError, Refusal};
 pub use group::{GroupAnswer, SubmitGroup};
 pub use policy::{CoordinatorPolicy, IntakePolicy, TargetPolicy};

@@ -1,5 +1,6 @@
 //! What the configuration says about who may submit what. Wiring builds it.
 
+use super::allotment::HubPolicy;
 use crate::chain::ExitDelay;
 use crate::settlement::ChainId;
 use crate::settlement::receipt::{AmountRule, PinnedKeys};
@@ -36,6 +37,8 @@ pub struct IntakePolicy {
     pub targets: BTreeMap<ChainId, TargetPolicy>,
     /// (source, target) → number of bridge families that connect them.
     pub lanes: BTreeMap<(ChainId, ChainId), u8>,
+    /// By name.
+    pub hubs: BTreeMap<String, HubPolicy>,
     pub receipt_bytes_max: usize,
     pub receipts_max: usize,
     pub proof_bytes_max: usize,
@@ -59,6 +62,7 @@ impl Default for IntakePolicy {
             coordinators: BTreeMap::new(),
             targets: BTreeMap::new(),
             lanes: BTreeMap::new(),
+            hubs: BTreeMap::new(),
             receipt_bytes_max: 262_144,
             receipts_max: 64,
             proof_bytes_max: 65_536,

@@ -1,5 +1,6 @@
 //! What comes in and what goes back.
 
+use super::allotment::AllotmentClaim;
 use crate::settlement::states::SettlementState;
 use crate::settlement::{ChainId, SettlementId};
 use crate::store::Settlement;
@@ -41,6 +42,8 @@ pub struct SubmitRequest {
     pub policy: String,
     /// Bound by the terms' proof hash; not kept.
     pub proof: Option<Vec<u8>>,
+    /// That the payer owns enough at a hub; None = nothing is said about it. Not signed.
+    pub allotment: Option<AllotmentClaim>,
 }
 
 impl SubmitRequest {
@@ -50,6 +53,7 @@ impl SubmitRequest {
         receipts
             .saturating_add(self.proof.as_ref().map_or(0, Vec::len))
             .saturating_add(self.auth.len())
+            .saturating_add(self.allotment.as_ref().map_or(0, AllotmentClaim::bytes))
             .saturating_add(size_of::<Self>())
     }
 }

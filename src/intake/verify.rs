@@ -1,5 +1,6 @@
 //! What can be said about a request without the database and without a chain. CPU only; runs on the pool.
 
+use super::allotment::{Proven, prove};
 use super::error::IntakeError;
 use super::policy::{CoordinatorPolicy, IntakePolicy, TargetPolicy};
 use super::request::{SubmitRequest, TRACE_BYTES_MAX};
@@ -28,6 +29,8 @@ pub struct Checked {
     pub allow_contract_payers: bool,
     /// Bridge families between source and target.
     pub families: u8,
+    /// What the payer showed of its allotment at a hub.
+    pub allotment: Option<Proven>,
 }
 
 /// An authorization: what was signed, the bytes, and whose they seem to be.
@@ -119,6 +122,11 @@ pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, 
     } else {
         coordinator.fee_recipient.ok_or(IntakeError::FeeRefused)?
     };
+    let allotment = request
+        .allotment
+        .as_ref()
+        .map(|claim| prove(policy, wanted.target, &terms, claim))
+        .transpose()?;
     let trace_id = if request.trace_id.is_empty() {
         // Stable, so that a repetition of the request finds itself in the logs.
         id.to_string()[2..18].to_owned()
@@ -138,6 +146,7 @@ pub fn check(policy: &IntakePolicy, request: &SubmitRequest) -> Result<Checked, 
         amount_rule: coordinator.amount_rule,
         allow_contract_payers: coordinator.allow_contract_payers,
         families,
+        allotment,
     })
 }
 

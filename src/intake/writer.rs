@@ -1,17 +1,22 @@
 //! The one task that stores. It takes what was verified while it committed the last batch; no timer, so an idle intake answers at once.
 
+use super::allotment::Proven;
 use super::authorize::Authority;
 use super::error::IntakeError;
-use super::judge::judge;
+use super::judge::{judge, judge_recalled};
 use super::policy::IntakePolicy;
 use super::pool::VerifyPool;
 use super::request::Accepted;
 use super::service::{Gate, Room};
 use super::verify::Verified;
 use crate::clock::Clock;
+use crate::hub::model::Eon;
 use crate::metrics as names;
 use crate::settlement::{ChainId, SettlementId};
-use crate::store::{Accept, FactsQuery, NewGroup, NewSettlement, Settlement, Store, StoreError, Txn, VaultFacts};
+use crate::store::{
+    Accept, FactsQuery, HubFacts, NewGroup, NewSettlement, Settlement, Store, StoreError, Txn, VaultFacts,
+};
+use alloy::primitives::Address;
 use metrics::{gauge, histogram};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -258,22 +263,41 @@ impl Committer {
         let mut txn = self.store.begin(self.clock.now_ms()).await?;
         let known = known(&txn, &parts).await?;
         let targets = targets(&txn, &parts, &heads).await?;
+        let hubs = hubs(&txn, &parts).await?;
         let mut answers: Vec<Option<Answer>> = vec![None; parts.len()];
         let mut candidates = Vec::new();
+        let mut refused: BTreeMap<ChainId, Vec<usize>> = BTreeMap::new();
         for (index, Candidate { verified, authority }) in parts.iter().enumerate() {
             if let Some(existing) = known.get(&verified.id) {
                 answers[index] = Some(again(existing, &verified.coordinator_id));
                 continue;
             }
-            match self.judge(verified, authority, &targets) {
+            match self.judge(verified, authority, &targets, &hubs) {
                 Ok(new) => candidates.push((index, new)),
-                Err(error) => answers[index] = Some(Err(error)),
+                Err(error) => {
+                    answers[index] = Some(Err(error));
+                    refused.entry(verified.target).or_default().push(index);
+                }
+            }
+        }
+        for (target, indices) in refused {
+            let Some(facts) = targets.get(&target).map(|target| &target.facts) else {
+                continue;
+            };
+            for (index, new) in recalled(&txn, target, &indices, &parts, facts).await? {
+                answers[index] = None;
+                candidates.push((index, new));
             }
         }
         let (indices, news): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
         if !news.is_empty() {
             let decided = txn.accept_settlements(&news).await?;
-            for (index, accept) in indices.into_iter().zip(decided) {
+            for ((index, accept), new) in indices.into_iter().zip(decided).zip(&news) {
+                let proven = parts[index].verified.allotment.as_ref();
+                if let (Accept::Accepted(_), Some(relies_on), Some(proven)) = (&accept, new.relies_on, proven) {
+                    txn.put_hub_bound(relies_on.checkpoint, proven.token, proven.upper_bound)
+                        .await?;
+                }
                 answers[index] = Some(answer(accept, &parts[index].verified.coordinator_id));
             }
         }
@@ -305,13 +329,36 @@ impl Committer {
         verified: &Verified,
         authority: &Authority,
         targets: &BTreeMap<ChainId, Target>,
+        hubs: &Hubs,
     ) -> Result<NewSettlement, IntakeError> {
         let target = targets
             .get(&verified.target)
             .ok_or(IntakeError::TargetNotReady(verified.target))?;
         let head = target.head.ok_or(IntakeError::TargetNotReady(verified.target))?;
-        judge(&self.policy, verified, authority, &target.facts, head)
+        let hub = verified
+            .allotment
+            .as_ref()
+            .and_then(|proven| hubs.get(&hub_key(proven)));
+        judge(&self.policy, verified, authority, &target.facts, hub, head)
     }
+}
+
+/// Those of the refused that a chain knows: they were accepted once, before this database was what it is.
+async fn recalled(
+    txn: &Txn,
+    target: ChainId,
+    refused: &[usize],
+    parts: &[&Candidate],
+    facts: &VaultFacts,
+) -> Result<Vec<(usize, NewSettlement)>, StoreError> {
+    let ids: Vec<SettlementId> = refused.iter().map(|index| parts[*index].verified.id).collect();
+    let known = txn.known_on_chain(target, &ids).await?;
+    let judged = refused.iter().filter_map(|index| {
+        let Candidate { verified, authority } = parts[*index];
+        let known = known.contains(&verified.id);
+        Some((*index, known.then(|| judge_recalled(verified, authority, facts))??))
+    });
+    Ok(judged.collect())
 }
 
 /// The answer to every candidate of a job that could not be stored.
@@ -327,6 +374,27 @@ async fn known(txn: &Txn, parts: &[&Candidate]) -> Result<HashMap<SettlementId, 
         .into_iter()
         .map(|settlement| (settlement.id, settlement))
         .collect())
+}
+
+/// Hubs that candidates showed allotments of, by name, eon and token.
+type Hubs = BTreeMap<(String, Eon, Address), HubFacts>;
+
+fn hub_key(proven: &Proven) -> (String, Eon, Address) {
+    (proven.hub.clone(), proven.eon, proven.token)
+}
+
+async fn hubs(txn: &Txn, parts: &[&Candidate]) -> Result<Hubs, StoreError> {
+    let mut hubs = Hubs::new();
+    for proven in parts.iter().filter_map(|part| part.verified.allotment.as_ref()) {
+        let key = hub_key(proven);
+        if hubs.contains_key(&key) {
+            continue;
+        }
+        if let Some(facts) = txn.hub_facts(&proven.hub, proven.eon, proven.token).await? {
+            hubs.insert(key, facts);
+        }
+    }
+    Ok(hubs)
 }
 
 async fn targets(

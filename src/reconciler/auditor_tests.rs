@@ -9,7 +9,9 @@ use crate::ledger::{AccountKey, Cause, Posting, Reason};
 use crate::settlement::states::SettlementState;
 use crate::settlement::{MessageId, SettlementId};
 use crate::stage::Stage;
-use crate::store::testing::{ASSET, DEADLINE, INBOX, OUTBOX, PAYEE, PAYER, TARGET, new_settlement, paid, reserved, seal};
+use crate::store::testing::{
+    ASSET, DEADLINE, INBOX, OUTBOX, PAYEE, PAYER, TARGET, new_settlement, paid, reserved, seal,
+};
 use crate::store::{DriftClass, DriftFilter, DriftRow, NewChainLog, NewSettlement, Standing, Store};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::sol_types::SolCall;
@@ -26,6 +28,7 @@ fn auditor(store: &Store, model: &Model) -> Auditor {
             outbox: Some(OUTBOX),
             inbox: Some(INBOX),
             vault: Some(VAULT),
+            registry: None,
         },
         start_block: 0,
         range_max: 4,
@@ -71,7 +74,9 @@ impl Audited {
 
     async fn classes(&self) -> Vec<(DriftClass, String)> {
         let open = self.open().await;
-        open.into_iter().map(|row| (row.drift.class, row.drift.subject)).collect()
+        open.into_iter()
+            .map(|row| (row.drift.class, row.drift.subject))
+            .collect()
     }
 
     fn faults(&self, change: impl FnOnce(&mut super::model::Faults)) {
@@ -85,7 +90,9 @@ impl Audited {
             own_endpoints: true,
         }];
         let everything = (Since::Block(0), &action);
-        reconcile(&self.store, &books, everything, 90, &mut |_, _| {}).await.unwrap()
+        reconcile(&self.store, &books, everything, 90, &mut |_, _| {})
+            .await
+            .unwrap()
     }
 
     async fn repair(&self) -> Report {
@@ -165,7 +172,9 @@ async fn a_payment_the_observers_endpoint_left_out_is_found_put_back_and_booked_
     assert_eq!(world.state(new.id).await, SettlementState::Batched);
     world.audit(50).await;
     let found = world.classes().await;
-    let logs = found.iter().filter(|(class, subject)| *class == DriftClass::Missing && subject.starts_with("log "));
+    let logs = found
+        .iter()
+        .filter(|(class, subject)| *class == DriftClass::Missing && subject.starts_with("log "));
     assert_eq!(logs.count(), 2, "{found:?}");
 
     let would = world.reconcile(Action::Rehearse).await;
@@ -218,7 +227,10 @@ async fn an_endpoint_without_old_state_is_believed_only_where_it_knows_as_much_a
     world.audit(50).await;
     assert_eq!(world.classes().await, vec![]);
     let report = world.reconcile(Action::Report).await;
-    assert!(report.agrees() && report.is_complete() && !report.chains[0].proven, "{report:?}");
+    assert!(
+        report.agrees() && report.is_complete() && !report.chains[0].proven,
+        "{report:?}"
+    );
     world.faults(|faults| faults.auditor_blind = true);
     let report = world.reconcile(Action::Report).await;
     assert!(!report.is_complete());
@@ -251,7 +263,11 @@ async fn a_payment_that_was_marked_booked_and_is_not_is_found_and_booked() {
     txn.commit().await.unwrap();
     world.audit(50).await;
     let found = world.open().await;
-    assert!(found.iter().any(|row| row.drift.class == DriftClass::Missing && row.about.settlement == Some(new.id)));
+    assert!(
+        found
+            .iter()
+            .any(|row| row.drift.class == DriftClass::Missing && row.about.settlement == Some(new.id))
+    );
     assert_eq!(found[0].about.token, Some(ASSET.token));
     let report = world.repair().await;
     assert!(report.agrees(), "{report:?}");
@@ -314,12 +330,23 @@ async fn a_log_that_is_on_no_chain_is_taken_back() {
     txn.commit().await.unwrap();
     world.reconciler.step(50, 100).await.unwrap();
     let available = AccountKey::available(ASSET, PAYER);
-    assert_eq!(world.store.get_balance(available).await.unwrap().amount(), U256::from(6_000));
+    assert_eq!(
+        world.store.get_balance(available).await.unwrap().amount(),
+        U256::from(6_000)
+    );
     world.audit(50).await;
     let found = world.classes().await;
-    assert!(found.iter().any(|(class, subject)| *class == DriftClass::Unknown && subject.starts_with("log ")), "{found:?}");
+    assert!(
+        found
+            .iter()
+            .any(|(class, subject)| *class == DriftClass::Unknown && subject.starts_with("log ")),
+        "{found:?}"
+    );
     assert!(world.repair().await.agrees());
-    assert_eq!(world.store.get_balance(available).await.unwrap().amount(), U256::from(1_000));
+    assert_eq!(
+        world.store.get_balance(available).await.unwrap().amount(),
+        U256::from(1_000)
+    );
     world.settle().await;
     world.audit(60).await;
     assert_eq!(world.classes().await, vec![]);
@@ -352,14 +379,14 @@ async fn leaves_that_were_lost_come_back_from_the_outboxs_calldata() {
     world.send(sealed.id()).await;
     let call = dispatchCall {
         header: sealed.header.encode().to_vec().into(),
-        settlementIds: sealed.ids.iter().map(|id| id.0).collect(),
+        settlementIds: sealed.ids().iter().map(|id| id.0).collect(),
         port: PORT,
         gasLimit: 200_000,
     };
     let tx = keccak256(world.model.head().hash);
     world.model.inputs.lock().unwrap().insert(tx, call.abi_encode().into());
     world.settle().await;
-    let mut wrong = sealed.ids.clone();
+    let mut wrong = sealed.ids().to_vec();
     wrong.swap(0, 2);
     let mut txn = world.store.begin(5).await.unwrap();
     assert_eq!(txn.put_back_leaves(sealed.id(), &wrong).await.unwrap(), 2);
@@ -384,7 +411,7 @@ async fn leaves_that_were_lost_come_back_from_the_outboxs_calldata() {
     assert_eq!(lines[0].result, Repaired::Done, "{lines:?}");
     let leaves = world.store.list_message_leaves(sealed.id()).await.unwrap();
     let back: Vec<SettlementId> = leaves.iter().map(|leaf| leaf.settlement).collect();
-    assert_eq!(back, sealed.ids);
+    assert_eq!(back, sealed.ids());
     assert!(leaves.iter().all(|leaf| !leaf.resolved));
 }
 
@@ -435,7 +462,11 @@ async fn drifts_are_listed_and_followed_in_the_order_of_their_changes() {
     assert_eq!(first.len(), 1);
     let mut txn = world.store.begin(70).await.unwrap();
     let drift = &first[0].drift;
-    assert!(txn.resolve_drift(drift.class, drift.chain, &drift.subject, "known now").await.unwrap());
+    assert!(
+        txn.resolve_drift(drift.class, drift.chain, &drift.subject, "known now")
+            .await
+            .unwrap()
+    );
     txn.commit().await.unwrap();
     let second = world.store.list_drift_changes(first[0].seq, 10).await.unwrap();
     assert_eq!(second.len(), 1);

@@ -23,10 +23,7 @@ pub enum Remedy {
     /// The ledger has not booked a transaction, or not all of it.
     BookAgain { chain: ChainId, tx: B256 },
     /// The payment's postings or its state are missing. Whether its fee is income is looked up by message.
-    BookPayment {
-        settlement: SettlementId,
-        payment: Payment,
-    },
+    BookPayment { settlement: SettlementId, payment: Payment },
     /// The reservation, or its release.
     BookReservation(SettlementId),
     /// Postings that are there too often.
@@ -123,7 +120,10 @@ pub fn check_settlement(books: &SettlementBooks, paid: &[PaidLog], patience: &Pa
         let actual = format!("paid in blocks {}", blocks.join(", "));
         found.push(of.finding(DriftClass::Duplicate, expected, actual, Remedy::Operator));
     }
-    if let Some(log) = here.iter().find(|log| (log.payer, log.nonce) != (books.payer, books.nonce)) {
+    if let Some(log) = here
+        .iter()
+        .find(|log| (log.payer, log.nonce) != (books.payer, books.nonce))
+    {
         let expected = format!("payer {} nonce {}", books.payer, books.nonce);
         let actual = format!("payer {} nonce {}", log.payer, log.nonce);
         found.push(of.finding(DriftClass::Payee, expected, actual, Remedy::Operator));
@@ -171,12 +171,7 @@ fn check_paid(of: &Of<'_>, log: &PaidLog, found: &mut Vec<Finding>) {
     {
         let extra = rest.iter().map(|movement| movement.posting).collect();
         let actual = format!("{} fees, {} together", fees.len(), sum(&fees));
-        found.push(of.finding(
-            DriftClass::Duplicate,
-            "one fee".into(),
-            actual,
-            Remedy::TakeBack(extra),
-        ));
+        found.push(of.finding(DriftClass::Duplicate, "one fee".into(), actual, Remedy::TakeBack(extra)));
     } else if sum(&fees) != books.fee && found.len() == before {
         let remedy = if fees.is_empty() { remedy() } else { Remedy::Operator };
         let expected = format!("fee {}", books.fee);
@@ -198,7 +193,12 @@ fn check_payment(of: &Of<'_>, payment: &Movement, found: &mut Vec<Finding>) {
     let (kind, holder) = payment.to;
     if holder != books.payee || !matches!(kind, AccountKind::Payee | AccountKind::Unclaimed) {
         let expected = format!("payee {}", books.payee);
-        found.push(of.finding(DriftClass::Payee, expected, format!("{kind} {holder}"), Remedy::Operator));
+        found.push(of.finding(
+            DriftClass::Payee,
+            expected,
+            format!("{kind} {holder}"),
+            Remedy::Operator,
+        ));
     }
 }
 
@@ -340,7 +340,10 @@ pub fn check_run(run: &Run, chain: ChainId, inbox: Address, tx: B256, known: &Kn
     }
     let more = amount > run.amount || fee > run.fee;
     if more || (strangers.is_empty() && (amount, fee) != (run.amount, run.fee)) {
-        let subject = run.items.first().map_or_else(String::new, |item| settlement_subject(item.id));
+        let subject = run
+            .items
+            .first()
+            .map_or_else(String::new, |item| settlement_subject(item.id));
         let expected = format!("{amount} and {fee} of fees");
         let actual = format!("{} and {} of fees", run.amount, run.fee);
         let settlement = run.items.first().map(|item| item.id);
@@ -443,10 +446,7 @@ pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], pro
                 DriftClass::Unknown,
                 format!("log {}", log.reference()),
                 "on the chain".into(),
-                format!(
-                    "{} of block {} is only in the database",
-                    log.kind, log.block_number
-                ),
+                format!("{} of block {} is only in the database", log.kind, log.block_number),
                 Remedy::DropLog(Box::new(log.clone())),
             ));
         }

@@ -33,7 +33,12 @@ fn movement(posting: i64, reason: Reason, amount: u64, to: (AccountKind, Address
 }
 
 fn books(state: SettlementState, amount: u64, fee: u64) -> SettlementBooks {
-    let mut movements = vec![movement(1, Reason::Accept, amount + fee, (AccountKind::Reserved, PAYER))];
+    let mut movements = vec![movement(
+        1,
+        Reason::Accept,
+        amount + fee,
+        (AccountKind::Reserved, PAYER),
+    )];
     if state == SettlementState::Settled {
         movements.push(movement(2, Reason::Payment, amount, (AccountKind::Payee, PAYEE)));
         if fee > 0 {
@@ -41,7 +46,12 @@ fn books(state: SettlementState, amount: u64, fee: u64) -> SettlementBooks {
         }
     }
     if state.ended_unpaid() {
-        movements.push(movement(2, Reason::Release, amount + fee, (AccountKind::Available, PAYER)));
+        movements.push(movement(
+            2,
+            Reason::Release,
+            amount + fee,
+            (AccountKind::Available, PAYER),
+        ));
     }
     SettlementBooks {
         row: 1,

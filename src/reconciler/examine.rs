@@ -53,8 +53,12 @@ pub(super) fn tx_runs(chain: ChainId, logs: &[ChainLog]) -> (Vec<TxRuns>, Vec<Fi
 pub(super) async fn known_of(store: &Store, of: &[TxRuns]) -> Result<Known, StoreError> {
     let items = || of.iter().flat_map(|tx| &tx.runs).flat_map(|run| &run.items);
     let ids: Vec<SettlementId> = items().map(|item| item.id).collect();
-    let settlements: HashMap<SettlementId, SettlementBooks> =
-        store.list_books(&ids).await?.into_iter().map(|one| (one.id, one)).collect();
+    let settlements: HashMap<SettlementId, SettlementBooks> = store
+        .list_books(&ids)
+        .await?
+        .into_iter()
+        .map(|one| (one.id, one))
+        .collect();
     let strangers: Vec<_> = items().filter(|item| !settlements.contains_key(&item.id)).collect();
     let unknown: Vec<SettlementId> = strangers.iter().map(|item| item.id).collect();
     let events: Vec<_> = strangers.iter().map(|item| item.event).collect();
@@ -122,11 +126,7 @@ pub(super) async fn confirmed(
 }
 
 /// The final payment of a settlement that is stored, as it would be booked; whose the fee is, is in the message that brought it.
-pub async fn payment_on_chain(
-    store: &Store,
-    chain: ChainId,
-    id: SettlementId,
-) -> Result<Option<Payment>, StoreError> {
+pub async fn payment_on_chain(store: &Store, chain: ChainId, id: SettlementId) -> Result<Option<Payment>, StoreError> {
     let paid = store.list_paid_logs(chain, &[id]).await?;
     let Some(log) = paid.get(&id).and_then(|logs| logs.first()) else {
         return Ok(None);
@@ -189,10 +189,7 @@ pub(super) async fn unknown_messages(
                 chain,
                 subject: compare::message_subject(id),
                 expected: "on the books".into(),
-                actual: format!(
-                    "sent by transaction {} in block {}",
-                    log.tx_hash, log.block_number
-                ),
+                actual: format!("sent by transaction {} in block {}", log.tx_hash, log.block_number),
             },
             about: DriftAbout::default(),
             remedy: Remedy::Recover,

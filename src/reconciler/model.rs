@@ -307,17 +307,48 @@ impl Emitted {
         let (one, two) = (Address::from_word(self.key), Address::from_word(self.key2));
         let amount = self.amount;
         match self.kind {
-            "deposited" => Vault::Deposited { payer: one, token: two, from: one, amount }.encode_log_data(),
-            "withdrawn" => Vault::Withdrawn { payer: one, token: two, amount }.encode_log_data(),
-            "credited" => Vault::Credited { account: one, token: two, amount }.encode_log_data(),
-            "claimed" => Vault::Claimed { account: one, token: two, amount }.encode_log_data(),
-            "nonce_burned" => Vault::NonceBurned { payer: one, nonce: self.key2.into() }.encode_log_data(),
-            "settlement_paid" => {
-                Inbox::SettlementPaid { id: self.key, payer: two, nonceAndCredited: amount }.encode_log_data()
+            "deposited" => Vault::Deposited {
+                payer: one,
+                token: two,
+                from: one,
+                amount,
             }
-            "message_received" => {
-                Inbox::MessageReceived { messageId: self.key, port: two, votes: U256::ZERO }.encode_log_data()
+            .encode_log_data(),
+            "withdrawn" => Vault::Withdrawn {
+                payer: one,
+                token: two,
+                amount,
             }
+            .encode_log_data(),
+            "credited" => Vault::Credited {
+                account: one,
+                token: two,
+                amount,
+            }
+            .encode_log_data(),
+            "claimed" => Vault::Claimed {
+                account: one,
+                token: two,
+                amount,
+            }
+            .encode_log_data(),
+            "nonce_burned" => Vault::NonceBurned {
+                payer: one,
+                nonce: self.key2.into(),
+            }
+            .encode_log_data(),
+            "settlement_paid" => Inbox::SettlementPaid {
+                id: self.key,
+                payer: two,
+                nonceAndCredited: amount,
+            }
+            .encode_log_data(),
+            "message_received" => Inbox::MessageReceived {
+                messageId: self.key,
+                port: two,
+                votes: U256::ZERO,
+            }
+            .encode_log_data(),
             "message_dispatched" => Outbox::MessageDispatched {
                 messageId: self.key,
                 port: two,
@@ -335,7 +366,13 @@ impl Emitted {
                     runs.extend(&number(entry, "amount").to::<u128>().to_be_bytes()[3..]);
                     runs.extend(&number(entry, "fee").to::<u128>().to_be_bytes()[3..]);
                 }
-                Inbox::RunsPaid { messageId: self.key, token: TOKEN, payer: two, runs: runs.into() }.encode_log_data()
+                Inbox::RunsPaid {
+                    messageId: self.key,
+                    token: TOKEN,
+                    payer: two,
+                    runs: runs.into(),
+                }
+                .encode_log_data()
             }
             other => panic!("the model emits no {other}"),
         }

@@ -51,7 +51,11 @@ impl Rows {
         }
         for (word, bits) in other.0.iter().enumerate() {
             let common = self.0[word] & bits;
-            both.extend((0..64).filter(|bit| common & (1 << bit) != 0).map(|bit| (word * 64 + bit) as i64));
+            both.extend(
+                (0..64)
+                    .filter(|bit| common & (1 << bit) != 0)
+                    .map(|bit| (word * 64 + bit) as i64),
+            );
             self.0[word] |= bits;
         }
         both

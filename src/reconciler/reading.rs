@@ -132,8 +132,7 @@ impl Reader<'_> {
                     expected: block.hash.to_string(),
                 });
             }
-            let decoded =
-                decode::decode(self.contracts, log).map_err(|error| Unreadable::Decode(error.to_string()))?;
+            let decoded = decode::decode(self.contracts, log).map_err(|error| Unreadable::Decode(error.to_string()))?;
             logs.extend(decoded.map(|decoded| NewChainLog {
                 chain: self.chain.id(),
                 block_number: log.block_number,
@@ -152,11 +151,7 @@ impl Reader<'_> {
         Ok(logs)
     }
 
-    async fn counters_before(
-        &self,
-        first: u64,
-        tokens: &BTreeSet<Address>,
-    ) -> Result<Option<Counters>, Unreadable> {
+    async fn counters_before(&self, first: u64, tokens: &BTreeSet<Address>) -> Result<Option<Counters>, Unreadable> {
         if first <= self.start_block {
             // Our contracts were deployed in the first block that is read, or later.
             return Ok(Some(Counters {
@@ -171,11 +166,7 @@ impl Reader<'_> {
     }
 
     /// None where an endpoint cannot say.
-    async fn counters(
-        &self,
-        view: &dyn ChainView,
-        tokens: &BTreeSet<Address>,
-    ) -> Result<Option<Counters>, Unreadable> {
+    async fn counters(&self, view: &dyn ChainView, tokens: &BTreeSet<Address>) -> Result<Option<Counters>, Unreadable> {
         let mut counters = Counters::default();
         if let Some(outbox) = self.contracts.outbox {
             let call = ISettlementOutbox::countersCall {}.abi_encode();

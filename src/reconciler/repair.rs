@@ -53,7 +53,9 @@ impl Remedy {
             Self::PutLeavesBack { .. } => "put back the leaves from the outbox's calldata".into(),
             Self::Expire(_) => "take the proof of expiry at the final block, and release what is reserved".into(),
             Self::Recover => return Err("run `relayer recover`: the chains know more than this database".into()),
-            Self::Operator => return Err("somebody must look: `relayer explain`, then `relayer dispute` if it is disputed".into()),
+            Self::Operator => {
+                return Err("somebody must look: `relayer explain`, then `relayer dispute` if it is disputed".into());
+            }
         })
     }
 
@@ -111,7 +113,12 @@ pub struct ChainBooks {
 
 impl ChainBooks {
     /// Puts the findings of this chain right, one after the other; one that cannot be holds no other up.
-    pub async fn repair(&self, findings: &[Finding], by: &str, now_ms: i64) -> Result<Vec<RepairLine>, ReconcilerError> {
+    pub async fn repair(
+        &self,
+        findings: &[Finding],
+        by: &str,
+        now_ms: i64,
+    ) -> Result<Vec<RepairLine>, ReconcilerError> {
         let mut lines = Vec::new();
         for finding in ranked(findings) {
             let what = match finding.remedy.what() {
@@ -189,7 +196,9 @@ impl ChainBooks {
             reason,
         };
         let store = &self.auditor.store;
-        let sent = store.find_logs(chain, "message_dispatched", message.0, None, false).await?;
+        let sent = store
+            .find_logs(chain, "message_dispatched", message.0, None, false)
+            .await?;
         for log in &sent {
             let read = calldata::read_batch(self.auditor.bodies.as_ref(), log.tx_hash, message).await;
             if let Some((_, ids)) = read.map_err(|error| failed(error.to_string()))?
@@ -198,7 +207,9 @@ impl ChainBooks {
                 return Ok(ids);
             }
         }
-        Err(failed("no transaction of the outbox that is known carries its leaves".into()))
+        Err(failed(
+            "no transaction of the outbox that is known carries its leaves".into(),
+        ))
     }
 
     /// Closes the drift when the difference is gone.
@@ -219,8 +230,13 @@ impl ChainBooks {
         }
         let drift = &finding.drift;
         let mut txn = auditor.store.begin(now_ms).await?;
-        txn.resolve_drift(drift.class, drift.chain, &drift.subject, &format!("repaired by {by}: {what}"))
-            .await?;
+        txn.resolve_drift(
+            drift.class,
+            drift.chain,
+            &drift.subject,
+            &format!("repaired by {by}: {what}"),
+        )
+        .await?;
         txn.commit().await?;
         Ok(line(finding, Repaired::Done, what))
     }

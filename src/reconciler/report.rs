@@ -76,11 +76,7 @@ pub struct Report {
 impl Report {
     /// Whether nothing is left to be done.
     pub fn agrees(&self) -> bool {
-        let done = self
-            .repairs
-            .iter()
-            .filter(|line| line.result == Repaired::Done)
-            .count();
+        let done = self.repairs.iter().filter(|line| line.result == Repaired::Done).count();
         self.unbalanced_accounts.is_empty() && self.differences.len() <= done
     }
 
@@ -146,9 +142,8 @@ pub async fn reconcile(
 /// A difference both sides of the comparison found is one.
 fn merge(into: &mut Vec<Finding>, more: Vec<Finding>) {
     for finding in more {
-        let same = |known: &&Finding| {
-            known.drift.class == finding.drift.class && known.drift.subject == finding.drift.subject
-        };
+        let same =
+            |known: &&Finding| known.drift.class == finding.drift.class && known.drift.subject == finding.drift.subject;
         if into.iter().find(same).is_none() {
             into.push(finding);
         }
@@ -183,7 +178,11 @@ async fn read_chain(
     loop {
         let known = store.list_intervals(auditor.id()).await?;
         // Every gap is tried once, however recently it failed.
-        let open: Vec<Interval> = known.iter().filter(|one| !failed.contains(&one.first)).cloned().collect();
+        let open: Vec<Interval> = known
+            .iter()
+            .filter(|one| !failed.contains(&one.first))
+            .cloned()
+            .collect();
         let covered = covering(&known, &open);
         let next = intervals::next(
             &covered,
@@ -194,7 +193,11 @@ async fn read_chain(
         );
         let Some(stretch) = next else { break };
         let compared = auditor.compare_and_keep(stretch, &patience, now_ms).await?;
-        report.first_block = Some(report.first_block.map_or(stretch.first, |first| first.min(stretch.first)));
+        report.first_block = Some(
+            report
+                .first_block
+                .map_or(stretch.first, |first| first.min(stretch.first)),
+        );
         report.last_block = Some(report.last_block.map_or(stretch.last, |last| last.max(stretch.last)));
         report.blocks = report
             .blocks

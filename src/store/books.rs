@@ -295,10 +295,7 @@ impl Store {
                 .all(&self.db)
                 .await?;
             for (id, kind, holder) in found {
-                holders.insert(
-                    id,
-                    (name("account.kind", &kind)?, address("account.holder", &holder)?),
-                );
+                holders.insert(id, (name("account.kind", &kind)?, address("account.holder", &holder)?));
             }
         }
         Ok(holders)
@@ -313,7 +310,19 @@ impl Store {
         use chain_log::Column as C;
         let mut paid: HashMap<SettlementId, Vec<PaidLog>> = HashMap::new();
         for chunk in ids.chunks(1_000) {
-            type Found = (i64, Vec<u8>, i64, i64, i64, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, bool);
+            type Found = (
+                i64,
+                Vec<u8>,
+                i64,
+                i64,
+                i64,
+                Vec<u8>,
+                Vec<u8>,
+                Vec<u8>,
+                Vec<u8>,
+                Vec<u8>,
+                bool,
+            );
             let found: Vec<Found> = chain_log::Entity::find()
                 .select_only()
                 .columns([
@@ -494,7 +503,12 @@ impl Store {
     }
 
     /// Messages from a chain after a row, in row order, with their leaves.
-    pub async fn page_message_books(&self, source: ChainId, after: i64, limit: u64) -> Result<Vec<MessageBooks>, StoreError> {
+    pub async fn page_message_books(
+        &self,
+        source: ChainId,
+        after: i64,
+        limit: u64,
+    ) -> Result<Vec<MessageBooks>, StoreError> {
         type Found = (i64, Vec<u8>, Vec<u8>, i64, i64, String);
         let found: Vec<Found> = message::Entity::find()
             .select_only()
@@ -513,7 +527,9 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
-        let mut leaves = self.leaves_of(found.iter().map(|(_, id, ..)| id.clone()).collect()).await?;
+        let mut leaves = self
+            .leaves_of(found.iter().map(|(_, id, ..)| id.clone()).collect())
+            .await?;
         found
             .into_iter()
             .map(|(row, id, header, source, target, state)| {

@@ -250,7 +250,11 @@ impl Txn {
         subject: &str,
         resolution: &str,
     ) -> Result<bool, StoreError> {
-        if self.find_drift(class, chain, subject).await?.is_none_or(|row| row.resolved_at.is_some()) {
+        if self
+            .find_drift(class, chain, subject)
+            .await?
+            .is_none_or(|row| row.resolved_at.is_some())
+        {
             return Ok(false);
         }
         let seq = self.reserve_counter(DRIFT_SEQ, 1).await?;

@@ -2,7 +2,7 @@
 
 use super::bulk::Insert;
 use super::codec::{int, u256_bytes};
-use super::hub::{CheckpointStanding, Halt, HubId};
+use super::hub::{CheckpointStanding, HubId};
 use super::txn::expect_one;
 use super::{Drift, DriftClass, NewEvent, StoreError, Txn};
 use crate::hub::model::Eon;
@@ -171,17 +171,31 @@ impl NewHubLog {
 }
 
 impl Txn {
-    async fn rows(&self, sql: String, values: impl IntoIterator<Item = Value>) -> Result<Vec<QueryResult>, StoreError> {
+    pub(super) async fn rows(
+        &self,
+        sql: impl Into<String>,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<QueryResult>, StoreError> {
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         Ok(self.tx.query_all_raw(statement).await?)
     }
 
-    async fn run(&self, sql: String, values: impl IntoIterator<Item = Value>) -> Result<u64, StoreError> {
+    pub(super) async fn run(
+        &self,
+        sql: impl Into<String>,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<u64, StoreError> {
         let statement = Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values);
         Ok(self.tx.execute_raw(statement).await?.rows_affected())
     }
 
-    fn record_hub(&mut self, subject: String, event: &str, states: (Option<String>, Option<String>), cause: &str) {
+    pub(super) fn record_hub(
+        &mut self,
+        subject: String,
+        event: &str,
+        states: (Option<String>, Option<String>),
+        cause: &str,
+    ) {
         self.record(NewEvent {
             aggregate: "hub",
             aggregate_id: subject,
@@ -198,8 +212,7 @@ impl Txn {
     pub async fn register_hub(&mut self, new: &NewHub) -> Result<HubId, StoreError> {
         let (chain, contract) = (int("hub.chain", new.chain.0)?, new.contract.to_vec());
         self.run(
-            "UPDATE hub SET name = name || ' (' || $4 || ')' WHERE name = $1 AND NOT (chain = $2 AND contract = $3)"
-                .into(),
+            "UPDATE hub SET name = name || ' (' || $4 || ')' WHERE name = $1 AND NOT (chain = $2 AND contract = $3)",
             [
                 new.name.as_str().into(),
                 chain.into(),
@@ -217,8 +230,7 @@ impl Txn {
             .rows(
                 "INSERT INTO hub (name, chain, contract, genesis, blocks_per_eon, start_block, read_to, last_eon, halt_final, base_block, \
                  base_slots, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, FALSE, $8, $9, $10) \
-                 ON CONFLICT (chain, contract) DO UPDATE SET name = excluded.name RETURNING id"
-                    .into(),
+                 ON CONFLICT (chain, contract) DO UPDATE SET name = excluded.name RETURNING id",
                 [
                     new.name.as_str().into(),
                     chain.into(),
@@ -245,7 +257,7 @@ impl Txn {
         for hub in hubs {
             let written = self
                 .run(
-                    "UPDATE hub SET read_to = $3 WHERE id = $1 AND read_to = $2".into(),
+                    "UPDATE hub SET read_to = $3 WHERE id = $1 AND read_to = $2",
                     [
                         hub.0.into(),
                         int("hub.read_to", from)?.into(),
@@ -338,8 +350,7 @@ impl Txn {
         let other = self
             .rows(
                 "SELECT c.root AS root, h.chain AS chain, h.name AS name FROM hub_checkpoint c JOIN hub h ON h.id = c.hub_id \
-                 WHERE c.hub_id = $1 AND c.eon = $2 AND c.standing <> 'orphaned' AND NOT (c.block_hash = $3 AND c.log_index = $4)"
-                    .into(),
+                 WHERE c.hub_id = $1 AND c.eon = $2 AND c.standing <> 'orphaned' AND NOT (c.block_hash = $3 AND c.log_index = $4)",
                 [
                     log.hub.0.into(),
                     eon_column.into(),
@@ -363,7 +374,7 @@ impl Txn {
         }
         let mut values: Vec<Value> = vec![log.hub.0.into(), eon_column.into(), root.to_vec().into()];
         values.extend(log.place(self.now_ms)?);
-        let written = self.rows(PUT_CHECKPOINT.into(), values).await?;
+        let written = self.rows(PUT_CHECKPOINT, values).await?;
         if written.is_empty() {
             return Ok(false);
         }
@@ -374,15 +385,17 @@ impl Txn {
         Ok(true)
     }
 
-    async fn checkpoint_subject(&self, hub: i64, eon: u64) -> Result<String, StoreError> {
-        let rows = self
-            .rows("SELECT name FROM hub WHERE id = $1".into(), [hub.into()])
-            .await?;
-        let name: Option<String> = rows.first().map(|row| row.try_get("", "name")).transpose()?;
-        Ok(format!("{}/{eon}", name.unwrap_or_else(|| hub.to_string())))
+    pub(super) async fn checkpoint_subject(&self, hub: i64, eon: u64) -> Result<String, StoreError> {
+        Ok(format!("{}/{eon}", self.hub_name(hub).await?))
     }
 
-    async fn refresh_last_eon(&self, which: &str, value: i64) -> Result<(), StoreError> {
+    pub(super) async fn hub_name(&self, hub: i64) -> Result<String, StoreError> {
+        let rows = self.rows("SELECT name FROM hub WHERE id = $1", [hub.into()]).await?;
+        let name: Option<String> = rows.first().map(|row| row.try_get("", "name")).transpose()?;
+        Ok(name.unwrap_or_else(|| hub.to_string()))
+    }
+
+    pub(super) async fn refresh_last_eon(&self, which: &str, value: i64) -> Result<(), StoreError> {
         let sql = format!(
             "UPDATE hub SET last_eon = COALESCE((SELECT MAX(c.eon) FROM hub_checkpoint c WHERE c.hub_id = hub.id \
              AND c.standing <> 'orphaned'), 0) WHERE {which}"
@@ -450,7 +463,7 @@ impl Txn {
             .await?;
         self.refresh_last_eon("chain = $1", id).await?;
         self.run(
-            "UPDATE hub SET read_to = $2 WHERE chain = $1 AND read_to > $2".into(),
+            "UPDATE hub SET read_to = $2 WHERE chain = $1 AND read_to > $2",
             [id.into(), above.into()],
         )
         .await?;
@@ -458,41 +471,10 @@ impl Txn {
         self.run(
             "UPDATE hub SET halt_final = FALSE, checked_block = NULL, base_slots = $3, \
              base_block = CASE WHEN start_block > genesis THEN -1 WHEN genesis > 0 THEN genesis - 1 ELSE 0 END \
-             WHERE chain = $1 AND base_block > $2"
-                .into(),
+             WHERE chain = $1 AND base_block > $2",
             [id.into(), above.into(), vec![0_u8; 160].into()],
         )
         .await?;
         Ok(())
-    }
-
-    /// Halts a hub, or lets it go on. True when that is a change of reason; whether a halt is final is noted without an event.
-    pub async fn set_hub_halt(&mut self, hub: HubId, halt: Option<Halt>, cause: &str) -> Result<bool, StoreError> {
-        let before = self
-            .rows("SELECT name, halted FROM hub WHERE id = $1".into(), [hub.0.into()])
-            .await?;
-        let before = before.first().ok_or_else(|| StoreError::Missing {
-            what: format!("hub {hub}"),
-        })?;
-        let (name, was): (String, Option<String>) = (before.try_get("", "name")?, before.try_get("", "halted")?);
-        let reason = halt.map(|halt| halt.reason.as_str().to_owned());
-        let eon = halt.map(|halt| int("hub.halted_eon", halt.eon.0)).transpose()?;
-        let changed = was != reason;
-        self.run(
-            "UPDATE hub SET halted = $2, halted_eon = $3, halted_at = $4, halt_final = $5 WHERE id = $1".into(),
-            [
-                hub.0.into(),
-                reason.clone().into(),
-                eon.into(),
-                halt.map(|halt| halt.since_ms).into(),
-                halt.is_some_and(|halt| halt.is_final).into(),
-            ],
-        )
-        .await?;
-        if changed {
-            let event = if reason.is_some() { "hub_halted" } else { "hub_resumed" };
-            self.record_hub(name, event, (was, reason), cause);
-        }
-        Ok(changed)
     }
 }

@@ -74,7 +74,8 @@ impl Txn {
                 .await?;
             // What counts logs must count this one too.
             if written.rows_affected > 0 {
-                self.reset_tallies(log.chain, log.block_number.saturating_sub(1)).await?;
+                self.reset_tallies(log.chain, log.block_number.saturating_sub(1))
+                    .await?;
             }
         }
         Ok(())
@@ -103,18 +104,14 @@ impl Txn {
             .await?;
         let gone = written.rows_affected > 0;
         if gone {
-            self.reset_tallies(log.chain, log.block_number.saturating_sub(1)).await?;
+            self.reset_tallies(log.chain, log.block_number.saturating_sub(1))
+                .await?;
         }
         Ok(gone)
     }
 
     /// A payment the ledger lacks in part: the postings that are missing, and the state where it has not followed. True when anything changed.
-    pub async fn repair_payment(
-        &mut self,
-        id: SettlementId,
-        payment: &Payment,
-        why: &str,
-    ) -> Result<bool, StoreError> {
+    pub async fn repair_payment(&mut self, id: SettlementId, payment: &Payment, why: &str) -> Result<bool, StoreError> {
         let mut row = self.lock_settlement(id).await?.ok_or_else(|| missing(id))?;
         let posted = self.post_payment(&row, payment).await?;
         let moved = match row.state {

@@ -432,8 +432,9 @@ impl Rows<'_> {
             let ids: Vec<B256> = (from..=to).filter_map(|i| settlement_id(i).ok()).map(|id| id.0).collect();
             let header = self.header(number.unsigned_abs(), &ids);
             rows.push(format!(
-                "({message}, {bytes}, {source}, {target}, 1, {sequence}, {root}, {leaves}, 'executed', {number}, {at}, {at}, {at}, 3, 0, 0)",
+                "({message}, 1, {batch}, {bytes}, {source}, {target}, 1, {sequence}, {root}, {leaves}, 'executed', {number}, {at}, {at}, {at}, 3, 0, 0)",
                 message = self.hash(MESSAGE, &number.to_string()),
+                batch = self.literal(&[]),
                 bytes = self.literal(&header.encode()),
                 source = self.seed.source.0,
                 target = self.seed.target.0,
@@ -443,7 +444,7 @@ impl Rows<'_> {
             ));
         }
         format!(
-            "INSERT INTO message (message_id, header, source_chain, target_chain, tier, sequence, root, leaves, state, received_block, \
+            "INSERT INTO message (message_id, kind, hub, header, source_chain, target_chain, tier, sequence, root, leaves, state, received_block, \
              next_at, created_at, updated_at, version, lease_until, lease_token) VALUES {}",
             rows.join(", ")
         )

@@ -4,6 +4,7 @@
 use super::bulk::padded;
 use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{message_settlement, settlement, settlement_receipt};
+use super::hub::HubId;
 use super::{Store, StoreError, Txn};
 use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::SettlementState;
@@ -72,6 +73,19 @@ pub struct GroupMember {
     pub index: usize,
 }
 
+/// The checkpoint that shows that a payer can pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reliance {
+    pub hub: HubId,
+    /// Row number.
+    pub checkpoint: i64,
+}
+
+/// What a settlement relies on holds: its hub goes on, the checkpoint is final and nobody was promised what is not there.
+const UPHELD: &str = "(settlement.hub_id IS NULL OR EXISTS (SELECT 1 FROM hub h JOIN hub_checkpoint c ON c.hub_id = h.id \
+    WHERE h.id = settlement.hub_id AND c.id = settlement.hub_checkpoint_id AND h.halted IS NULL AND c.standing = 'final' \
+    AND c.refused IS NULL))";
+
 /// One settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
@@ -95,6 +109,8 @@ pub struct Settlement {
     pub fee_recipient: Address,
     /// How the lanes of its message are ranked; None = as configured when it is routed.
     pub policy: Option<RoutePolicy>,
+    /// It is not batched while this does not hold.
+    pub relies_on: Option<Reliance>,
     pub state: SettlementState,
     pub skip_reason: Option<String>,
     pub cancel_requested_at: Option<i64>,
@@ -241,6 +257,7 @@ impl Store {
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
             .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
+            .filter(Expr::cust(UPHELD))
             // The order of the index, so that a long backlog is not sorted for every batch.
             .order_by_asc(Column::BatchAfter)
             .order_by_asc(Column::Id)
@@ -483,6 +500,10 @@ pub(super) fn decode(row: &settlement::Model) -> Result<Settlement, StoreError> 
             .as_deref()
             .map(|policy| name("settlement.policy", policy))
             .transpose()?,
+        relies_on: row.hub_id.zip(row.hub_checkpoint_id).map(|(hub, checkpoint)| Reliance {
+            hub: HubId(hub),
+            checkpoint,
+        }),
         state: name("settlement.state", &row.state)?,
         skip_reason: row.skip_reason.clone(),
         cancel_requested_at: row.cancel_requested_at,

@@ -138,7 +138,11 @@ impl Txn {
     pub(super) async fn standing_payment(&self, id: SettlementId) -> Result<Option<i64>, StoreError> {
         let rows: Vec<(i64, String, Option<i64>)> = posting::Entity::find()
             .select_only()
-            .columns([posting::Column::Id, posting::Column::CauseKind, posting::Column::Reverses])
+            .columns([
+                posting::Column::Id,
+                posting::Column::CauseKind,
+                posting::Column::Reverses,
+            ])
             .filter(posting::Column::SettlementId.eq(id.0.to_vec()))
             .into_tuple()
             .all(&self.tx)

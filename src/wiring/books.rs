@@ -55,6 +55,7 @@ pub(super) fn auditor(
             outbox: chain.contracts.outbox,
             inbox: chain.contracts.inbox,
             vault: chain.contracts.vault,
+            registry: chain.contracts.registry,
         },
         start_block: chain.start_block,
         range_max: chain.log_range_max,

@@ -3,15 +3,16 @@
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
 use crate::api::{
-    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, Operators, ServeError,
+    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, Operators, ServeError,
     Settlements,
 };
 use crate::chain::Sender;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
+use crate::hub::ledger::Ledger;
 use crate::liveness::Liveness;
 use crate::store::Store;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Wakers};
 use metrics_exporter_prometheus::PrometheusHandle;
 use relayer_adapter_api::ChainId;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub async fn serve(
         liveness: health.liveness.clone(),
         changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
+    let hubs = hubs(&wired.store, wired.clock.clone(), supervisor.wakers.clone());
     let roles = &config.supervisor.roles;
     if config.dry_run {
         tracing::warn!(
@@ -53,7 +55,7 @@ pub async fn serve(
     tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
     let served = tokio::select! {
-        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone()), health, &stop) => served,
+        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone(), hubs), health, &stop) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
     };
     // A listener that failed ends the process; the loops are stopped as on a signal.
@@ -68,6 +70,18 @@ pub async fn serve(
     }
     release(&wired.senders, config.supervisor.stop_ms_max).await;
     Ok(served?)
+}
+
+/// What answers about hubs. A hint wakes the loops that read the hub's chain in this process; elsewhere they look by themselves.
+fn hubs(store: &Store, clock: Arc<dyn Clock>, wakers: Wakers) -> Hubs {
+    Hubs {
+        ledger: Ledger::new(store.clone(), clock),
+        look: Arc::new(move |chain: ChainId| {
+            for stage in ["observer", "hubs"] {
+                wakers.of(&format!("{stage}:{chain}")).notify_one();
+            }
+        }),
+    }
 }
 
 async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
@@ -125,7 +139,7 @@ impl Listening {
         self,
         config: &Config,
         face: Option<Face>,
-        (store, clock): (&Store, Arc<dyn Clock>),
+        (store, clock, hubs): (&Store, Arc<dyn Clock>, Hubs),
         health: Health,
         stop: &CancellationToken,
     ) -> Result<(), ServeError> {
@@ -153,7 +167,8 @@ impl Listening {
                 }
                 let handlers = Handlers::new(service, auth, config.api.clone())
                     .with_stop(stop.clone())
-                    .with_feed(feed);
+                    .with_feed(feed)
+                    .with_hubs(hubs);
                 let api = Api {
                     handlers: Arc::new(handlers),
                     operators: Some(operators),

@@ -1,18 +1,13 @@
-//! The books: postings per second, and the comparison of a whole database with itself and with what the chains said.
+//! The books: the comparison of a whole database with itself and with what the chains said.
 
 use super::report::{Table, shown};
 use super::{Backend, Bench};
 use anyhow::{Context, Result, ensure};
-use relayer::ledger::{AccountKey, Asset, Cause, EventRef, Posting, Reason};
 use relayer::reconciler::compare::Patience;
 use relayer::reconciler::pass;
 use relayer::store::seed::Seed;
 use relayer::store::{Store, StoreConfig};
-use alloy::primitives::{Address, B256, U256};
 use std::time::Instant;
-
-/// Postings of one transaction: what an execution of 128 settlements makes.
-const BATCH: u64 = 256;
 
 pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
     let rows = bench.size(20_000, 1_000_000) as u64;
@@ -21,8 +16,7 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         "Books",
         &Backend::NAMES,
         &format!(
-            "Postings between {BATCH} accounts, {BATCH} to a transaction, one after the other. `relayer reconcile` over {} settled settlements \
-             without reading the chains again: every payment against its settlement and its sum, every message against its root, every account \
+            "`relayer reconcile` over {} settled settlements without reading the chains again: every payment against its settlement and its sum, every message against its root, every account \
              against its postings.",
             shown(Some(rows as f64))
         ),
@@ -33,8 +27,6 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         let store = Store::open(&StoreConfig::new(url)).await?;
         store.migrate().await?;
         let column = backend.name();
-        let rate = postings(bench, &store).await?;
-        books.set(column, "postings_per_second", "postings", "1/s", Some(rate));
         let progress = |made: u64| bench.progress.say(&format!("{backend}: {made} of {rows} rows made"));
         let seed = Seed {
             events: false,
@@ -49,36 +41,6 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         books.set(column, "reconciled_per_second", "settlements compared", "1/s", Some(per_second));
     }
     Ok(vec![books])
-}
-
-/// Deposits of as many payers, so that every transaction locks its accounts and none waits for another.
-async fn postings(bench: &Bench, store: &Store) -> Result<f64> {
-    let rounds = bench.size(20, 400) as u64;
-    let asset = Asset {
-        chain: Seed::new(0, 0).target,
-        token: Address::repeat_byte(0x44),
-    };
-    let started = Instant::now();
-    for round in 0..rounds {
-        let batch: Vec<Posting> = (0..BATCH)
-            .map(|place| Posting {
-                debit: AccountKey::external(asset),
-                credit: AccountKey::available(asset, Address::from_word(B256::from(U256::from(place)))),
-                amount: U256::from(1),
-                reason: Reason::Deposit,
-                settlement: None,
-                cause: Cause::Event(EventRef {
-                    chain: asset.chain,
-                    block: B256::from(U256::from(round)),
-                    log_index: place,
-                }),
-            })
-            .collect();
-        let mut txn = store.begin(1).await?;
-        txn.post(&batch).await?;
-        txn.commit().await?;
-    }
-    Ok((rounds * BATCH) as f64 / started.elapsed().as_secs_f64())
 }
 
 async fn compare(store: &Store, seed: &Seed, rows: u64) -> Result<f64> {

@@ -77,6 +77,7 @@ fn settlement() -> Result<NewSettlement> {
         tier: 1,
         fee_recipient: Address::ZERO,
         policy: None,
+        relies_on: None,
         receipts: vec![CoveredReceipt {
             hash,
             receipt_id: text[2..34].to_owned(),

@@ -1,17 +1,21 @@
 //! The demo: what happens, in order. Everything it claims about money it has read from the chains itself.
 //!
 //! Layout: [`submit`] what is submitted and refused, [`progress`] the wait for it, [`lanes`] which bridge it takes, [`trouble`] a payment that
-//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`tables`] what was read from the chains.
+//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`hub`] checkpoints of a hub, [`restore`] an old database, [`tables`]
+//! what was read from the chains.
 
+mod hub;
 mod lanes;
 mod payee;
 mod progress;
+mod restore;
 mod submit;
 mod tables;
 mod trouble;
 
 use crate::carriage::{Carried, Heads, carried, heads};
 use crate::coordinator::Signed;
+use crate::devnet::hub::HubOptions;
 use crate::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
 use crate::harness::World;
 use crate::metrics::{scrape, total};
@@ -34,6 +38,8 @@ const BATCH: u32 = 16;
 /// Seconds after source finality at which a dispatch is overdue. Short, so that nobody waits long to see another bridge take over, and
 /// longer than any healthy bridge takes on a busy machine.
 const OVERDUE_AFTER: u64 = 15;
+/// As short as the hub's operator can be: three eons shall pass while somebody looks on.
+const EON_BLOCKS: u64 = 16;
 
 /// The last line of `cargo xtask demo --json`.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +55,10 @@ pub struct Report {
     pub failovers: u64,
     /// Settlements paid only after two bridges of different families had brought them.
     pub quorum_settled: u64,
+    /// Checkpoints of the hub that the other chain has learnt.
+    pub hub: hub::HubFigures,
+    /// What recovery found after an old copy of the database was put back.
+    pub recovered: restore::Recovered,
     pub drift: u64,
     pub gas_per_settlement: u64,
     pub rpc_calls_per_settlement: f64,
@@ -95,6 +105,11 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     checked(&world, &story.signed, deposited).await?;
     story.signed.push(payee::alone(&mut world, dir).await?);
     checked(&world, &story.signed, deposited).await?;
+    lanes::open_all(&world)?;
+    let hub = hub::checkpoints(&world, begin).await?;
+    let (again, recovered) = restore::old_copy(&mut world, dir).await?;
+    story.signed.extend(again);
+    checked(&world, &story.signed, deposited).await?;
     let drift = settled_books(&world).await?;
 
     let messages = carried(&world.devnet, begin).await?;
@@ -111,6 +126,8 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
         bridge: CARRIERS[0].into(),
         failovers: failovers(&messages, quorum_message),
         quorum_settled,
+        hub,
+        recovered,
         drift,
         gas_per_settlement: gas / paid.max(1),
         rpc_calls_per_settlement: tables::two_digits(rpc_calls / shared as f64),
@@ -131,10 +148,14 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
 async fn ready(dir: &Path) -> Result<(World, U256)> {
     let started = Instant::now();
     say(
-        "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours",
+        "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours;\n   on the first a hub's contract, on the second the registry of its checkpoints",
     );
     let mut world = World::prepare(dir, &|devnet, relayer| {
         devnet.with_every_protocol();
+        devnet.hub = Some(HubOptions {
+            blocks_per_eon: EON_BLOCKS,
+            ..HubOptions::default()
+        });
         relayer.bridges = vec![BRIDGES[0].into(), WORMHOLE_BRIDGE.into()];
         relayer.batch_max = BATCH;
         relayer.linger_ms = 1_000;

@@ -23,6 +23,54 @@ struct Submission<'a> {
     trace_id: String,
     #[serde(default)]
     policy: String,
+    #[serde(default)]
+    allotment: Option<Allotment>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Allotment {
+    hub: String,
+    eon: u64,
+    token: String,
+    wallet: String,
+    trail: u64,
+    token_trail: u64,
+    left: String,
+    right: String,
+    #[serde(default)]
+    active_state_checksum: String,
+    #[serde(default)]
+    passive_root: String,
+    #[serde(default)]
+    passive_amount: String,
+    #[serde(default)]
+    passive_marker: String,
+    allotment_chain: Vec<String>,
+    values: Vec<String>,
+    membership_chain: Vec<String>,
+}
+
+impl From<Allotment> for v1::AllotmentProof {
+    fn from(proof: Allotment) -> Self {
+        Self {
+            hub: proof.hub,
+            eon: proof.eon,
+            token: proof.token,
+            wallet: proof.wallet,
+            trail: proof.trail,
+            token_trail: proof.token_trail,
+            left: proof.left,
+            right: proof.right,
+            active_state_checksum: proof.active_state_checksum,
+            passive_root: proof.passive_root,
+            passive_amount: proof.passive_amount,
+            passive_marker: proof.passive_marker,
+            allotment_chain: proof.allotment_chain,
+            values: proof.values,
+            membership_chain: proof.membership_chain,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +120,8 @@ struct Item<'a> {
     receipts: Vec<&'a RawValue>,
     #[serde(default)]
     proof: String,
+    #[serde(default)]
+    allotment: Option<Allotment>,
 }
 
 impl From<Terms> for v1::Terms {
@@ -121,6 +171,7 @@ pub(crate) fn submission(bytes: &[u8]) -> Result<v1::SubmitRequest, ApiError> {
         proof: parse::bytes("proof", &body.proof)?.to_vec(),
         trace_id: body.trace_id,
         policy: body.policy,
+        allotment: body.allotment.map(Into::into),
     })
 }
 
@@ -131,6 +182,7 @@ pub(crate) fn group(bytes: &[u8]) -> Result<v1::SubmitGroupRequest, ApiError> {
             receipts: receipts(item.receipts)?,
             terms: Some(item.terms.into()),
             proof: parse::bytes("proof", &item.proof)?.to_vec(),
+            allotment: item.allotment.map(Into::into),
         })
     };
     let items = body.items.into_iter().enumerate();

@@ -49,6 +49,19 @@ impl AllotmentProof {
         self.verify_content(content, root)
     }
 
+    /// The token's upper bound and the checkpoint root it leads to, whichever that is.
+    pub fn lead(&self, contract: Address, token: Address, account: &Account) -> Result<(U256, B256), ProofError> {
+        let content = TokenPrefix::new(contract, token).content(account);
+        let leaf = preimage::interval_leaf(self.interval, content);
+        let (account_root, upper_bound) =
+            interval::climb(leaf, self.interval, self.trail, &self.allotment_chain, &self.values)?;
+        let leaf = preimage::token_leaf(account_root, upper_bound);
+        Ok((
+            upper_bound,
+            tree::climb(leaf, self.token_trail, &self.membership_chain)?,
+        ))
+    }
+
     /// The same for a content hash that is known already.
     pub fn verify_content(&self, content: B256, root: B256) -> Result<U256, ProofError> {
         let leaf = preimage::interval_leaf(self.interval, content);

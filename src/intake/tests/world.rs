@@ -286,6 +286,7 @@ pub(super) fn request(tag: u64) -> SubmitRequest {
         },
         auth: Bytes::new(),
         proof: None,
+        allotment: None,
     };
     signed(request)
 }

@@ -1,0 +1,185 @@
+//! A hub's contract in one block.
+
+use super::error::HubError;
+use crate::hub::model::{Accumulator, Eon, EonTotals};
+use crate::store::Hub;
+use alloy::primitives::{Address, B256, U256};
+use alloy::sol_types::SolCall;
+use relayer_adapter_api::abi::ICommitChain;
+use relayer_adapter_api::{BlockRef, ChainView};
+use std::sync::Arc;
+
+/// Slots as the contract numbers them.
+const SLOTS: [u8; 5] = [0, 1, 2, 3, 4];
+
+/// A checkpoint as the contract keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptCheckpoint {
+    pub eon: Eon,
+    pub root: B256,
+}
+
+/// See the module.
+pub struct Contract<'a> {
+    hub: &'a Hub,
+    view: Arc<dyn ChainView>,
+}
+
+impl std::fmt::Debug for Contract<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contract")
+            .field("hub", &self.hub.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Contract<'a> {
+    pub fn new(hub: &'a Hub, view: Arc<dyn ChainView>) -> Self {
+        Self { hub, view }
+    }
+
+    pub fn block(&self) -> BlockRef {
+        self.view.block()
+    }
+
+    /// The eon of the block, by the hub's clock.
+    pub fn eon(&self) -> Result<Eon, HubError> {
+        let clock = self.hub.clock()?;
+        clock.eon(self.block().number).map_err(|source| HubError::Clock {
+            hub: self.hub.name.clone(),
+            source,
+        })
+    }
+
+    async fn ask<C: SolCall>(&self, attempted: &'static str, call: C) -> Result<C::Return, HubError> {
+        let data = call.abi_encode().into();
+        let answer = self.view.call(None, self.hub.contract, data, U256::ZERO).await;
+        let answer = answer.map_err(|source| HubError::View {
+            hub: self.hub.name.clone(),
+            attempted,
+            source,
+        })?;
+        C::abi_decode_returns(&answer).map_err(|error| HubError::Decode {
+            hub: self.hub.name.clone(),
+            attempted,
+            reason: error.to_string(),
+        })
+    }
+
+    fn eon_of(&self, attempted: &'static str, number: U256) -> Result<Eon, HubError> {
+        u64::try_from(number).map(Eon).map_err(|_| HubError::Decode {
+            hub: self.hub.name.clone(),
+            attempted,
+            reason: format!("{number} is no eon"),
+        })
+    }
+
+    pub async fn has_missed_checkpoint(&self) -> Result<bool, HubError> {
+        let call = ICommitChain::hasMissedCheckpointSubmissionCall {};
+        self.ask("asking for a missed checkpoint", call).await
+    }
+
+    /// A challenge over this eon or the one before is open, whether or not it halts the contract already.
+    pub async fn is_challenged(&self) -> Result<bool, HubError> {
+        let attempted = "asking for live challenges";
+        let eon = self.eon()?;
+        for eon in [Some(eon), eon.previous()].into_iter().flatten() {
+            let call = ICommitChain::getLiveChallengesCall { eon: U256::from(eon.0) };
+            if !self.ask(attempted, call).await?.is_zero() {
+                return Ok(true);
+            }
+        }
+        self.ask(attempted, ICommitChain::hasOutstandingChallengesCall {}).await
+    }
+
+    pub async fn accumulator(&self) -> Result<Accumulator, HubError> {
+        let mut slots = [B256::ZERO; 5];
+        for (word, slot) in slots.iter_mut().zip(SLOTS) {
+            let call = ICommitChain::getParentChainAccumulatorAtSlotCall { slot };
+            *word = self.ask("reading the accumulator", call).await?;
+        }
+        Ok(Accumulator::from_slots(slots))
+    }
+
+    /// The checkpoints it keeps, none for slots that were never used.
+    pub async fn checkpoints(&self) -> Result<Vec<KeptCheckpoint>, HubError> {
+        let attempted = "reading checkpoints";
+        let mut kept = Vec::with_capacity(SLOTS.len());
+        for slot in SLOTS {
+            let call = ICommitChain::getCheckpointAtSlotCall { slot };
+            let answer = self.ask(attempted, call).await?;
+            let eon = self.eon_of(attempted, answer.eon)?;
+            if eon != Eon(0) {
+                kept.push(KeptCheckpoint {
+                    eon,
+                    root: answer.merkleRoot,
+                });
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Deposits of a token in the eons it keeps.
+    pub async fn deposits(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
+        let attempted = "reading deposits";
+        let mut slots = [(Eon(0), U256::ZERO); 5];
+        for (place, slot) in slots.iter_mut().zip(SLOTS) {
+            let answer = self
+                .ask(attempted, ICommitChain::getDepositsAtSlotCall { token, slot })
+                .await?;
+            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
+        }
+        Ok(slots)
+    }
+
+    /// Withdrawals of a token confirmed in the eons it keeps.
+    pub async fn confirmed_withdrawals(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
+        let attempted = "reading confirmed withdrawals";
+        let mut slots = [(Eon(0), U256::ZERO); 5];
+        for (place, slot) in slots.iter_mut().zip(SLOTS) {
+            let call = ICommitChain::getConfirmedWithdrawalsAtSlotCall { token, slot };
+            let answer = self.ask(attempted, call).await?;
+            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
+        }
+        Ok(slots)
+    }
+
+    /// Position of a token; the contract itself is the first.
+    pub async fn token_trail(&self, token: Address) -> Result<u64, HubError> {
+        if token == self.hub.contract {
+            return Ok(0);
+        }
+        self.ask(
+            "asking for a token's position",
+            ICommitChain::getTokenTrailCall { token },
+        )
+        .await
+    }
+
+    /// What backs a checkpoint's promises of a token: docs/hub.md.
+    pub async fn backing(&self, token: Address, eon: Eon) -> Result<Option<crate::hub::model::Backing>, HubError> {
+        let before = eon.previous().unwrap_or_default();
+        // The balance is today's, whichever eon is asked for; there is no eon 0.
+        let call = ICommitChain::getServerContractLedgerStateVariablesCall {
+            eonNumber: U256::from(before.0.max(1)),
+            token,
+        };
+        let answer = self.ask("reading a token's totals", call).await?;
+        let deposits = EonTotals::from_slots(self.deposits(token).await?).since(eon);
+        let confirmed = EonTotals::from_slots(self.confirmed_withdrawals(token).await?).since(eon);
+        let (Some(deposits), Some(confirmed_withdrawals)) = (deposits, confirmed) else {
+            return Ok(None);
+        };
+        let pending = if before == Eon(0) {
+            U256::ZERO
+        } else {
+            answer.pendingWithdrawals
+        };
+        Ok(Some(crate::hub::model::Backing {
+            balance: answer.totalBalance,
+            confirmed_withdrawals,
+            deposits,
+            pending_withdrawals: pending,
+        }))
+    }
+}
