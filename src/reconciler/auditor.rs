@@ -13,7 +13,7 @@ use crate::error::Coded;
 use crate::metrics as names;
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::stage::{Outcome, Stage};
-use crate::store::{ChainLog, Counters, Drift, DriftClass, Interval, NewChainLog, Standing, Store};
+use crate::store::{ChainLog, Counters, Drift, DriftClass, Interval, LogStatus, NewChainLog, Standing, Store};
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use metrics::gauge;
@@ -197,6 +197,7 @@ impl Auditor {
         let (read, pruned) = self.without_pruned(&reading.logs, &stored).await?;
         let mut found = compare::check_logs(self.id(), &read, &stored, reading.proven);
         found.extend(self.check_read(&read, patience).await?);
+        found.extend(examine::unbooked_moves(&self.store, &stored, patience).await?);
         tracing::trace!(first, last, pruned, found = found.len(), "compared");
         compared.findings = examine::confirmed(&self.store, self.id(), found, patience).await?;
         Ok((compared, Some(reading)))
@@ -360,7 +361,10 @@ impl Auditor {
                 chain,
                 subject: format!("blocks {} to {}", stretch.first, stretch.last),
                 expected: "no difference".into(),
-                actual: format!("{} differences, of which {TOLD_MAX} are listed", compared.findings.len()),
+                actual: format!(
+                    "{} differences, of which {TOLD_MAX} are listed",
+                    compared.findings.len()
+                ),
             };
             txn.report_drift(&found).await?;
         }
@@ -494,9 +498,10 @@ impl Auditor {
                     _ => Ok(false),
                 }
             }
-            "log" => self.log_agrees(drift, id).await,
+            "log" => self.log_agrees(drift, id, patience).await,
             "blocks" => {
-                let Some((Ok(first), Ok(last))) = id.split_once(" to ").map(|(first, last)| (first.parse(), last.parse()))
+                let Some((Ok(first), Ok(last))) =
+                    id.split_once(" to ").map(|(first, last)| (first.parse(), last.parse()))
                 else {
                     return Ok(false);
                 };
@@ -544,13 +549,21 @@ impl Auditor {
     }
 
     /// A log that was missing is here now, booked; one that was too much is here no more.
-    async fn log_agrees(&self, drift: &Drift, reference: &str) -> Result<bool, ReconcilerError> {
+    async fn log_agrees(
+        &self,
+        drift: &Drift,
+        reference: &str,
+        patience: &Patience,
+    ) -> Result<bool, ReconcilerError> {
         let found = self.store.find_log_by_reference(reference).await?;
         Ok(match drift.class {
-            DriftClass::Missing => {
-                found.is_some_and(|log| log.applied_final && log.status == crate::store::LogStatus::Final)
-            }
-            DriftClass::Unknown => found.is_none_or(|log| log.status == crate::store::LogStatus::Orphaned),
+            DriftClass::Missing => match found {
+                Some(log) if log.applied_final && log.status == LogStatus::Final => {
+                    examine::unbooked_moves(&self.store, &[log], patience).await?.is_empty()
+                }
+                _ => false,
+            },
+            DriftClass::Unknown => found.is_none_or(|log| log.status == LogStatus::Orphaned),
             _ => false,
         })
     }

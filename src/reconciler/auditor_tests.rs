@@ -279,6 +279,30 @@ async fn a_payment_that_was_marked_booked_and_is_not_is_found_and_booked() {
 }
 
 #[tokio::test]
+async fn a_deposit_that_was_marked_booked_and_is_not_is_booked() {
+    let world = Audited::new().await;
+    world.model.deposit(PAYER, 70).await;
+    world.model.finalize().await;
+    let open = world.store.list_unapplied_final(TARGET, 100).await.unwrap();
+    let mut txn = world.store.begin(5).await.unwrap();
+    txn.mark_applied_final(&[open[0].id]).await.unwrap();
+    txn.commit().await.unwrap();
+    world.audit(50).await;
+    let subject = format!("log {}", open[0].reference());
+    assert_eq!(world.classes().await, vec![(DriftClass::Missing, subject)]);
+    world.audit(60).await;
+    assert_eq!(world.classes().await.len(), 1);
+    assert!(world.repair().await.agrees());
+    let available = AccountKey::available(ASSET, PAYER);
+    assert_eq!(
+        world.store.get_balance(available).await.unwrap().amount(),
+        U256::from(1_070)
+    );
+    world.settle().await;
+    world.assert_agreed().await;
+}
+
+#[tokio::test]
 async fn a_second_booking_is_reversed_by_a_new_posting_and_the_first_stays() {
     let world = Audited::new().await;
     let new = world.paid(1).await;

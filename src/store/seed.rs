@@ -429,7 +429,10 @@ impl Rows<'_> {
         for (number, place) in (first..).zip(0..self.messages()) {
             let from = self.from.saturating_add(place.saturating_mul(per));
             let to = from.saturating_add(per.saturating_sub(1)).min(self.to);
-            let ids: Vec<B256> = (from..=to).filter_map(|i| settlement_id(i).ok()).map(|id| id.0).collect();
+            let ids: Vec<B256> = (from..=to)
+                .filter_map(|i| settlement_id(i).ok())
+                .map(|id| id.0)
+                .collect();
             let header = self.header(number.unsigned_abs(), &ids);
             rows.push(format!(
                 "({message}, 1, {batch}, {bytes}, {source}, {target}, 1, {sequence}, {root}, {leaves}, 'executed', {number}, {at}, {at}, {at}, 3, 0, 0)",

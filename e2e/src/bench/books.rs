@@ -38,7 +38,13 @@ pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
         let seconds = compare(&store, &seed, rows).await?;
         books.set(column, "reconcile_seconds", "all compared", "s", Some(seconds));
         let per_second = rows as f64 / seconds.max(f64::EPSILON);
-        books.set(column, "reconciled_per_second", "settlements compared", "1/s", Some(per_second));
+        books.set(
+            column,
+            "reconciled_per_second",
+            "settlements compared",
+            "1/s",
+            Some(per_second),
+        );
     }
     Ok(vec![books])
 }
@@ -49,7 +55,9 @@ async fn compare(store: &Store, seed: &Seed, rows: u64) -> Result<f64> {
     let started = Instant::now();
     let mut payments = 0;
     for chain in [seed.target, seed.source] {
-        let passed = pass(store, chain, last, patience, &mut |_, _| {}).await.context("comparing")?;
+        let passed = pass(store, chain, last, patience, &mut |_, _| {})
+            .await
+            .context("comparing")?;
         ensure!(passed.findings.is_empty(), "found {:?}", passed.findings.first());
         payments += passed.payments;
     }

@@ -27,7 +27,10 @@ async fn found(bench: &Bench, subject: &str, class: DriftClass) {
 
 fn code(status: &tonic::Status) -> String {
     use tonic_types::StatusExt;
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -35,11 +38,17 @@ async fn nobody_without_the_operators_token_sees_or_decides_anything() {
     let bench = bench().await;
     let mut client = OperatorServiceClient::new(bench.channel.clone());
     for token in ["", "another"] {
-        let list = client.list_drift(as_operator(v1::ListDriftRequest::default(), token)).await;
+        let list = client
+            .list_drift(as_operator(v1::ListDriftRequest::default(), token))
+            .await;
         assert_eq!(list.unwrap_err().code(), tonic::Code::Unauthenticated);
-        let stream = client.stream_drift(as_operator(v1::StreamDriftRequest::default(), token)).await;
+        let stream = client
+            .stream_drift(as_operator(v1::StreamDriftRequest::default(), token))
+            .await;
         assert_eq!(stream.unwrap_err().code(), tonic::Code::Unauthenticated);
-        let resolve = client.resolve_dispute(as_operator(v1::ResolveDisputeRequest::default(), token)).await;
+        let resolve = client
+            .resolve_dispute(as_operator(v1::ResolveDisputeRequest::default(), token))
+            .await;
         assert_eq!(resolve.unwrap_err().code(), tonic::Code::Unauthenticated);
     }
 }
@@ -57,10 +66,21 @@ async fn differences_are_listed_in_pages_and_followed_from_a_place_on() {
         page_size: 2,
         ..Default::default()
     };
-    let first = client.list_drift(as_operator(request.clone(), "operator's")).await.unwrap().into_inner();
-    assert_eq!(first.drifts.iter().map(|d| d.subject.as_str()).collect::<Vec<_>>(), ["thing 2", "thing 1"]);
+    let first = client
+        .list_drift(as_operator(request.clone(), "operator's"))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        first.drifts.iter().map(|d| d.subject.as_str()).collect::<Vec<_>>(),
+        ["thing 2", "thing 1"]
+    );
     request.page_token = first.next_page_token;
-    let second = client.list_drift(as_operator(request, "operator's")).await.unwrap().into_inner();
+    let second = client
+        .list_drift(as_operator(request, "operator's"))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(second.drifts.len(), 1);
     assert!(second.next_page_token.is_empty());
     let wrong = v1::ListDriftRequest {
@@ -71,7 +91,11 @@ async fn differences_are_listed_in_pages_and_followed_from_a_place_on() {
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
 
     let from = v1::StreamDriftRequest { after_seq: 3 };
-    let mut stream = client.stream_drift(as_operator(from, "operator's")).await.unwrap().into_inner();
+    let mut stream = client
+        .stream_drift(as_operator(from, "operator's"))
+        .await
+        .unwrap()
+        .into_inner();
     let change = stream.message().await.unwrap().unwrap();
     assert_eq!(change.drift.unwrap().subject, "another");
     found(&bench, "later", DriftClass::Root).await;
@@ -95,14 +119,26 @@ async fn a_dispute_ends_as_the_books_allow_with_a_note_of_who_and_why() {
         note: note.into(),
         by: "alice".into(),
     };
-    let open = client.resolve_dispute(as_operator(request("unpaid", "why"), "operator's")).await.unwrap_err();
-    assert_eq!((open.code(), code(&open).as_str()), (tonic::Code::FailedPrecondition, "RLY-RECONCILER-013"));
+    let open = client
+        .resolve_dispute(as_operator(request("unpaid", "why"), "operator's"))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (open.code(), code(&open).as_str()),
+        (tonic::Code::FailedPrecondition, "RLY-RECONCILER-013")
+    );
     let mut txn = store.begin(6).await.unwrap();
     assert!(txn.settlement_dispute(new.id, "test").await.unwrap());
     txn.commit().await.unwrap();
-    let silent = client.resolve_dispute(as_operator(request("unpaid", " "), "operator's")).await.unwrap_err();
+    let silent = client
+        .resolve_dispute(as_operator(request("unpaid", " "), "operator's"))
+        .await
+        .unwrap_err();
     assert_eq!(silent.code(), tonic::Code::InvalidArgument);
-    let never = client.resolve_dispute(as_operator(request("paid", "why"), "operator's")).await.unwrap_err();
+    let never = client
+        .resolve_dispute(as_operator(request("paid", "why"), "operator's"))
+        .await
+        .unwrap_err();
     assert_eq!(never.code(), tonic::Code::FailedPrecondition);
     let done = client
         .resolve_dispute(as_operator(request("unpaid", "the payer said so"), "operator's"))
@@ -115,7 +151,14 @@ async fn a_dispute_ends_as_the_books_allow_with_a_note_of_who_and_why() {
     let events = store.list_settlement_events(new.id).await.unwrap();
     let cause = |event: &crate::store::Event| event.cause == "operator alice: the payer said so";
     assert!(events.iter().any(cause), "{events:?}");
-    assert!(events.iter().any(|event| event.event == "repaired" && event.cause == "operator alice"));
-    let again = client.resolve_dispute(as_operator(request("unpaid", "again"), "operator's")).await.unwrap_err();
+    assert!(
+        events
+            .iter()
+            .any(|event| event.event == "repaired" && event.cause == "operator alice")
+    );
+    let again = client
+        .resolve_dispute(as_operator(request("unpaid", "again"), "operator's"))
+        .await
+        .unwrap_err();
     assert_eq!(again.code(), tonic::Code::FailedPrecondition);
 }
