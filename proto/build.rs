@@ -20,7 +20,6 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
-    "HubReliance",
     "SubmitCheckpointResponse",
     "ListHubsResponse",
     "Hub",
