@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod operator;
 mod stream;
 
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};

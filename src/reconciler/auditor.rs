@@ -13,7 +13,7 @@ use crate::error::Coded;
 use crate::metrics as names;
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::stage::{Outcome, Stage};
-use crate::store::{ChainLog, Counters, Drift, DriftClass, Interval, NewChainLog, Standing, Store};
+use crate::store::{ChainLog, Counters, Drift, DriftClass, Interval, LogStatus, NewChainLog, Standing, Store};
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use metrics::gauge;
@@ -26,6 +26,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 const ATTEMPTS_TOLD: u32 = 3;
 /// Longest and shortest wait before a gap is tried again, ms.
 const RETRY_MS: (i64, i64) = (2_000, 600_000);
+/// Differences of one stretch put on record one by one.
+const TOLD_MAX: usize = 200;
 /// Open drifts looked at again in one step.
 const RECHECK: usize = 200;
 
@@ -195,6 +197,7 @@ impl Auditor {
         let (read, pruned) = self.without_pruned(&reading.logs, &stored).await?;
         let mut found = compare::check_logs(self.id(), &read, &stored, reading.proven);
         found.extend(self.check_read(&read, patience).await?);
+        found.extend(examine::unbooked_moves(&self.store, &stored, patience).await?);
         tracing::trace!(first, last, pruned, found = found.len(), "compared");
         compared.findings = examine::confirmed(&self.store, self.id(), found, patience).await?;
         Ok((compared, Some(reading)))
@@ -211,6 +214,9 @@ impl Auditor {
             let full = page.len() as u64 >= PAGE;
             stored.extend(page);
             if !full {
+                // Hubs have an observer and counters of their own.
+                let ours = self.params.contracts.addresses();
+                stored.retain(|log| ours.contains(&log.address));
                 return Ok(stored);
             }
         }
@@ -345,8 +351,22 @@ impl Auditor {
         };
         let after = intervals::put(&before, new);
         txn.write_intervals(chain, &before, &after).await?;
-        for finding in &compared.findings {
+        for finding in compared.findings.iter().take(TOLD_MAX) {
             tell(&mut txn, finding).await?;
+        }
+        if compared.findings.len() > TOLD_MAX {
+            // One thing that is wrong with all of a chain is not told a million times.
+            let found = Drift {
+                class: DriftClass::Missing,
+                chain,
+                subject: format!("blocks {} to {}", stretch.first, stretch.last),
+                expected: "no difference".into(),
+                actual: format!(
+                    "{} differences, of which {TOLD_MAX} are listed",
+                    compared.findings.len()
+                ),
+            };
+            txn.report_drift(&found).await?;
         }
         self.tell_gaps(&mut txn, &after).await?;
         txn.commit().await?;
@@ -478,7 +498,16 @@ impl Auditor {
                     _ => Ok(false),
                 }
             }
-            "log" => self.log_agrees(drift, id).await,
+            "log" => self.log_agrees(drift, id, patience).await,
+            "blocks" => {
+                let Some((Ok(first), Ok(last))) =
+                    id.split_once(" to ").map(|(first, last)| (first.parse(), last.parse()))
+                else {
+                    return Ok(false);
+                };
+                let (compared, _) = self.compare((first, last), None, patience).await?;
+                Ok(compared.failed.is_none() && compared.findings.len() <= TOLD_MAX)
+            }
             _ => Ok(false),
         }
     }
@@ -520,13 +549,21 @@ impl Auditor {
     }
 
     /// A log that was missing is here now, booked; one that was too much is here no more.
-    async fn log_agrees(&self, drift: &Drift, reference: &str) -> Result<bool, ReconcilerError> {
+    async fn log_agrees(
+        &self,
+        drift: &Drift,
+        reference: &str,
+        patience: &Patience,
+    ) -> Result<bool, ReconcilerError> {
         let found = self.store.find_log_by_reference(reference).await?;
         Ok(match drift.class {
-            DriftClass::Missing => {
-                found.is_some_and(|log| log.applied_final && log.status == crate::store::LogStatus::Final)
-            }
-            DriftClass::Unknown => found.is_none_or(|log| log.status == crate::store::LogStatus::Orphaned),
+            DriftClass::Missing => match found {
+                Some(log) if log.applied_final && log.status == LogStatus::Final => {
+                    examine::unbooked_moves(&self.store, &[log], patience).await?.is_empty()
+                }
+                _ => false,
+            },
+            DriftClass::Unknown => found.is_none_or(|log| log.status == LogStatus::Orphaned),
             _ => false,
         })
     }

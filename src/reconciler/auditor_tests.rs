@@ -279,6 +279,30 @@ async fn a_payment_that_was_marked_booked_and_is_not_is_found_and_booked() {
 }
 
 #[tokio::test]
+async fn a_deposit_that_was_marked_booked_and_is_not_is_booked() {
+    let world = Audited::new().await;
+    world.model.deposit(PAYER, 70).await;
+    world.model.finalize().await;
+    let open = world.store.list_unapplied_final(TARGET, 100).await.unwrap();
+    let mut txn = world.store.begin(5).await.unwrap();
+    txn.mark_applied_final(&[open[0].id]).await.unwrap();
+    txn.commit().await.unwrap();
+    world.audit(50).await;
+    let subject = format!("log {}", open[0].reference());
+    assert_eq!(world.classes().await, vec![(DriftClass::Missing, subject)]);
+    world.audit(60).await;
+    assert_eq!(world.classes().await.len(), 1);
+    assert!(world.repair().await.agrees());
+    let available = AccountKey::available(ASSET, PAYER);
+    assert_eq!(
+        world.store.get_balance(available).await.unwrap().amount(),
+        U256::from(1_070)
+    );
+    world.settle().await;
+    world.assert_agreed().await;
+}
+
+#[tokio::test]
 async fn a_second_booking_is_reversed_by_a_new_posting_and_the_first_stays() {
     let world = Audited::new().await;
     let new = world.paid(1).await;
@@ -479,4 +503,54 @@ async fn drifts_are_listed_and_followed_in_the_order_of_their_changes() {
         ..filter
     };
     assert_eq!(world.store.list_drifts(&all, None, 10).await.unwrap().len(), 1);
+}
+
+/// The million of the benchmark, small: seeded books agree with themselves, and one payment too many in them is found.
+#[tokio::test]
+async fn a_whole_database_is_gone_through_in_one_pass() {
+    use crate::store::seed::Seed;
+    let store = crate::store::testing::open().await;
+    let seed = Seed {
+        per_message: 16,
+        events: false,
+        ..Seed::new(1_000, 40)
+    };
+    store.fill(&seed, |_| {}).await.unwrap();
+    let patience = super::compare::Patience {
+        now: 0,
+        seconds: PATIENCE,
+    };
+    let all = |store: Store| async move {
+        let target = pass(&store, seed_chain(true), u64::MAX >> 1, patience, &mut |_, _| {})
+            .await
+            .unwrap();
+        let source = pass(&store, seed_chain(false), u64::MAX >> 1, patience, &mut |_, _| {})
+            .await
+            .unwrap();
+        (target, source)
+    };
+    let (target, source) = all(store.store.clone()).await;
+    assert_eq!((target.settlements, target.payments), (1_040, 1_000));
+    assert_eq!(source.messages, 63);
+    assert_eq!((target.findings, source.findings), (vec![], vec![]));
+    let victim = crate::store::seed::settlement_id(700).unwrap();
+    let again = Posting {
+        debit: AccountKey::available(ASSET, seed.payer),
+        credit: AccountKey::payee(ASSET, seed.payee),
+        amount: U256::from(100),
+        reason: Reason::Payment,
+        settlement: Some(victim),
+        cause: Cause::Operator("a mistake".into()),
+    };
+    let mut txn = store.begin(5).await.unwrap();
+    txn.post(&[again]).await.unwrap();
+    txn.commit().await.unwrap();
+    let (target, _) = all(store.store.clone()).await;
+    assert_eq!(target.findings.len(), 1);
+    assert_eq!(target.findings[0].drift.class, DriftClass::Duplicate);
+    assert_eq!(target.findings[0].about.settlement, Some(victim));
+}
+
+fn seed_chain(target: bool) -> crate::settlement::ChainId {
+    if target { TARGET } else { crate::store::testing::SOURCE }
 }

@@ -56,7 +56,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    fn over(&self, since: u64) -> bool {
+    pub(super) fn over(&self, since: u64) -> bool {
         self.now > since.saturating_add(self.seconds)
     }
 }
@@ -278,12 +278,8 @@ pub fn payment_of(log: &PaidLog) -> Payment {
 #[derive(Debug, Default)]
 pub struct Known {
     pub settlements: HashMap<SettlementId, SettlementBooks>,
-    /// Messages on the books.
-    pub messages: HashSet<MessageId>,
-    /// Settlements without a row that messages on the books commit to.
-    pub committed: HashSet<SettlementId>,
-    /// Events that were posted.
-    pub posted: HashSet<EventRef>,
+    /// Payments of others that were posted, and as what.
+    pub posted: HashMap<EventRef, Reason>,
 }
 
 /// One run of payments of an execution against the terms of its members: one transfer, so one payee, one token and the sum of their amounts.
@@ -324,10 +320,12 @@ pub fn check_run(run: &Run, chain: ChainId, inbox: Address, tx: B256, known: &Kn
         remedy,
     };
     for item in &strangers {
-        if known.committed.contains(&item.id) {
+        // Payments of terms nobody accepted here are booked as external; this one was accepted once.
+        let accepted = known.posted.get(&item.event).is_some_and(|reason| *reason != Reason::External);
+        if accepted {
             let actual = format!("paid by {tx}, and its row is gone");
             let subject = settlement_subject(item.id);
-            let remedy = Remedy::Recover;
+            let remedy = Remedy::Operator;
             found.push(unknown(
                 DriftClass::Missing,
                 subject,
@@ -357,8 +355,7 @@ pub fn check_run(run: &Run, chain: ChainId, inbox: Address, tx: B256, known: &Kn
         ));
     }
     if let Some(first) = strangers.first()
-        && !known.posted.contains(&first.event)
-        && !known.committed.contains(&first.id)
+        && !known.posted.contains_key(&first.event)
         && !run.amount.saturating_sub(amount).is_zero()
     {
         let actual = format!(

@@ -216,7 +216,7 @@ proptest! {
             if index >= strangers {
                 known.settlements.insert(one.id, one);
             } else {
-                known.posted.insert(event);
+                known.posted.insert(event, Reason::External);
             }
         }
         run.amount += U256::from(off);
@@ -293,9 +293,9 @@ fn unbooked_payments_of_strangers_and_lost_rows_are_told_apart() {
         ..Known::default()
     };
     assert_eq!(class(&known), Some(DriftClass::Unknown));
-    known.posted.insert(item.event);
+    known.posted.insert(item.event, Reason::External);
     assert_eq!(class(&known), None);
-    known.committed.insert(item.id);
+    known.posted.insert(item.event, Reason::Payment);
     assert_eq!(class(&known), Some(DriftClass::Missing));
 }
 

@@ -3,7 +3,7 @@
 
 use super::compare::{self, Finding, Known, Patience, Remedy, check_message, check_run, check_settlement};
 use super::error::ReconcilerError;
-use super::runs::{Run, runs};
+use super::runs::{Run, event_of, runs};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::store::{ChainLog, Drift, DriftAbout, DriftClass, Payment, SettlementBooks, Store, StoreError};
 use alloy::primitives::{Address, B256};
@@ -60,12 +60,9 @@ pub(super) async fn known_of(store: &Store, of: &[TxRuns]) -> Result<Known, Stor
         .map(|one| (one.id, one))
         .collect();
     let strangers: Vec<_> = items().filter(|item| !settlements.contains_key(&item.id)).collect();
-    let unknown: Vec<SettlementId> = strangers.iter().map(|item| item.id).collect();
     let events: Vec<_> = strangers.iter().map(|item| item.event).collect();
     Ok(Known {
-        committed: store.committed_settlements(&unknown).await?,
         posted: store.list_posted_events(&events).await?,
-        messages: HashSet::new(),
         settlements,
     })
 }
@@ -123,6 +120,42 @@ pub(super) async fn confirmed(
         !known.contains(&id) || !of_books || again.contains(finding)
     };
     Ok(first.into_iter().filter(stands).collect())
+}
+
+/// Money that came into, left or was claimed from the vault by logs that count as booked, or should by now, and is on nobody's account.
+pub(super) async fn unbooked_moves(
+    store: &Store,
+    stored: &[ChainLog],
+    patience: &Patience,
+) -> Result<Vec<Finding>, StoreError> {
+    let moves = |log: &&ChainLog| {
+        matches!(log.kind.as_str(), "deposited" | "withdrawn" | "claimed")
+            && !log.amount.is_zero()
+            && (log.applied_final || patience.over(log.block_timestamp))
+    };
+    let logs: Vec<&ChainLog> = stored.iter().filter(moves).collect();
+    let events: Vec<_> = logs.iter().map(|log| event_of(log)).collect();
+    let posted = store.list_posted_events(&events).await?;
+    let unbooked = logs.into_iter().zip(events).filter(|(_, event)| !posted.contains_key(event));
+    Ok(unbooked
+        .map(|(log, _)| Finding {
+            drift: Drift {
+                class: DriftClass::Missing,
+                chain: log.chain,
+                subject: format!("log {}", log.reference()),
+                expected: format!("{} {} booked", log.kind, log.amount),
+                actual: "no posting".into(),
+            },
+            about: DriftAbout {
+                token: Some(Address::from_word(log.key2)),
+                settlement: None,
+            },
+            remedy: Remedy::BookAgain {
+                chain: log.chain,
+                tx: log.tx_hash,
+            },
+        })
+        .collect())
 }
 
 /// The final payment of a settlement that is stored, as it would be booked; whose the fee is, is in the message that brought it.

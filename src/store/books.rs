@@ -447,8 +447,8 @@ impl Store {
         Ok(log_rows(found)?.pop())
     }
 
-    /// Those of these events on whose word postings were made, standing or not.
-    pub async fn list_posted_events(&self, events: &[EventRef]) -> Result<HashSet<EventRef>, StoreError> {
+    /// Those of these events on whose word postings were made, standing or not, and what for.
+    pub async fn list_posted_events(&self, events: &[EventRef]) -> Result<HashMap<EventRef, Reason>, StoreError> {
         let by_cause: BTreeMap<String, EventRef> = events
             .iter()
             .map(|event| (Cause::Event(*event).to_string(), *event))
@@ -462,7 +462,7 @@ impl Store {
             Reason::Withdrawal,
             Reason::Claim,
         ];
-        let mut posted = HashSet::new();
+        let mut posted = HashMap::new();
         for chunk in causes.chunks(500) {
             for reason in reasons {
                 let found: Vec<String> = posting::Entity::find()
@@ -473,7 +473,8 @@ impl Store {
                     .into_tuple()
                     .all(&self.db)
                     .await?;
-                posted.extend(found.iter().filter_map(|cause| by_cause.get(cause)));
+                let events = found.iter().filter_map(|cause| by_cause.get(cause));
+                posted.extend(events.map(|event| (*event, reason)));
             }
         }
         Ok(posted)
@@ -482,24 +483,6 @@ impl Store {
     /// Those of these messages that are on the books.
     pub async fn known_messages(&self, ids: &[MessageId]) -> Result<HashSet<MessageId>, StoreError> {
         Ok(self.message_rows(ids).await?.into_keys().collect())
-    }
-
-    /// Settlements of these that some message on the books commits to.
-    pub async fn committed_settlements(&self, ids: &[SettlementId]) -> Result<HashSet<SettlementId>, StoreError> {
-        let mut found = HashSet::new();
-        for chunk in ids.chunks(1_000) {
-            let rows: Vec<Vec<u8>> = message_settlement::Entity::find()
-                .select_only()
-                .column(message_settlement::Column::SettlementId)
-                .filter(message_settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
-                .into_tuple()
-                .all(&self.db)
-                .await?;
-            for id in &rows {
-                found.insert(SettlementId(b256("message_settlement.settlement_id", id)?));
-            }
-        }
-        Ok(found)
     }
 
     /// Messages from a chain after a row, in row order, with their leaves.

@@ -2,8 +2,9 @@
 //!
 //! Layout: [`report`] figures as JSON and Markdown, [`targets`] the goals, [`stats`] percentiles, [`machine`] what it runs on, [`document`]
 //! docs/benchmarks.md; one file per family of figures: `ceilings*` what processor, database, gRPC and node allow, [`intake`] accepting,
-//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`hub`] checkpoints and postings, [`scale`] bytes, memory and start, [`watch`]; [`site`] a relayer to measure and [`load`] what is put on it.
+//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`hub`] checkpoints and postings, [`scale`] bytes, memory and start, [`watch`], [`books`] their comparison with the chains; [`site`] a relayer to measure and [`load`] what is put on it.
 
+pub mod books;
 pub mod bridges;
 pub mod ceilings;
 pub mod ceilings_grpc;
@@ -137,10 +138,12 @@ pub enum Family {
     Scale,
     /// Events to many watchers.
     Watch,
+    /// The comparison of a million settlements.
+    Books,
 }
 
 impl Family {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Processor,
         Self::Store,
         Self::Grpc,
@@ -152,6 +155,7 @@ impl Family {
         Self::Hub,
         Self::Scale,
         Self::Watch,
+        Self::Books,
     ];
 
     pub fn name(self) -> &'static str {
@@ -167,6 +171,7 @@ impl Family {
             Self::Hub => "hub",
             Self::Scale => "scale",
             Self::Watch => "watch",
+            Self::Books => "books",
         }
     }
 
@@ -183,6 +188,7 @@ impl Family {
             Self::Hub => hub::run(bench).await,
             Self::Scale => scale::run(bench).await,
             Self::Watch => watch::run(bench).await,
+            Self::Books => books::run(bench).await,
         }
     }
 }
