@@ -19,6 +19,7 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
+    "HubReliance",
     "SubmitCheckpointResponse",
     "ListHubsResponse",
     "Hub",

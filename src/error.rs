@@ -52,6 +52,7 @@ pub fn registry() -> Vec<ErrorCode> {
         crate::hub::ledger::CODES,
         crate::hub::model::CODES,
         crate::hub::observer::CODES,
+        crate::hub::RELAY_CODES,
         crate::intake::CODES,
         crate::intake::allotment::CODES,
         crate::payout::CODES,

@@ -63,6 +63,8 @@ metrics_table! {
     ROUTER_LANE_SUCCESS_RATIO = "relayer_router_lane_success_ratio", Gauge, Unit::Count, "Share of a lane's last dispatches that arrived in time, one half without history, by bridge, source and target.";
     ROUTER_LANE_P95_SECONDS = "relayer_router_lane_p95_seconds", Gauge, Unit::Seconds, "Time from source finality to arrival that 95 of 100 of a lane's last dispatches did not exceed, by bridge, source and target.";
     ROUTER_LANE_IN_FLIGHT_VALUE = "relayer_router_lane_in_flight_value", Gauge, Unit::Count, "Value that depends on a lane now, in the unit of prices; read only where a cap is set; approximate; by bridge, source and target.";
+    HUB_RELAYED_TOTAL = "relayer_hub_relayed_total", Counter, Unit::Count, "Checkpoints sealed, recorded by a registry, or given up, by hub, target and step.";
+    HUB_REGISTRY_DRIFT_COUNT = "relayer_hub_registry_drift_count", Gauge, Unit::Count, "Eons of a hub for which a registry has two roots, or another one than the hub's chain, by hub and target.";
     TX_STATE_COUNT = "relayer_tx_state_count", Gauge, Unit::Count, "Transactions by chain and state.";
     LEDGER_ACCOUNT_TOTAL = "relayer_ledger_account_total", Gauge, Unit::Count, "Sum of ledger balances, by account kind, chain and token; base units, approximate above 2^53.";
     HUB_HALTED_COUNT = "relayer_hub_halted_count", Gauge, Unit::Count, "1 while a hub stands still (a missed checkpoint, a live challenge) and nothing may rely on it, by hub.";

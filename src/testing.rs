@@ -2,6 +2,7 @@
 //! the transaction engine and the observers are played by [`Flow`]'s methods.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod hub;
 mod world;
 
 pub use world::{World, block, bridge_ref, source_port, target_port};
@@ -28,7 +29,7 @@ use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolError};
 use async_trait::async_trait;
-use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
+use relayer_adapter_api::abi::ISettlementInbox;
 use relayer_adapter_api::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -347,7 +348,12 @@ impl Flow {
     }
 
     pub async fn ids(&self, message: MessageId) -> Vec<SettlementId> {
-        self.store().get_sealed_message(message, false).await.unwrap().ids
+        self.store()
+            .get_sealed_message(message, false)
+            .await
+            .unwrap()
+            .ids()
+            .to_vec()
     }
 
     pub async fn unapplied(&self, chain: ChainId) -> Vec<ChainLog> {

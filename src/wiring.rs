@@ -4,6 +4,7 @@
 
 mod bridges;
 mod chains;
+mod hubs;
 mod network;
 mod serve;
 mod stages;

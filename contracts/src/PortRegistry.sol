@@ -47,7 +47,8 @@ abstract contract PortRegistry is ISettlementInbox, Ownable2Step {
     function receiveMessage(uint64 sourceChain, bytes32 outbox, bytes calldata message) external {
         Port storage port = _ports[msg.sender];
         if (!port.active) revert NotPort(msg.sender);
-        Message.Header memory header = _parse(message);
+        (bool valid, Message.Header memory header) = Message.parseAny(message);
+        _requireHere(valid, header);
         if (header.sourceChain != sourceChain || header.outbox != outbox) revert WrongSource();
 
         bytes32 messageId = keccak256(message);
@@ -159,13 +160,15 @@ abstract contract PortRegistry is ISettlementInbox, Ownable2Step {
         }
     }
 
-    /// @dev The header of a message for this inbox on this chain.
+    /// @dev The header of a batch for this inbox on this chain. Of a checkpoint there is nothing to execute.
     function _parse(bytes calldata message) internal view returns (Message.Header memory header) {
         bool valid;
         (valid, header) = Message.parse(message);
-        if (!valid || header.targetChain != block.chainid || header.inbox != bytes32(uint256(uint160(address(this))))) {
-            revert BadMessage();
-        }
+        _requireHere(valid, header);
+    }
+
+    function _requireHere(bool valid, Message.Header memory header) private view {
+        if (!valid || header.targetChain != block.chainid || header.inbox != Message.word(address(this))) revert BadMessage();
     }
 
     function _activatableAt(uint256 proposedAt) private view returns (uint256) {

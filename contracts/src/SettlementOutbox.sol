@@ -3,13 +3,15 @@ pragma solidity >=0.8.28;
 
 import {Ownable} from "@openzeppelin/contracts/access/Ownable.sol";
 import {Ownable2Step} from "@openzeppelin/contracts/access/Ownable2Step.sol";
+import {ICommitChain} from "./interfaces/ICommitChain.sol";
 import {ISettlementOutbox} from "./interfaces/ISettlementOutbox.sol";
 import {ISettlementPort} from "./interfaces/ISettlementPort.sol";
 import {Message} from "./Message.sol";
 import {SettlementTree} from "./SettlementTree.sol";
 
-/// @title Commits to batches of settlements and hands them to bridge ports.
-/// @notice A dispatcher can spend fees and delay; what it commits to still needs every payer's signature on the target chain.
+/// @title Commits to batches of settlements and to checkpoints of hubs, and hands them to bridge ports.
+/// @notice A dispatcher can spend fees and delay. What a batch commits to still needs every payer's signature on the target chain, and what a
+/// checkpoint says comes from the hub's contract, which is named in the message: a dispatcher cannot put words into another hub's mouth.
 contract SettlementOutbox is ISettlementOutbox, Ownable2Step {
     /// @dev A port keeps its slot for ever: were it handed out again, a message sent over the old port would count as sent over the new one.
     struct Port {
@@ -20,6 +22,8 @@ contract SettlementOutbox is ISettlementOutbox, Ownable2Step {
     /// @dev Bit 255 of a message's word; bits 0 to 254 are the slots it went out over, so a dispatch reads and writes one word.
     uint256 private constant COMMITTED = 1 << 255;
     uint8 private constant MAX_PORTS = 255;
+    /// @dev Eons a hub's contract keeps, each in slot eon % 5.
+    uint64 private constant EONS_KEPT = 5;
 
     mapping(bytes32 messageId => uint256) private _messages;
     mapping(address port => Port) private _ports;
@@ -50,26 +54,37 @@ contract SettlementOutbox is ISettlementOutbox, Ownable2Step {
         } else if (word == 0) {
             revert NotCommitted(messageId);
         }
-        // Written before the port is called: the protocol's refund gives the dispatcher control in the middle of this call.
-        _messages[messageId] = word | COMMITTED | bit;
-        if (word == 0) ++_messageCount;
-        ++_dispatchCount;
-
+        _commit(messageId, word, bit);
         bridgeRef = ISettlementPort(port).send{value: msg.value}(parsed.targetChain, header, gasLimit, msg.sender);
         emit MessageDispatched(messageId, port, bridgeRef, parsed.targetChain, parsed.sequence, parsed.count);
+        _refund();
+    }
 
-        // The port refunds to the sender; anything that still lies here was forced in, and leaves the same way.
-        uint256 rest = address(this).balance;
-        if (rest != 0) {
-            (bool sent,) = msg.sender.call{value: rest}("");
-            if (!sent) revert RefundFailed();
-        }
+    /// @inheritdoc ISettlementOutbox
+    function dispatchCheckpoint(address hub, uint64 eon, uint64 targetChain, address inbox, address port, uint128 gasLimit)
+        external
+        payable
+        returns (bytes32 bridgeRef)
+    {
+        if (!_dispatchers[msg.sender]) revert NotDispatcher(msg.sender);
+        uint256 bit = _slotBit(port);
+        bytes memory message = _checkpoint(hub, eon, targetChain, inbox);
+        bytes32 messageId = keccak256(message);
+
+        uint256 word = _messages[messageId];
+        if (word & bit != 0) revert AlreadyDispatched(messageId, port);
+        _commit(messageId, word, bit);
+        bridgeRef = ISettlementPort(port).send{value: msg.value}(targetChain, message, gasLimit, msg.sender);
+        emit MessageDispatched(messageId, port, bridgeRef, targetChain, eon, 0);
+        _refund();
     }
 
     /// @inheritdoc ISettlementOutbox
     function quote(bytes calldata header, address port, uint128 gasLimit) external view returns (uint256 nativeFee) {
         _slotBit(port);
-        return ISettlementPort(port).quote(_parse(header).targetChain, header, gasLimit);
+        (bool valid, Message.Header memory parsed) = Message.parseAny(header);
+        _requireOurs(valid, parsed);
+        return ISettlementPort(port).quote(parsed.targetChain, header, gasLimit);
     }
 
     /// @inheritdoc ISettlementOutbox
@@ -140,9 +155,41 @@ contract SettlementOutbox is ISettlementOutbox, Ownable2Step {
         return uint256(1) << (known.slotPlusOne - 1);
     }
 
+    /// @dev Written before the port is called: the protocol's refund gives the dispatcher control in the middle of a dispatch.
+    function _commit(bytes32 messageId, uint256 word, uint256 bit) private {
+        _messages[messageId] = word | COMMITTED | bit;
+        if (word == 0) ++_messageCount;
+        ++_dispatchCount;
+    }
+
+    /// @dev The port refunds to the sender; anything that still lies here was forced in, and leaves the same way.
+    function _refund() private {
+        uint256 rest = address(this).balance;
+        if (rest != 0) {
+            (bool sent,) = msg.sender.call{value: rest}("");
+            if (!sent) revert RefundFailed();
+        }
+    }
+
+    /// @dev What the hub's contract says now, as a message. The hub is anybody's contract; it is asked by static calls only, and only what it says
+    /// about itself is carried.
+    function _checkpoint(address hub, uint64 eon, uint64 targetChain, address inbox) private view returns (bytes memory) {
+        if (targetChain == 0 || inbox == address(0) || block.chainid > type(uint64).max) revert BadHeader();
+        if (hub.code.length == 0) revert NoCheckpoint(hub, eon);
+        if (ICommitChain(hub).hasMissedCheckpointSubmission() || ICommitChain(hub).hasOutstandingChallenges()) revert HubHalted(hub);
+        (uint256 found, bytes32 root,) = ICommitChain(hub).getCheckpointAtSlot(uint8(eon % EONS_KEPT));
+        // A slot that was never used says eon 0.
+        if (found != eon || eon == 0 || root == 0) revert NoCheckpoint(hub, eon);
+        return Message.encodeCheckpoint(uint64(block.chainid), targetChain, address(this), inbox, hub, eon, root);
+    }
+
     function _parse(bytes calldata header) private view returns (Message.Header memory parsed) {
         bool valid;
         (valid, parsed) = Message.parse(header);
-        if (!valid || parsed.sourceChain != block.chainid || parsed.outbox != bytes32(uint256(uint160(address(this))))) revert BadHeader();
+        _requireOurs(valid, parsed);
+    }
+
+    function _requireOurs(bool valid, Message.Header memory parsed) private view {
+        if (!valid || parsed.sourceChain != block.chainid || parsed.outbox != Message.word(address(this))) revert BadHeader();
     }
 }

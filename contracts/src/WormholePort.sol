@@ -117,9 +117,10 @@ contract WormholePort is IWormholePort, ISettlementPort, Ownable2Step {
         // Until the freeze the owner could name another peer, so nobody's word counts.
         if (!frozen) revert NotFrozen();
         if (vaa.length < HEAD || uint8(vaa[0]) != VERSION) revert BadVaa();
-        // Our messages have one length, so nothing read below lies outside.
+        // Our messages have one of two lengths, so nothing read below lies outside.
         uint256 body = HEAD + SIGNATURE * uint8(vaa[5]);
-        if (vaa.length != body + BODY + Message.LENGTH || uint8(vaa[body + 50]) != CONSISTENCY) revert BadVaa();
+        if (vaa.length != body + BODY + Message.LENGTH && vaa.length != body + BODY + Message.CHECKPOINT_LENGTH) revert BadVaa();
+        if (uint8(vaa[body + 50]) != CONSISTENCY) revert BadVaa();
 
         uint16 from = uint16(bytes2(vaa[body + 8:]));
         bytes32 emitter = bytes32(vaa[body + 10:]);

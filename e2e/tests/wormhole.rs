@@ -92,7 +92,9 @@ impl Bench {
                 count: 2,
                 fee_recipient: Address::ZERO,
             },
-            ids: ids.into_iter().map(SettlementId).collect(),
+            body: relayer_adapter_api::Body::Batch {
+                ids: ids.into_iter().map(SettlementId).collect(),
+            },
             committed: false,
         }
     }

@@ -23,7 +23,7 @@ impl MigratorTrait for Migrator {
 
 /// Version the running code expects; `doctor` and `serve` compare it with what the database has. Until the first release the one migration
 /// is edited in place; its name ends in a digest of its statements, so that a database of an earlier edit is refused by name.
-pub const SCHEMA_VERSION: &str = "m0001_first_0963b20f";
+pub const SCHEMA_VERSION: &str = "m0001_first_f706919f";
 
 struct First;
 

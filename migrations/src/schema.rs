@@ -119,10 +119,13 @@ pub const STATEMENTS: &[&str] = &[
   created_at BIGINT NOT NULL,
   PRIMARY KEY (target_chain, inbox, group_root)
 )",
-    // A sealed batch.
+    // A sealed message: a batch (kind 1), or a hub's checkpoint (kind 2), whose sequence is the eon and whose hub is the hub's contract;
+    // a batch's is empty.
     "CREATE TABLE message (
   id {pk},
   message_id {bytes} NOT NULL,
+  kind INTEGER NOT NULL,
+  hub {bytes} NOT NULL,
   header {bytes} NOT NULL,
   source_chain BIGINT NOT NULL,
   target_chain BIGINT NOT NULL,
@@ -142,9 +145,31 @@ pub const STATEMENTS: &[&str] = &[
   lease_until BIGINT NOT NULL,
   lease_token BIGINT NOT NULL,
   UNIQUE (message_id),
-  UNIQUE (source_chain, target_chain, sequence)
+  CHECK ((kind = 1 AND length(hub) = 0) OR (kind = 2 AND length(hub) = 20))
 )",
+    // One checkpoint of a hub and eon is on its way to a chain, unless it was given up because its root left the hub's chain.
+    "CREATE UNIQUE INDEX message_sequence ON message (source_chain, target_chain, hub, sequence) WHERE kind = 1 OR state <> 'abandoned'",
     "CREATE INDEX message_due ON message (state, next_at, id)",
+    "CREATE INDEX message_checkpoint ON message (source_chain, hub, target_chain, sequence) WHERE kind = 2",
+    // An operator's signature over a checkpoint, for one registry.
+    "CREATE TABLE checkpoint_signature (
+  id {pk},
+  hub_chain BIGINT NOT NULL,
+  hub {bytes} NOT NULL,
+  eon BIGINT NOT NULL,
+  root {bytes} NOT NULL,
+  target_chain BIGINT NOT NULL,
+  signature {bytes} NOT NULL,
+  state TEXT NOT NULL,
+  note TEXT,
+  next_at BIGINT NOT NULL,
+  created_at BIGINT NOT NULL,
+  updated_at BIGINT NOT NULL,
+  version BIGINT NOT NULL,
+  UNIQUE (hub_chain, hub, eon, root, target_chain),
+  CHECK (length(hub) = 20 AND length(root) = 32 AND state IN ('open', 'recorded', 'refused'))
+)",
+    "CREATE INDEX checkpoint_signature_open ON checkpoint_signature (target_chain, next_at, id) WHERE state = 'open'",
     // Which settlements a message commits to.
     "CREATE TABLE message_settlement (
   message_id {bytes} NOT NULL,
@@ -407,6 +432,7 @@ pub const TABLES: &[&str] = &[
     "lane_switch",
     "dispatch",
     "message_settlement",
+    "checkpoint_signature",
     "message",
     "settlement_group",
     "settlement_receipt",

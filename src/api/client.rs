@@ -21,6 +21,7 @@ impl Changes {
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: SettlementServiceClient<Channel>,
+    channel: Channel,
     token: Option<MetadataValue<Ascii>>,
 }
 
@@ -88,12 +89,17 @@ impl Client {
             None => None,
         };
         Ok(Self {
-            inner: SettlementServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            inner: SettlementServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            channel,
             token,
         })
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         let mut request = tonic::Request::new(message);
         if let Some(token) = &self.token {
             request.metadata_mut().insert("authorization", token.clone());

@@ -9,7 +9,7 @@ use crate::payout::Bundle;
 use crate::payout::bundle::{BundleGroup, BundleTerms};
 use crate::router::{Answer, Offer};
 use crate::settlement::terms::Terms;
-use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Message, Settlement};
+use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Hub, HubCheckpoint, Message, Settlement};
 use alloy::hex::encode_prefixed;
 use alloy::primitives::B256;
 use relayer_adapter_api::ChainId;
@@ -180,6 +180,16 @@ pub fn terms(terms: &Terms, target: ChainId, inbox: alloy::primitives::Address) 
         fee: terms.fee.to_string(),
         nonce: terms.nonce.to_string(),
         deadline: terms.deadline,
+    }
+}
+
+pub fn reliance((hub, checkpoint): &(Hub, HubCheckpoint)) -> v1::HubReliance {
+    v1::HubReliance {
+        hub: hub.name.clone(),
+        eon: checkpoint.eon.0,
+        standing: checkpoint.standing.to_string(),
+        halted: hub.halted.map(|halt| halt.reason.to_string()).unwrap_or_default(),
+        refused: checkpoint.refused.clone().unwrap_or_default(),
     }
 }
 

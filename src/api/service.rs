@@ -123,6 +123,10 @@ impl Settlements for Service {
             settlement: Some(convert::settlement(&row, &receipts)),
             ..Default::default()
         };
+        if let Some(relies_on) = row.relies_on {
+            let upheld = self.store.find_reliance(relies_on).await?;
+            answer.relies_on = upheld.as_ref().map(convert::reliance);
+        }
         let mut also: Vec<(&str, String)> = Vec::new();
         let mut committed = false;
         for (message_id, leaf) in self.store.list_messages_of(id).await? {

@@ -9,7 +9,7 @@ use crate::stage::{Outcome, Stage};
 use crate::store::Store;
 use alloy::primitives::Address;
 use async_trait::async_trait;
-use relayer_adapter_api::{Header, Kind, SealedMessage, tree};
+use relayer_adapter_api::{Body, Header, Kind, SealedMessage, tree};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ impl Batcher {
                 count: u32::try_from(batch.ids.len()).unwrap_or(u32::MAX),
                 fee_recipient: batch.key.fee_recipient,
             },
-            ids: batch.ids.clone(),
+            body: Body::Batch { ids: batch.ids.clone() },
             committed: false,
         };
         txn.seal_message(&message, batch.key.tier, batch.key.policy, "batcher")

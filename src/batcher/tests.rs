@@ -127,10 +127,10 @@ async fn a_step_seals_messages_whose_root_commits_to_their_members() {
     assert_eq!(sequences, [1, 2]);
     for message in messages {
         let sealed = store.get_sealed_message(message.id, false).await.unwrap();
-        let words: Vec<B256> = sealed.ids.iter().map(|id| id.0).collect();
+        let words: Vec<B256> = sealed.ids().iter().map(|id| id.0).collect();
         assert_eq!(tree::root(&words).unwrap(), message.header.root);
         assert_eq!(message.header.fee_recipient, testing::FEE_RECIPIENT);
-        for id in sealed.ids {
+        for id in sealed.ids().iter().copied() {
             let row = store.get_settlement(id).await.unwrap();
             assert_eq!((row.state, row.batched_times), (SettlementState::Batched, 1));
         }

@@ -1,6 +1,7 @@
 //! Events of our contracts as rows of `chain_log`: which subject, which amount, every field as JSON.
 
 use super::ChainError;
+use super::decode_registry::registry;
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolEvent;
 use relayer_adapter_api::abi::{ISettlementInbox as Inbox, ISettlementOutbox as Outbox, ISettlementVault as Vault};
@@ -13,12 +14,16 @@ pub struct Contracts {
     pub outbox: Option<Address>,
     pub inbox: Option<Address>,
     pub vault: Option<Address>,
+    pub registry: Option<Address>,
 }
 
 impl Contracts {
     /// Addresses whose logs are read.
     pub fn addresses(&self) -> Vec<Address> {
-        [self.outbox, self.inbox, self.vault].into_iter().flatten().collect()
+        [self.outbox, self.inbox, self.vault, self.registry]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 }
 
@@ -32,7 +37,7 @@ pub struct Decoded {
     pub detail: Value,
 }
 
-fn decoded(kind: &'static str, key: B256, key2: B256, amount: U256, detail: Value) -> Decoded {
+pub(super) fn decoded(kind: &'static str, key: B256, key2: B256, amount: U256, detail: Value) -> Decoded {
     Decoded {
         kind,
         key,
@@ -42,11 +47,11 @@ fn decoded(kind: &'static str, key: B256, key2: B256, amount: U256, detail: Valu
     }
 }
 
-fn word(address: Address) -> B256 {
+pub(super) fn word(address: Address) -> B256 {
     address.into_word()
 }
 
-fn event<E: SolEvent>(log: &view::LogRecord) -> Result<E, ChainError> {
+pub(super) fn event<E: SolEvent>(log: &view::LogRecord) -> Result<E, ChainError> {
     E::decode_raw_log_validate(log.topics.iter().copied(), &log.data).map_err(|error| ChainError::Decode {
         log: format!("{}:{}", log.block_hash, log.log_index),
         event: E::SIGNATURE,
@@ -69,6 +74,9 @@ pub fn decode(contracts: &Contracts, log: &LogRecord) -> Result<Option<Decoded>,
     }
     if is(contracts.vault) {
         return vault(*topic, log);
+    }
+    if is(contracts.registry) {
+        return registry(*topic, log);
     }
     Ok(None)
 }
@@ -320,6 +328,7 @@ mod tests {
         outbox: Some(OUTBOX),
         inbox: Some(INBOX),
         vault: Some(VAULT),
+        registry: None,
     };
 
     fn record(address: Address, event: &impl SolEvent) -> LogRecord {

@@ -2,11 +2,12 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`], and of hubs `observer_hubs`, [`hub_logs`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`], [`decode_registry`], and of hubs `observer_hubs`, [`hub_logs`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
 pub mod decode;
+mod decode_registry;
 pub mod endpoint;
 pub mod engine;
 mod error;
@@ -28,6 +29,7 @@ mod tests;
 pub mod view;
 
 pub use decode::Contracts;
+pub(crate) use decode_registry::eon_word;
 pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};

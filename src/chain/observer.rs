@@ -387,10 +387,10 @@ impl Observer {
         {
             return self.rewind(now_ms, cursor).await;
         }
-        let hubs = match &cursor {
+        let (hubs, more_of_hubs) = match &cursor {
             Some(cursor) if !self.hubs.is_empty() => self.level_hubs(now_ms, cursor).await?,
             // Before the first step there is nothing they could be level with.
-            _ => Vec::new(),
+            _ => (Vec::new(), false),
         };
         let next = cursor
             .as_ref()
@@ -414,7 +414,9 @@ impl Observer {
             (Walk::Reorg, None) => Ok(Outcome::default()),
             (Walk::Read(mut batch), cursor) => {
                 batch.hubs = hubs.iter().map(|hub| hub.id).collect();
-                self.advance(now_ms, cursor.as_ref(), batch, head, finalized).await
+                let mut outcome = self.advance(now_ms, cursor.as_ref(), batch, head, finalized).await?;
+                outcome.more |= more_of_hubs;
+                Ok(outcome)
             }
         }
     }

@@ -11,30 +11,41 @@ use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ICommitChain;
 use relayer_adapter_api::{BlockRef, ViewError};
 
+/// Where a hub stands against its chain's cursor.
+enum Way {
+    Level(Hub),
+    /// Some of its way was read, more is left.
+    Behind,
+    /// Nothing can be read of it now.
+    Waits,
+}
+
 impl Observer {
-    /// Hubs whose logs are stored up to the cursor, after a piece of the way for each that is behind.
-    pub(super) async fn level_hubs(&self, now_ms: i64, cursor: &Cursor) -> Result<Vec<Hub>, ChainError> {
+    /// Hubs whose logs are stored up to the cursor, after a piece of the way for each that is behind; and whether one has more of it before it.
+    pub(super) async fn level_hubs(&self, now_ms: i64, cursor: &Cursor) -> Result<(Vec<Hub>, bool), ChainError> {
         let mut level = Vec::with_capacity(self.hubs.len());
+        let mut more = false;
         for wanted in &self.hubs {
             match self.bring_level(now_ms, cursor, wanted).await {
-                Ok(Some(hub)) => level.push(hub),
-                Ok(None) => {}
+                Ok(Way::Level(hub)) => level.push(hub),
+                Ok(Way::Behind) => more = true,
+                Ok(Way::Waits) => {}
                 // The database's trouble is everybody's.
                 Err(ChainError::Store(error)) => return Err(ChainError::Store(error)),
                 Err(error) => tracing::warn!(hub = wanted.name, %error, "hub is behind and cannot be read"),
             }
         }
-        Ok(level)
+        Ok((level, more))
     }
 
-    async fn bring_level(&self, now_ms: i64, cursor: &Cursor, wanted: &HubContract) -> Result<Option<Hub>, ChainError> {
+    async fn bring_level(&self, now_ms: i64, cursor: &Cursor, wanted: &HubContract) -> Result<Way, ChainError> {
         let chain = self.chain.id();
         let known = self.store.find_hub(chain, wanted.contract).await?;
         let hub = match known {
             Some(hub) if hub.name == wanted.name => hub,
             _ => {
                 let Some(new) = self.introduce(wanted).await? else {
-                    return Ok(None);
+                    return Ok(Way::Waits);
                 };
                 let mut txn = self.store.begin(now_ms).await?;
                 let id = txn.register_hub(&new).await?;
@@ -48,8 +59,11 @@ impl Observer {
                 self.store.get_hub(id).await?
             }
         };
-        if hub.read_to >= cursor.seen.number {
-            return Ok((hub.read_to == cursor.seen.number).then_some(hub));
+        if hub.read_to > cursor.seen.number {
+            return Ok(Way::Waits);
+        }
+        if hub.read_to == cursor.seen.number {
+            return Ok(Way::Level(hub));
         }
         if hub.read_to < cursor.finalized.number {
             let to = cursor
@@ -60,22 +74,22 @@ impl Observer {
             let logs = hub_logs::read_final(self.chain.as_ref(), &hub, hub.read_to + 1, end).await?;
             self.put_behind(now_ms, cursor, &hub, &logs, to).await?;
             if to < cursor.seen.number {
-                return Ok(None);
+                return Ok(Way::Behind);
             }
-            return Ok(Some(Hub { read_to: to, ..hub }));
+            return Ok(Way::Level(Hub { read_to: to, ..hub }));
         }
         let mut logs = HubLogs::default();
         for number in hub.read_to + 1..=cursor.seen.number {
             // By the very hashes the walk has stored: should the chain have changed, the node does not know them and nothing is written.
             let Some(block) = self.store.find_block(chain, number).await? else {
-                return Ok(None);
+                return Ok(Way::Waits);
             };
             let read = hub_logs::read_block(self.chain.as_ref(), &hub, block.block).await?;
             logs.logs.extend(read.logs);
             logs.odd.extend(read.odd);
         }
         self.put_behind(now_ms, cursor, &hub, &logs, cursor.seen.number).await?;
-        Ok(Some(Hub {
+        Ok(Way::Level(Hub {
             read_to: cursor.seen.number,
             ..hub
         }))

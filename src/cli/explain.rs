@@ -202,7 +202,7 @@ fn next(settlement: &v1::Settlement, found: &v1::GetResponse, now_ms: u64) -> Ve
     let terms = settlement.terms.clone().unwrap_or_default();
     let deadline_ms = terms.deadline.saturating_mul(1_000);
     let mut next = match settlement.state.as_str() {
-        "accepted" => vec![accepted_next(settlement, now_ms)],
+        "accepted" => vec![held_by(found).unwrap_or_else(|| accepted_next(settlement, now_ms))],
         "batched" | "dispatched" => travelling_next(found),
         "delivered" => delivered_next(settlement, found),
         "settled" if settlement.credited => {
@@ -238,6 +238,24 @@ fn next(settlement: &v1::Settlement, found: &v1::GetResponse, now_ms: u64) -> Ve
         ));
     }
     next
+}
+
+/// Why it waits although it is its turn: what it relies on does not hold.
+fn held_by(found: &v1::GetResponse) -> Option<String> {
+    let relies_on = found.relies_on.as_ref()?;
+    let what = format!("checkpoint {} of hub {}", relies_on.eon, relies_on.hub);
+    let why = match (
+        relies_on.halted.as_str(),
+        relies_on.refused.as_str(),
+        relies_on.standing.as_str(),
+    ) {
+        ("", "", "final") => return None,
+        ("", "", standing) => format!("which is {standing} now"),
+        ("", refused, _) => format!("which is refused: {refused}"),
+        ("missed_checkpoint", ..) => "which is halted for ever: it missed a checkpoint (RLY-HUB-020)".to_owned(),
+        (halted, ..) => format!("which is halted: {halted} (RLY-HUB-021)"),
+    };
+    Some(format!("It is not batched: it relies on {what}, {why}."))
 }
 
 fn accepted_next(settlement: &v1::Settlement, now_ms: u64) -> String {
@@ -367,6 +385,7 @@ mod tests {
         };
         v1::GetResponse {
             settlement: Some(settlement),
+            relies_on: None,
             history: vec![
                 event(1_799_999_000_000, "settlement", "accept", "", "accepted", "intake"),
                 event(
@@ -414,6 +433,36 @@ mod tests {
         let mut found = sample("delivered");
         found.settlement.as_mut().unwrap().skip_reason = "payer_short".into();
         insta::assert_snapshot!(story(&found, 1_800_009_000_000).to_string());
+    }
+
+    #[test]
+    fn what_relies_on_a_hub_that_stands_still_says_so() {
+        let mut found = sample("accepted");
+        let mut told = |halted: &str, refused: &str, standing: &str| {
+            found.relies_on = Some(v1::HubReliance {
+                hub: "exchange".into(),
+                eon: 4,
+                standing: standing.into(),
+                halted: halted.into(),
+                refused: refused.into(),
+            });
+            held_by(&found)
+        };
+        assert_eq!(told("", "", "final"), None);
+        let waits = "It is not batched: it relies on checkpoint 4 of hub exchange, which is";
+        for (halted, refused, standing, why) in [
+            ("", "", "orphaned", "orphaned now."),
+            ("", "RLY-HUB-008", "final", "refused: RLY-HUB-008."),
+            ("live_challenge", "", "final", "halted: live_challenge (RLY-HUB-021)."),
+            (
+                "missed_checkpoint",
+                "",
+                "final",
+                "halted for ever: it missed a checkpoint (RLY-HUB-020).",
+            ),
+        ] {
+            assert_eq!(told(halted, refused, standing), Some(format!("{waits} {why}")));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod execute;
 mod explain;
 pub mod failure;
 mod hub;
+mod hub_audit;
 mod lane;
 mod output;
 mod prune;
@@ -90,7 +91,7 @@ enum Command {
     /// Receipts
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
-    /// Hub checkpoints
+    /// Hubs: their checkpoints and the ledger behind them
     #[command(subcommand)]
     Hub(hub::HubCommand),
     /// Check chains, contracts, wiring, roles, funds and the database, and say what to do
@@ -146,7 +147,7 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Cancel(args) => settlements::cancel(global, args, output).await,
         Command::Execute(args) => execute::execute(args, output).await,
         Command::Receipt(command) => receipt::run(command, output),
-        Command::Hub(command) => hub::run(command, output),
+        Command::Hub(command) => hub::run(global, command, output).await,
         Command::Doctor(args) => doctor::run(global, args, output).await,
         Command::Config(command) => config::run(global, command, output),
         Command::Lane(command) => lane::run(global, command, output).await,

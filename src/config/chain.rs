@@ -68,13 +68,15 @@ pub enum FinalityTag {
     Safe,
 }
 
-/// Our contracts on the chain. A source needs the outbox, a target the inbox and the vault.
+/// Our contracts on the chain. A source needs the outbox, a target the inbox and the vault; one that learns checkpoints the registry too.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ContractsConfig {
     pub outbox: Option<Address>,
     pub inbox: Option<Address>,
     pub vault: Option<Address>,
+    /// Checkpoints of hubs on other chains, as the inbox received them.
+    pub registry: Option<Address>,
 }
 
 /// Absolute caps; funds or caps too small pause sending with an alert, nothing is dropped.

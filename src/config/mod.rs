@@ -6,6 +6,7 @@
 mod bridge;
 mod chain;
 mod coordinator;
+mod hub;
 pub mod network;
 mod prices;
 mod roles;
@@ -17,6 +18,7 @@ mod values;
 pub use bridge::{BridgeChainConfig, BridgeConfig, Protocol};
 pub use chain::{ChainConfig, ContractsConfig, FeesConfig, Finality, FinalityTag};
 pub use coordinator::CoordinatorConfig;
+pub use hub::{HubConfig, HubToken};
 pub use prices::{PricesConfig, TokenPrice, value};
 pub use roles::{Role, Roles};
 pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
@@ -70,6 +72,7 @@ pub struct Config {
     pub prices: PricesConfig,
     pub chains: BTreeMap<ChainName, ChainConfig>,
     pub bridges: BTreeMap<BridgeId, BridgeConfig>,
+    pub hubs: BTreeMap<String, HubConfig>,
     pub coordinators: BTreeMap<String, CoordinatorConfig>,
     /// `serve --dry-run`: simulate, report, send nothing. A flag of one run, never a setting that could be forgotten in a file.
     #[serde(skip)]

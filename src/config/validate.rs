@@ -43,16 +43,21 @@ impl Config {
         self.check_service(&mut check);
         self.check_limits(&mut check);
         for (name, chain) in &self.chains {
-            check_chain(
-                &mut check,
-                &format!("chains.{name:?}", name = name.as_str()),
-                name.reference(),
-                chain,
+            let key = format!("chains.{name:?}", name = name.as_str());
+            check_chain(&mut check, &key, name.reference(), chain);
+            let contracts = &chain.contracts;
+            check.that(
+                contracts.outbox.is_some()
+                    || contracts.inbox.is_some()
+                    || self.hubs.values().any(|hub| hub.chain == *name),
+                format!("{key}.contracts"),
+                "a source needs outbox, a target needs inbox and vault",
             );
         }
         for (id, bridge) in &self.bridges {
             self.check_bridge(&mut check, id.as_str(), bridge);
         }
+        self.check_hubs(&mut check);
         self.check_coordinators(&mut check);
         check.0
     }
@@ -287,14 +292,69 @@ impl Config {
         }
     }
 
+    fn check_hubs(&self, check: &mut Check) {
+        let mut places = BTreeSet::new();
+        for (name, hub) in &self.hubs {
+            let key = format!("hubs.{name}");
+            check.that(
+                is_name(name),
+                key.clone(),
+                "a hub's name is 1 to 64 characters of a-z, A-Z, 0-9, '-' and '_'",
+            );
+            check.that(
+                self.chains.contains_key(&hub.chain),
+                format!("{key}.chain"),
+                format!("{} is not configured under chains", hub.chain),
+            );
+            check.that(!hub.contract.is_zero(), format!("{key}.contract"), "is zero");
+            check.that(
+                places.insert((hub.chain.clone(), hub.contract)),
+                format!("{key}.contract"),
+                "is another hub's as well",
+            );
+            check.that(
+                hub.coordinator.as_ref().is_none_or(|id| self.coordinators.contains_key(id)),
+                format!("{key}.coordinator"),
+                "is not configured under coordinators",
+            );
+            let mut tokens = BTreeSet::new();
+            for token in &hub.tokens {
+                let key = format!("{key}.tokens");
+                check.that(
+                    self.chains.contains_key(&token.chain),
+                    key.clone(),
+                    format!("{} is not configured under chains", token.chain),
+                );
+                check.that(
+                    tokens.insert((token.chain.clone(), token.token)),
+                    key,
+                    format!("names {} twice", token.token),
+                );
+            }
+            for (index, target) in hub.targets.iter().enumerate() {
+                let key = format!("{key}.targets");
+                check.that(*target != hub.chain, key.clone(), "names the hub's own chain");
+                check.that(
+                    !hub.targets[..index].contains(target),
+                    key.clone(),
+                    format!("names {target} twice"),
+                );
+                let registry = self.chains.get(target).and_then(|chain| chain.contracts.registry);
+                check.that(
+                    registry.is_some(),
+                    key,
+                    format!("chains.\"{target}\".contracts.registry is not configured"),
+                );
+            }
+        }
+    }
+
     fn check_coordinators(&self, check: &mut Check) {
         let loopback = self.api.grpc_listen.ip().is_loopback() && self.api.rest_listen.ip().is_loopback();
         for (id, coordinator) in &self.coordinators {
             let key = format!("coordinators.{id}");
-            let named =
-                (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
             check.that(
-                named,
+                is_name(id),
                 key.clone(),
                 "a coordinator id is 1 to 64 characters of a-z, A-Z, 0-9, '-' and '_'",
             );
@@ -313,6 +373,13 @@ impl Config {
             );
         }
     }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 fn check_chain(check: &mut Check, key: &str, reference: u64, chain: &ChainConfig) {
@@ -350,9 +417,9 @@ fn check_chain(check: &mut Check, key: &str, reference: u64, chain: &ChainConfig
         "inbox and vault belong together",
     );
     check.that(
-        contracts.outbox.is_some() || contracts.inbox.is_some(),
-        format!("{key}.contracts"),
-        "a source needs outbox, a target needs inbox and vault",
+        contracts.registry.is_none() || contracts.inbox.is_some(),
+        format!("{key}.contracts.registry"),
+        "needs the inbox whose votes it counts",
     );
     check.that(
         chain.fees.per_tx <= chain.fees.per_day,

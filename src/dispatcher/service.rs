@@ -18,7 +18,7 @@ use crate::store::{
 use alloy::primitives::U256;
 use alloy::sol_types::SolError;
 use async_trait::async_trait;
-use relayer_adapter_api::abi::ISettlementOutbox::AlreadyDispatched;
+use relayer_adapter_api::abi::ISettlementOutbox::{AlreadyDispatched, HubHalted, NoCheckpoint};
 use relayer_adapter_api::{BridgeAdapter, ChainId, Class, Lane, Quote, SealedMessage, ViewError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -508,14 +508,17 @@ fn adapter_error(dispatch: &Dispatch, source: relayer_adapter_api::AdapterError)
 }
 
 /// Whether another lane could do better. An unreachable chain, fees and funds are the same for every lane, and a message the outbox has
-/// already only waits for its log, which is then adopted.
+/// already only waits for its log, which is then adopted; what a hub refuses, it refuses over every lane.
 fn is_lanes_fault(error: &DispatcherError) -> bool {
     match error {
         DispatcherError::Adapter { source, .. } => matches!(source.class(), Class::Reject | Class::Bug),
         DispatcherError::Chain(ChainError::View {
             source: ViewError::Reverted { data },
             ..
-        }) => !data.starts_with(&AlreadyDispatched::SELECTOR),
+        }) => {
+            let of_any_lane = [AlreadyDispatched::SELECTOR, HubHalted::SELECTOR, NoCheckpoint::SELECTOR];
+            !of_any_lane.iter().any(|selector| data.starts_with(selector))
+        }
         DispatcherError::UnknownLane { .. } => true,
         _ => false,
     }

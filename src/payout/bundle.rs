@@ -131,7 +131,7 @@ impl Bundle {
         let header = Header::decode(&self.message)?;
         let terms = self.terms.terms()?;
         let target = ChainId(self.chain_id);
-        expect(header.id() == self.message_id, "message id")?;
+        expect(header.batch_id() == self.message_id, "message id")?;
         expect(header.target == target && header.inbox == self.inbox, "inbox")?;
         let id = Domain::new(target, self.inbox).settlement_id(&terms);
         expect(id == self.settlement_id, "settlement id")?;
@@ -177,7 +177,7 @@ impl Bundle {
                 (group.auth().clone(), Some(place))
             }
         };
-        let words: Vec<B256> = message.ids.iter().map(|id| id.0).collect();
+        let words: Vec<B256> = message.ids().iter().map(|id| id.0).collect();
         Ok(Self {
             version: VERSION,
             chain_id: message.header.target.0,

@@ -14,7 +14,7 @@ use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind,
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementInbox::{executeCall, executeOneCall};
-use relayer_adapter_api::{Call, ChainView, SealedMessage, ViewError, tree};
+use relayer_adapter_api::{Body, Call, ChainView, SealedMessage, ViewError, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -68,7 +68,9 @@ impl Payout {
             token: claim.token,
             sealed: SealedMessage {
                 header: message.header.clone(),
-                ids: members.iter().map(|member| member.settlement.id).collect(),
+                body: Body::Batch {
+                    ids: members.iter().map(|member| member.settlement.id).collect(),
+                },
                 committed: true,
             },
             members,
@@ -311,7 +313,7 @@ impl Payout {
         let Authorization::Single(auth) = &member.authorization else {
             return None;
         };
-        let words: Vec<_> = board.sealed.ids.iter().map(|id| id.0).collect();
+        let words: Vec<_> = board.sealed.ids().iter().map(|id| id.0).collect();
         let data = executeOneCall {
             message: board.sealed.header.encode().to_vec().into(),
             settlement: member.settlement.terms.to_abi(),

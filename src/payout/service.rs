@@ -13,7 +13,7 @@ use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Message, NewEvent, 
 use alloy::primitives::U256;
 use async_trait::async_trait;
 use futures::future::join_all;
-use relayer_adapter_api::{BridgeAdapter, ChainId};
+use relayer_adapter_api::{BridgeAdapter, ChainId, Kind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -181,7 +181,15 @@ impl Payout {
         let states = [MessageState::Received];
         let claims = self
             .store
-            .claim_messages(&states, &params.owner, now_ms, limit, params.lease_ms)
+            // A checkpoint has nothing to pay; the recorder takes it from here.
+            .claim_messages_of(
+                Kind::SettlementBatch,
+                &states,
+                &params.owner,
+                now_ms,
+                limit,
+                params.lease_ms,
+            )
             .await?;
         for chunk in claims.chunks(CONCURRENT) {
             for result in join_all(chunk.iter().map(|claim| self.pay_or_defer(claim, now_ms))).await {

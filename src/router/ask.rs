@@ -11,13 +11,14 @@ use crate::store::Message;
 use alloy::primitives::{Address, B256};
 use futures::future::join_all;
 use relayer_adapter_api::{
-    AdapterError, BridgeAdapter, BridgeId, ChainId, ChainView, Header, Kind, Lane, Quote, SealedMessage, SettlementId,
+    AdapterError, Body, BridgeAdapter, BridgeId, ChainId, ChainView, Header, Kind, Lane, Quote, SealedMessage,
+    SettlementId,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-/// A lane as its quotes are kept: bridge, both chains, outbox and inbox.
-pub(super) type QuoteKey = (BridgeId, ChainId, ChainId, Address, Address);
+/// A lane as its quotes are kept: bridge, kind of message, both chains, outbox and inbox. Messages of one kind are all of one size.
+pub(super) type QuoteKey = (BridgeId, u8, ChainId, ChainId, Address, Address);
 
 /// A message that does not exist yet, to be priced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,9 @@ impl Router {
                 count: wanted.count,
                 fee_recipient: Address::ZERO,
             },
-            ids: vec![SettlementId(B256::ZERO); wanted.count as usize],
+            body: Body::Batch {
+                ids: vec![SettlementId(B256::ZERO); wanted.count as usize],
+            },
             committed: false,
         };
         let standings = self.standings([(wanted.source, wanted.target)].into(), now_ms).await?;
@@ -89,8 +92,24 @@ impl Router {
         Ok(handle.view(cursor.seen))
     }
 
+    /// What the answers about a message rest on. A checkpoint pays nobody: only absolute caps apply to it, and its value at stake is zero.
+    pub(super) async fn asked(&self, message: &Message, now_ms: i64) -> Result<Asked, RouterError> {
+        Ok(match message.header.kind {
+            Kind::SettlementBatch => Asked {
+                worth: self.worth(message).await?,
+                rule: self.params.cap_rule,
+                now_ms,
+            },
+            Kind::Checkpoint => Asked {
+                worth: Some(Worth::default()),
+                rule: CapRule::default(),
+                now_ms,
+            },
+        })
+    }
+
     /// What the settlements of a message move, in the unit; read only where a cap needs it.
-    pub(super) async fn worth(&self, message: &Message) -> Result<Option<Worth>, RouterError> {
+    async fn worth(&self, message: &Message) -> Result<Option<Worth>, RouterError> {
         let needed = self.params.cap_rule.is_relative() || self.params.limits.values().any(BridgeLimits::caps_value);
         if !needed {
             return Ok(None);
@@ -196,7 +215,14 @@ impl Router {
         now_ms: i64,
     ) -> Result<Quote, AdapterError> {
         let header = &message.header;
-        let key = (adapter.id(), header.source, header.target, header.outbox, header.inbox);
+        let key = (
+            adapter.id(),
+            header.kind as u8,
+            header.source,
+            header.target,
+            header.outbox,
+            header.inbox,
+        );
         let kept = self.quotes().get(&key).cloned();
         if let Some((quote, at)) = kept
             && (0..self.params.quote_ms).contains(&now_ms.saturating_sub(at))

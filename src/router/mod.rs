@@ -1,7 +1,8 @@
 //! The router chooses the lane a sealed message takes, and the next one when the first holds it up.
 //!
 //! Reads messages in `Sealed`. Writes dispatches in `Planned` with the decision that led to them; drops dispatches that were never
-//! sent and abandons the message (its settlements go back to `Accepted`) when no lane is left that it has not used.
+//! sent and abandons a batch (its settlements go back to `Accepted`) when no lane is left that it has not used. A hub's checkpoint is
+//! carried like a batch of value zero, and never abandoned here.
 //!
 //! A message needs as many bridge families on their way as its tier asks for ([`cover`]). Every configured lane between its chains is
 //! asked for a quote and ranked ([`choose`]); lanes that hold something up come last. A quote above the cap is asked for again later:

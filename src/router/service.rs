@@ -1,7 +1,7 @@
 //! One step: claim sealed messages, see what each still needs, ask the lanes, plan a dispatch.
 
 use super::abandon::{Patience, Verdict, abandon};
-use super::ask::{Asked, QuoteKey};
+use super::ask::QuoteKey;
 use super::cap::CapRule;
 use super::choose::{Answer, Offer};
 use super::cover::{Carriage, Need, need};
@@ -17,7 +17,7 @@ use crate::stage::{Outcome, Stage, retry_at};
 use crate::store::{Claim, Dispatch, LaneKey, Message, NewEvent, Store, StoreError};
 use async_trait::async_trait;
 use futures::future::join_all;
-use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Family, Lane, Quote};
+use relayer_adapter_api::{BridgeAdapter, BridgeId, ChainId, Family, Kind, Lane, Quote};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicI64;
@@ -188,11 +188,7 @@ impl Router {
             }
             Need::OneOf(open) => {
                 let committed = dispatches.iter().any(Dispatch::is_included);
-                let asked = Asked {
-                    worth: self.worth(message).await?,
-                    rule: self.params.cap_rule,
-                    now_ms,
-                };
+                let asked = self.asked(message, now_ms).await?;
                 let offers = self
                     .offers(message, &lanes, &open, &carriages, standings, committed, asked)
                     .await?;
@@ -230,6 +226,11 @@ impl Router {
             let decision = (!shut.is_empty()).then(|| json!({ "lanes": shut }));
             return self.wait(claim, now_ms, why, decision).await;
         };
+        if claim.row.header.kind == Kind::Checkpoint {
+            // There is nothing to batch again: what is under way may still arrive, and whoever sealed it gives it up when it is too old.
+            let again = now_ms.saturating_add(self.params.recheck_ms);
+            return self.release(claim, now_ms, again).await;
+        }
         match abandon(now_ms, since, lane_at_hand, self.params.patience) {
             Verdict::KeepUntil(at) => self.release(claim, now_ms, at).await,
             Verdict::Abandon => self.abandon(claim, dispatches, now_ms).await,

@@ -131,7 +131,7 @@ pub fn pack(message: &SealedMessage, first: usize, members: &[Member]) -> Result
     Ok(Packed {
         header: message.header.clone(),
         first,
-        proof: tree::range_proof(&words(&message.ids), first, end)?,
+        proof: tree::range_proof(&words(message.ids()), first, end)?,
         sections,
     })
 }
@@ -139,11 +139,11 @@ pub fn pack(message: &SealedMessage, first: usize, members: &[Member]) -> Result
 /// Refuses what the inbox would answer with a revert or a refused signature: better here than for gas.
 fn check_members(message: &SealedMessage, first: usize, members: &[Member]) -> Result<(), PackError> {
     let end = first.saturating_add(members.len());
-    let Some(ids) = message.ids.get(first..end).filter(|ids| !ids.is_empty()) else {
+    let Some(ids) = message.ids().get(first..end).filter(|ids| !ids.is_empty()) else {
         return Err(PackError::Range {
             first,
             end,
-            count: message.ids.len(),
+            count: message.ids().len(),
         });
     };
     let domain = Domain::new(message.header.target, message.header.inbox);

@@ -287,7 +287,9 @@ fn members_pack_into_the_bytes_of_the_vectors() {
     for case in list(&read(PACKED), "cases") {
         let message = SealedMessage {
             header: Header::decode(&bytes(case, "message")).unwrap(),
-            ids: ids(case, "messageIds"),
+            body: relayer_adapter_api::Body::Batch {
+                ids: ids(case, "messageIds"),
+            },
             committed: true,
         };
         let packed = pack(&message, number(case, "first"), &members(case)).unwrap();

@@ -213,7 +213,7 @@ async fn two_batchers_seal_a_settlement_once_and_leave_no_hole_in_the_sequence()
                     count: 3,
                     fee_recipient: FEE_RECIPIENT,
                 },
-                ids,
+                body: relayer_adapter_api::Body::Batch { ids },
                 committed: false,
             };
             txn.seal_message(&message, 1, None, "batcher").await?;

@@ -2,6 +2,7 @@
 
 use super::codec::{address, b256, int, name, uint};
 use super::entity::{hub, hub_checkpoint};
+use super::settlement::Reliance;
 use super::{Store, StoreError};
 use crate::hub::model::{Eon, EonClock};
 use alloy::primitives::{Address, B256};
@@ -217,6 +218,18 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.into_iter().map(decode_checkpoint).collect()
+    }
+
+    /// The hub and the checkpoint a settlement relies on, whatever has become of them.
+    pub async fn find_reliance(&self, relies_on: Reliance) -> Result<Option<(Hub, HubCheckpoint)>, StoreError> {
+        let hub = self.get_hub(relies_on.hub).await?;
+        let row = hub_checkpoint::Entity::find_by_id(relies_on.checkpoint)
+            .one(&self.db)
+            .await?;
+        Ok(row
+            .map(decode_checkpoint)
+            .transpose()?
+            .map(|checkpoint| (hub, checkpoint)))
     }
 
     /// The checkpoint of an eon on the chain as it is now.

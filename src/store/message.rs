@@ -1,6 +1,6 @@
-//! Messages: sealed batches, and which settlements they commit to.
+//! Messages: sealed batches with the settlements they commit to, and checkpoints of hubs, which commit to none.
 
-use super::codec::{b256, int, name, uint};
+use super::codec::{address, b256, int, name, uint};
 use super::entity::{message, message_settlement};
 use super::lease::Claim;
 use super::txn::expect_one;
@@ -9,18 +9,21 @@ use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::{MessageEvent, MessageState, SettlementEvent};
 use crate::settlement::transitions::Machine;
 use crate::settlement::{ChainId, MessageId, SettlementId};
-use relayer_adapter_api::{Header, SealedMessage};
+use alloy::primitives::Address;
+use relayer_adapter_api::{Body, Header, Kind, SealedMessage, WireMessage};
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Order, Query};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::HashMap;
 
-/// A sealed batch.
+/// A sealed message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub row: i64,
     pub id: MessageId,
     pub header: Header,
-    /// Families of bridges its members need.
+    /// The hub's contract on the source chain, of a checkpoint.
+    pub hub: Option<Address>,
+    /// Families of bridges its members need, or the registry of its hub.
     pub tier: u8,
     /// How its lanes are ranked; None = as configured.
     pub policy: Option<RoutePolicy>,
@@ -78,10 +81,18 @@ impl Store {
     /// The message as adapters take it. `committed` is the caller's knowledge: whether the outbox has committed to it.
     pub async fn get_sealed_message(&self, id: MessageId, committed: bool) -> Result<SealedMessage, StoreError> {
         let message = self.get_message(id).await?;
-        let leaves = self.list_message_leaves(id).await?;
+        let body = match message.hub {
+            Some(hub) => Body::Checkpoint { hub },
+            None => {
+                let leaves = self.list_message_leaves(id).await?;
+                Body::Batch {
+                    ids: leaves.into_iter().map(|leaf| leaf.settlement).collect(),
+                }
+            }
+        };
         Ok(SealedMessage {
             header: message.header,
-            ids: leaves.into_iter().map(|leaf| leaf.settlement).collect(),
+            body,
             committed,
         })
     }
@@ -121,6 +132,32 @@ impl Store {
         limit: usize,
         lease_ms: i64,
     ) -> Result<Vec<Claim<Message>>, StoreError> {
+        self.claim_kind(None, states, owner, now_ms, limit, lease_ms).await
+    }
+
+    /// The same for messages of one kind: what is done with them once they have arrived differs.
+    pub async fn claim_messages_of(
+        &self,
+        kind: Kind,
+        states: &[MessageState],
+        owner: &str,
+        now_ms: i64,
+        limit: usize,
+        lease_ms: i64,
+    ) -> Result<Vec<Claim<Message>>, StoreError> {
+        self.claim_kind(Some(kind), states, owner, now_ms, limit, lease_ms)
+            .await
+    }
+
+    async fn claim_kind(
+        &self,
+        kind: Option<Kind>,
+        states: &[MessageState],
+        owner: &str,
+        now_ms: i64,
+        limit: usize,
+        lease_ms: i64,
+    ) -> Result<Vec<Claim<Message>>, StoreError> {
         use message::Column;
         let lease_now = self.lease_now_ms().await?;
         let mut due = Query::select();
@@ -131,6 +168,9 @@ impl Store {
             .and_where(Column::LeaseUntil.lt(lease_now))
             .order_by(Column::Id, Order::Asc)
             .limit(limit as u64);
+        if let Some(kind) = kind {
+            due.and_where(Column::Kind.eq(kind as u8));
+        }
         if self.db.get_database_backend() == DbBackend::Postgres {
             due.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
@@ -177,8 +217,59 @@ impl Txn {
     ) -> Result<(), StoreError> {
         let header = &message.header;
         let id = message.id();
+        let Body::Batch { ids } = &message.body else {
+            return Err(StoreError::Conflict {
+                what: format!("message {id}, which is no batch"),
+            });
+        };
+        self.insert_message(message, tier, policy).await?;
+        let leaves = (0..)
+            .zip(ids)
+            .map(|(leaf, settlement)| message_settlement::ActiveModel {
+                message_id: Set(id.0.to_vec()),
+                leaf: Set(leaf),
+                settlement_id: Set(settlement.0.to_vec()),
+                resolved: Set(false),
+            });
+        message_settlement::Entity::insert_many(leaves)
+            .exec_without_returning(&self.tx)
+            .await?;
+        let sealed = self
+            .settlements_apply(ids, SettlementEvent::Seal, &format!("message {id}"))
+            .await?;
+        if sealed.len() != ids.len() {
+            return Err(StoreError::Conflict {
+                what: "settlements of a batch".into(),
+            });
+        }
+        self.record(NewEvent {
+            aggregate: "message",
+            aggregate_id: id.to_string(),
+            event: "seal".into(),
+            from_state: None,
+            to_state: Some(MessageState::Sealed.to_string()),
+            cause: cause.to_owned(),
+            detail: Some(format!(
+                r#"{{"leaves":{},"sequence":{}}}"#,
+                header.count, header.sequence
+            )),
+            ..NewEvent::default()
+        });
+        Ok(())
+    }
+
+    /// The row of a message that has just been sealed.
+    pub(super) async fn insert_message(
+        &self,
+        message: &SealedMessage,
+        tier: u8,
+        policy: Option<RoutePolicy>,
+    ) -> Result<(), StoreError> {
+        let header = &message.header;
         message::Entity::insert(message::ActiveModel {
-            message_id: Set(id.0.to_vec()),
+            message_id: Set(message.id().0.to_vec()),
+            kind: Set(i32::from(header.kind as u8)),
+            hub: Set(message.hub().map(|hub| hub.to_vec()).unwrap_or_default()),
             header: Set(header.encode().to_vec()),
             source_chain: Set(int("message.source_chain", header.source.0)?),
             target_chain: Set(int("message.target_chain", header.target.0)?),
@@ -200,39 +291,8 @@ impl Txn {
             ..Default::default()
         })
         .exec_without_returning(&self.tx)
-        .await?;
-        let leaves = (0..)
-            .zip(&message.ids)
-            .map(|(leaf, settlement)| message_settlement::ActiveModel {
-                message_id: Set(id.0.to_vec()),
-                leaf: Set(leaf),
-                settlement_id: Set(settlement.0.to_vec()),
-                resolved: Set(false),
-            });
-        message_settlement::Entity::insert_many(leaves)
-            .exec_without_returning(&self.tx)
-            .await?;
-        let sealed = self
-            .settlements_apply(&message.ids, SettlementEvent::Seal, &format!("message {id}"))
-            .await?;
-        if sealed.len() != message.ids.len() {
-            return Err(StoreError::Conflict {
-                what: "settlements of a batch".into(),
-            });
-        }
-        self.record(NewEvent {
-            aggregate: "message",
-            aggregate_id: id.to_string(),
-            event: "seal".into(),
-            from_state: None,
-            to_state: Some(MessageState::Sealed.to_string()),
-            cause: cause.to_owned(),
-            detail: Some(format!(
-                r#"{{"leaves":{},"sequence":{}}}"#,
-                header.count, header.sequence
-            )),
-            ..NewEvent::default()
-        });
+        .await
+        .map_err(|error| StoreError::or_race(error, "a message"))?;
         Ok(())
     }
 
@@ -456,14 +516,20 @@ fn missing(id: MessageId) -> StoreError {
     }
 }
 
-fn decode(row: &message::Model) -> Result<Message, StoreError> {
+pub(super) fn decode(row: &message::Model) -> Result<Message, StoreError> {
+    let mut bytes = row.header.clone();
+    if !row.hub.is_empty() {
+        bytes.extend_from_slice(address("message.hub", &row.hub)?.into_word().as_slice());
+    }
+    let wire = WireMessage::decode(&bytes).map_err(|error| StoreError::Corrupt {
+        column: "message.header",
+        reason: error.to_string(),
+    })?;
     Ok(Message {
         row: row.id,
         id: MessageId(b256("message.message_id", &row.message_id)?),
-        header: Header::decode(&row.header).map_err(|error| StoreError::Corrupt {
-            column: "message.header",
-            reason: error.to_string(),
-        })?,
+        header: wire.header,
+        hub: wire.hub,
         tier: u8::try_from(row.tier).map_err(|error| StoreError::Corrupt {
             column: "message.tier",
             reason: error.to_string(),

@@ -11,6 +11,8 @@ pub mod chain_cursor;
 pub mod chain_log;
 mod chain_log_reads;
 mod changes;
+pub mod checkpoint_message;
+pub mod checkpoint_signature;
 pub mod codec;
 pub mod dispatch;
 pub mod drift;
@@ -69,6 +71,8 @@ mod postgres_tests;
 
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
+pub use checkpoint_message::CheckpointLane;
+pub use checkpoint_signature::{NewSignedCheckpoint, SignatureState, SignedCheckpoint};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
 pub use drift::{Drift, DriftClass, DriftRow};
 pub use error::StoreError;

@@ -361,10 +361,11 @@ impl Rows<'_> {
         // Leaves of the last message of the chunk may be fewer; nothing reads the count of an executed message.
         let mut statements = vec![
             format!(
-                "{series}INSERT INTO message (message_id, header, source_chain, target_chain, tier, sequence, root, leaves, state, \
-                 received_block, next_at, created_at, updated_at, version, lease_until, lease_token) SELECT {message}, {header}, \
+                "{series}INSERT INTO message (message_id, kind, hub, header, source_chain, target_chain, tier, sequence, root, leaves, state, \
+                 received_block, next_at, created_at, updated_at, version, lease_until, lease_token) SELECT {message}, 1, {batch}, {header}, \
                  {source}, {target}, 1, 1000000000 + i, {root}, {per}, 'executed', i, {at}, {at}, {at}, 3, 0, 0 FROM s",
                 header = self.literal(&self.header()),
+                batch = self.literal(&[]),
                 root = self.hash(ROOT, "i"),
             ),
             format!(

@@ -27,6 +27,30 @@ pub struct TestStore {
     pub database: TestDatabase,
 }
 
+impl TestStore {
+    /// Something the product never does to its own database.
+    pub async fn execute(&self, sql: &str) {
+        use sea_orm::ConnectionTrait;
+        self.store.db.execute_unprepared(sql).await.unwrap();
+    }
+
+    /// What events of this name led to, in order; empty where they led to nothing.
+    pub async fn events(&self, name: &str) -> Vec<String> {
+        use sea_orm::{ConnectionTrait, Statement};
+        let backend = self.store.db.get_database_backend();
+        let sql = "SELECT to_state FROM event WHERE event = $1 ORDER BY seq";
+        let statement = Statement::from_sql_and_values(backend, sql, [name.into()]);
+        let rows = self.store.db.query_all_raw(statement).await.unwrap();
+        rows.iter()
+            .map(|row| {
+                row.try_get::<Option<String>>("", "to_state")
+                    .unwrap()
+                    .unwrap_or_default()
+            })
+            .collect()
+    }
+}
+
 impl std::ops::Deref for TestStore {
     type Target = Store;
 
@@ -205,7 +229,7 @@ pub async fn seal_with(
             count: ids.len() as u32,
             fee_recipient: FEE_RECIPIENT,
         },
-        ids: ids.to_vec(),
+        body: relayer_adapter_api::Body::Batch { ids: ids.to_vec() },
         committed: false,
     };
     txn.seal_message(&message, 1, policy, "batcher").await.unwrap();

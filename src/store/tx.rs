@@ -32,6 +32,8 @@ pub enum IntentKind {
     Dispatch,
     Execution,
     Rescue,
+    /// Records a checkpoint at a registry.
+    Record,
     /// Fills a nonce nobody needs any more, so that those behind it can go.
     Noop,
 }
@@ -42,6 +44,7 @@ impl IntentKind {
             Self::Dispatch => "dispatch",
             Self::Execution => "execution",
             Self::Rescue => "rescue",
+            Self::Record => "record",
             Self::Noop => "noop",
         }
     }
@@ -51,7 +54,7 @@ impl FromStr for IntentKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Dispatch, Self::Execution, Self::Rescue, Self::Noop]
+        [Self::Dispatch, Self::Execution, Self::Rescue, Self::Record, Self::Noop]
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .ok_or_else(|| format!("{text:?} is not an intent kind"))

@@ -35,7 +35,7 @@ const EVENTS: Insert = Insert {
 /// What happened, before it has a place in the order.
 #[derive(Debug, Clone, Default)]
 pub struct NewEvent {
-    /// settlement | message | dispatch | execution | tx | chain | ledger
+    /// settlement | message | dispatch | execution | tx | chain | ledger | hub
     pub aggregate: &'static str,
     /// Hex id or decimal row id.
     pub aggregate_id: String,

@@ -204,23 +204,9 @@ impl BridgeAdapter for ScriptedBridge {
     }
 
     fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
-        let data = ISettlementOutbox::dispatchCall {
-            header: message.header.encode().to_vec().into(),
-            settlementIds: if message.committed {
-                vec![]
-            } else {
-                message.ids.iter().map(|id| id.0).collect()
-            },
-            port: source_port(self.id.as_str()),
-            gasLimit: quote.gas_limit,
-        };
-        Ok(Call {
-            chain: SOURCE,
-            to: OUTBOX,
-            data: data.abi_encode().into(),
-            value: quote.native_fee,
-            gas: GasRule::Estimate { percent: 120, extra: 0 },
-        })
+        let gas = GasRule::Estimate { percent: 120, extra: 0 };
+        let ends = (OUTBOX, source_port(self.id.as_str()));
+        send::dispatch(message, quote, ends, quote.native_fee, gas)
     }
 
     fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {

@@ -1,7 +1,7 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
 use super::chains::{fee_policy, key_of, signers};
-use super::{Face, WiringError, ms, seconds_ms, wrong};
+use super::{Face, WiringError, hubs, ms, seconds_ms, wrong};
 use crate::api::{Ends, Service};
 use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::chain::decode::Contracts;
@@ -15,6 +15,8 @@ use crate::config::{BridgeConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::hub::ledger::Follower;
+use crate::hub::observer::{HubObserver, HubObserverParams};
+use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
@@ -25,7 +27,7 @@ use crate::sampler::{Censuses, Sampler};
 use crate::settlement::packed::{ChunkLimits, GasModel};
 use crate::settlement::receipt::PinnedKeys;
 use crate::stage::Stage;
-use crate::store::Store;
+use crate::store::{CheckpointLane, Store};
 use crate::supervisor::Task;
 use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, U256};
@@ -86,16 +88,25 @@ impl Wiring<'_> {
                 outbox: chain.contracts.outbox,
                 inbox: chain.contracts.inbox,
                 vault: chain.contracts.vault,
+                registry: chain.contracts.registry,
             };
             let params = ObserverParams {
                 start_block: chain.start_block,
                 range_max: chain.log_range_max,
                 ..ObserverParams::default()
             };
-            self.task(
-                Observer::new(rpc.clone(), self.store.clone(), contracts, params),
-                chain.poll_ms,
-            );
+            let hubs = hubs::followed(self.config, id);
+            let contracts_of_hubs: Vec<Address> = hubs.iter().map(|hub| hub.contract).collect();
+            let observer = Observer::new(rpc.clone(), self.store.clone(), contracts, params).with_hubs(hubs);
+            self.task(observer, chain.poll_ms);
+            if !contracts_of_hubs.is_empty() {
+                let params = HubObserverParams {
+                    chain: id,
+                    hubs: contracts_of_hubs,
+                    check_ms: ms(self.config.reconciler.sweep_ms),
+                };
+                self.task(HubObserver::new(self.store.clone(), rpc, params), chain.poll_ms);
+            }
         }
     }
 
@@ -224,6 +235,7 @@ impl Wiring<'_> {
             idle.min(config.tracker.poll_ms),
         );
         self.payout();
+        self.checkpoints();
         self.reconcilers();
         let sampler = Sampler {
             store: self.store.clone(),
@@ -318,6 +330,45 @@ impl Wiring<'_> {
             });
         }
         origins
+    }
+
+    /// The relay of hubs' checkpoints and the recorder at their targets.
+    fn checkpoints(&mut self) {
+        let lanes = self.hub_lanes();
+        if lanes.is_empty() {
+            return;
+        }
+        let (store, chains, senders) = (self.store.clone(), self.chains.clone(), self.senders.clone());
+        let idle = self.config.supervisor.idle_ms;
+        self.task(CheckpointRelay::new(store.clone(), chains.clone(), lanes.clone()), idle);
+        self.task(Recorder::new(store, chains, senders, lanes), idle);
+    }
+
+    /// Every configured hub with every chain that learns its checkpoints.
+    fn hub_lanes(&self) -> Vec<HubLane> {
+        let chains = &self.config.chains;
+        let mut lanes = Vec::new();
+        for (name, hub) in &self.config.hubs {
+            for target in &hub.targets {
+                let contracts = chains.get(target).map(|chain| &chain.contracts);
+                let ends = contracts.and_then(|contracts| contracts.inbox.zip(contracts.registry));
+                // Validation has refused a target without them.
+                let Some((inbox, registry)) = ends else { continue };
+                lanes.push(HubLane {
+                    name: name.clone(),
+                    lane: CheckpointLane {
+                        source: ChainId(hub.chain.reference()),
+                        hub: hub.contract,
+                        target: ChainId(target.reference()),
+                    },
+                    outbox: chains.get(&hub.chain).and_then(|chain| chain.contracts.outbox),
+                    inbox,
+                    registry,
+                    policy: hub.policy,
+                });
+            }
+        }
+        lanes
     }
 
     fn payout(&mut self) {
@@ -453,9 +504,9 @@ impl Wiring<'_> {
         }
         let policy = IntakePolicy {
             coordinators,
-            hubs: BTreeMap::new(),
             targets: self.targets().await?,
             lanes: self.lanes(),
+            hubs: hubs::policies(config),
             receipt_bytes_max: config.intake.receipt_bytes_max,
             receipts_max: config.intake.receipts_per_settlement_max,
             proof_bytes_max: config.intake.proof_bytes_max,

@@ -1,7 +1,7 @@
-//! The call that sends, which is the same over every bridge: our outbox's `dispatch` with the lane's port.
+//! The call that sends, which is the same over every bridge: our outbox's `dispatch`, or `dispatchCheckpoint`, with the lane's port.
 
 use crate::abi::ISettlementOutbox;
-use crate::{AdapterError, Call, Class, GasRule, Quote, SealedMessage};
+use crate::{AdapterError, Body, Call, Class, GasRule, Quote, SealedMessage};
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 
@@ -20,22 +20,31 @@ pub fn dispatch(
             class: Class::Reject,
         });
     }
-    // A committed message is not hashed again: its further ports need only the header.
-    let settlement_ids = if message.committed {
-        Vec::new()
-    } else {
-        message.ids.iter().map(|id| id.0).collect()
-    };
-    let call = ISettlementOutbox::dispatchCall {
-        header: Bytes::copy_from_slice(&message.header.encode()),
-        settlementIds: settlement_ids,
-        port,
-        gasLimit: quote.gas_limit,
+    let header = &message.header;
+    let data = match &message.body {
+        Body::Batch { ids } => ISettlementOutbox::dispatchCall {
+            header: Bytes::copy_from_slice(&header.encode()),
+            // A committed message is not hashed again: its further ports need only the header.
+            settlementIds: ids.iter().filter(|_| !message.committed).map(|id| id.0).collect(),
+            port,
+            gasLimit: quote.gas_limit,
+        }
+        .abi_encode(),
+        // The outbox reads the root from the hub itself: what goes out can differ from this message only when the hub's chain has.
+        Body::Checkpoint { hub } => ISettlementOutbox::dispatchCheckpointCall {
+            hub: *hub,
+            eon: header.sequence,
+            targetChain: header.target.0,
+            inbox: header.inbox,
+            port,
+            gasLimit: quote.gas_limit,
+        }
+        .abi_encode(),
     };
     Ok(Call {
-        chain: message.header.source,
+        chain: header.source,
         to: outbox,
-        data: call.abi_encode().into(),
+        data: data.into(),
         value,
         gas,
     })

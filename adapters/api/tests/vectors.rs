@@ -111,7 +111,7 @@ fn messages_encode_and_decode_as_the_vectors_do() {
             fee_recipient: Address::from_str(text(case, "feeRecipient")).unwrap(),
         };
         assert_eq!(header.encode().to_vec(), bytes(case, "bytes"), "{case}");
-        assert_eq!(header.id().0, word(case, "messageId"), "{case}");
+        assert_eq!(header.batch_id().0, word(case, "messageId"), "{case}");
         assert_eq!(Header::decode(&bytes(case, "bytes")), Ok(header), "{case}");
     }
 }

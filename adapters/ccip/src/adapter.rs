@@ -14,7 +14,7 @@ use relayer_adapter_api::abi::{ICcipPort, ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, obstacle,
+    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, WireMessage, obstacle,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,7 +187,7 @@ impl BridgeAdapter for CcipAdapter {
         let attempted = "asking CCIP for its fee";
         let (from, to, outbox) = self.ends(message.header.source, message.header.target)?;
         self.version(source, from.router, to.selector).await?;
-        let header = Bytes::copy_from_slice(&message.header.encode());
+        let header: Bytes = message.bytes().into();
         let gas_limit = self.config.gas_limit;
         let fee = if from.fee_token.is_none() {
             let call = ISettlementOutbox::quoteCall {
@@ -349,7 +349,10 @@ fn between(sent: &Sent, source: &CcipChain, target: &CcipChain) -> Result<bool, 
 }
 
 fn header_of(sent: &Sent) -> Result<Header, AdapterError> {
-    Header::decode(sent.data()).map_err(|error| decode("reading the message that CCIP carries", &error.to_string()))
+    let message = WireMessage::decode(sent.data());
+    Ok(message
+        .map_err(|error| decode("reading the message that CCIP carries", &error.to_string()))?
+        .header)
 }
 
 fn refuse_1_5(attempted: &'static str) -> AdapterError {

@@ -13,7 +13,7 @@ use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, obstacle,
+    LogRecord, MessageId, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, WireMessage, obstacle,
 };
 use std::time::Duration;
 
@@ -191,7 +191,7 @@ impl BridgeAdapter for LayerZeroAdapter {
         let attempted = "asking the port for its fee";
         let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
         let call = ISettlementOutbox::quoteCall {
-            header: Bytes::copy_from_slice(&message.header.encode()),
+            header: message.bytes().into(),
             port: from.port,
             gasLimit: self.config.gas_limit,
         };
@@ -357,7 +357,9 @@ fn between(packet: &Packet, source: &LayerZeroChain, target: &LayerZeroChain) ->
 }
 
 fn header_of(packet: &Packet) -> Result<Header, AdapterError> {
-    Header::decode(&packet.message).map_err(|error| decode("reading the message of a packet", &error.to_string()))
+    let message = WireMessage::decode(&packet.message);
+    let message = message.map_err(|error| decode("reading the message of a packet", &error.to_string()))?;
+    Ok(message.header)
 }
 
 fn decode_packet(attempted: &'static str, bytes: &[u8]) -> Result<Packet, AdapterError> {

@@ -374,7 +374,9 @@ fn lanes_exist_between_configured_chains_with_an_outbox_at_the_source() {
 fn message(committed: bool) -> SealedMessage {
     SealedMessage {
         header: header(1),
-        ids: vec![SettlementId(B256::repeat_byte(5))],
+        body: relayer_adapter_api::Body::Batch {
+            ids: vec![SettlementId(B256::repeat_byte(5))],
+        },
         committed,
     }
 }

@@ -4,13 +4,13 @@
 //! (`ToyDelivered`). The fee is flat. There are no such contracts; tests write the logs.
 
 use abi::IToyPort;
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::sol_types::{SolCall, SolEvent};
 use async_trait::async_trait;
-use relayer_adapter_api::abi::ISettlementOutbox;
+use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
-    AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, Finding, GasRule, Header,
-    Lane, LogFilter, LogRecord, MessageRef, Quote, SealedMessage, TxReceipt,
+    AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Delivery, Family, Finding, GasRule, Lane,
+    LogFilter, LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, WireMessage,
 };
 use std::time::Duration;
 
@@ -79,7 +79,9 @@ impl ToyAdapter {
     /// What was stored is checked as if it had just been read.
     fn known(&self, message: &MessageRef) -> Result<&ToyChain, AdapterError> {
         let attempted = "reading the evidence of a message";
-        let header = Header::decode(&message.evidence).map_err(|error| decode(attempted, error))?;
+        let header = WireMessage::decode(&message.evidence)
+            .map_err(|error| decode(attempted, error))?
+            .header;
         let lane = (header.source, header.target) == (message.source, message.target);
         if !lane || toy_id(&message.evidence) != message.id {
             return Err(decode(attempted, "it belongs to another message or lane"));
@@ -149,30 +151,8 @@ impl BridgeAdapter for ToyAdapter {
 
     fn build_send(&self, message: &SealedMessage, quote: &Quote) -> Result<Call, AdapterError> {
         let (source, _) = self.ends(message.header.source, message.header.target)?;
-        if message.header.outbox != source.outbox {
-            return Err(AdapterError::Protocol {
-                attempted: "building a send",
-                reason: format!(
-                    "the message names outbox {}, ours is {}",
-                    message.header.outbox, source.outbox
-                ),
-                class: Class::Reject,
-            });
-        }
-        let ids = message.ids.iter().filter(|_| !message.committed).map(|id| id.0);
-        let call = ISettlementOutbox::dispatchCall {
-            header: Bytes::copy_from_slice(&message.header.encode()),
-            settlementIds: ids.collect(),
-            port: source.port,
-            gasLimit: quote.gas_limit,
-        };
-        Ok(Call {
-            chain: source.chain,
-            to: source.outbox,
-            data: call.abi_encode().into(),
-            value: quote.native_fee,
-            gas: GasRule::Estimate { percent: 120, extra: 0 },
-        })
+        let gas = GasRule::Estimate { percent: 120, extra: 0 };
+        dispatch(message, quote, (source.outbox, source.port), quote.native_fee, gas)
     }
 
     fn decode_send(&self, receipt: &TxReceipt) -> Result<MessageRef, AdapterError> {
@@ -188,7 +168,9 @@ impl BridgeAdapter for ToyAdapter {
             }
             let event = IToyPort::ToySent::decode_raw_log(log.topics.iter().copied(), &log.data)
                 .map_err(|error| decode(attempted, error))?;
-            let header = Header::decode(&event.message).map_err(|error| decode(attempted, error))?;
+            let header = WireMessage::decode(&event.message)
+                .map_err(|error| decode(attempted, error))?
+                .header;
             let (source, _) = self.ends(header.source, header.target)?;
             // Anyone can emit the same event: only our port's counts, and only what its id names.
             if log.address != source.port || toy_id(&event.message) != event.id {

@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
+use alloy::primitives::Bytes;
+use relayer_adapter_api::Header;
 use relayer_adapter_api::{BlockRef, Kind, Level, SettlementId, ViewError};
 use relayer_adapter_conformance::{Breaches, Rank, Scene, Step, check, check_findings};
 
@@ -35,7 +37,9 @@ fn message() -> SealedMessage {
             count: 2,
             fee_recipient: Address::repeat_byte(0xfe),
         },
-        ids: vec![SettlementId(B256::repeat_byte(1)), SettlementId(B256::repeat_byte(2))],
+        body: relayer_adapter_api::Body::Batch {
+            ids: vec![SettlementId(B256::repeat_byte(1)), SettlementId(B256::repeat_byte(2))],
+        },
         committed: false,
     }
 }

@@ -14,7 +14,7 @@ use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, IWormholePor
 use relayer_adapter_api::send::dispatch;
 use relayer_adapter_api::{
     AdapterError, BridgeAdapter, BridgeId, Call, ChainId, ChainView, Class, Delivery, Family, GasRule, Header, Lane,
-    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, obstacle,
+    LogRecord, MessageRef, Quote, SealedMessage, TxReceipt, ViewError, WireMessage, obstacle,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -245,7 +245,7 @@ impl BridgeAdapter for WormholeAdapter {
         let (from, _, outbox) = self.ends(message.header.source, message.header.target)?;
         self.publishes(source, from).await?;
         let call = ISettlementOutbox::quoteCall {
-            header: Bytes::copy_from_slice(&message.header.encode()),
+            header: message.bytes().into(),
             port: from.port,
             gasLimit: 0,
         };
@@ -382,7 +382,10 @@ fn is_ours(body: &Body, source: &WormholeChain) -> bool {
 }
 
 fn header_of(body: &Body) -> Result<Header, AdapterError> {
-    Header::decode(&body.payload).map_err(|error| decode("reading a published message", &error.to_string()))
+    let message = WireMessage::decode(&body.payload);
+    Ok(message
+        .map_err(|error| decode("reading a published message", &error.to_string()))?
+        .header)
 }
 
 fn decode(attempted: &'static str, reason: &str) -> AdapterError {

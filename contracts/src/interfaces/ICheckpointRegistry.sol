@@ -15,8 +15,12 @@ interface ICheckpointRegistry {
         address operator;
         /// @dev Distinct families; the operator's signature is one of its own.
         uint8 quorum;
-        /// @dev How far past the newest recorded eon the next may lie: 1 = none may be missing, at most 5, what the hub's contract keeps.
+        /// @dev How far past the newest recorded eon the next may lie: 1 to 5, what the hub's contract keeps.
         uint8 gapMax;
+        /// @dev Shortest time in seconds an eon takes: for each such time since the newest recording the gap may be one eon longer, because a relay
+        /// that stood still longer than the hub keeps its checkpoints can never bring the missing ones. 0 = never: then a gap of more than
+        /// gapMax eons ends the recording for ever.
+        uint32 eonSeconds;
     }
 
     enum Standing {
@@ -42,6 +46,7 @@ interface ICheckpointRegistry {
         address token;
         address wallet;
         uint64 trail;
+        /// @dev Must be the registered one: at another place the operator could have put a second tree of the same token.
         uint64 tokenTrail;
         uint256 left;
         uint256 right;
@@ -54,7 +59,10 @@ interface ICheckpointRegistry {
         bytes32[] membershipChain;
     }
 
-    event HubRegistered(bytes32 indexed hubId, uint64 chain, address hub, address outbox, address operator, uint8 quorum, uint8 gapMax);
+    event HubRegistered(
+        bytes32 indexed hubId, uint64 chain, address hub, address outbox, address operator, uint8 quorum, uint8 gapMax, uint32 eonSeconds
+    );
+    event TokenRegistered(bytes32 indexed hubId, address indexed token, uint64 trail);
     event CheckpointSigned(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
     event CheckpointRecorded(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
     event CheckpointFinal(bytes32 indexed hubId, uint64 indexed eon, bytes32 root);
@@ -66,6 +74,9 @@ interface ICheckpointRegistry {
     error UnknownHub(bytes32 hubId);
     error HubExists(bytes32 hubId);
     error BadHub();
+    error BadToken();
+    error BadInbox();
+    error BadDelay();
     error QuorumShort(uint256 families, uint256 quorum);
     error WrongEon(uint64 eon, uint64 last);
     error HubFrozen(bytes32 hubId);
@@ -73,9 +84,12 @@ interface ICheckpointRegistry {
     error NoConflict(bytes32 hubId, uint64 eon);
     error TooEarly(uint256 executableAt);
     error NotAnnounced();
+    /// @notice It lost when the conflict was resolved.
+    error RootRejected(bytes32 hubId, uint64 eon, bytes32 root);
 
     /// @notice Records the root of a message (kind 2, docs/wire.md) that enough families have brought to the inbox. By anyone. Returns silently
-    /// when that root is recorded already; a second root for an eon is stored beside the first and freezes the hub.
+    /// when that root is recorded already; a second root for an eon is stored beside the first and freezes the hub. An eon below the newest recorded
+    /// one that was left out may come later, at most gapMax behind; it is final at once.
     function record(bytes calldata message) external;
 
     /// @notice Takes the operator's word for a root: a family of its own. By anyone who has the signature over EIP-712
@@ -87,14 +101,18 @@ interface ICheckpointRegistry {
     function familiesOf(bytes32 hubId, uint64 eon, bytes32 root) external view returns (uint256);
     function hubIdOf(uint64 chain, address hub) external pure returns (bytes32);
     function hubOf(bytes32 hubId) external view returns (Hub memory);
-    /// @notice Newest recorded eon (0 = none) and whether the hub is frozen.
+    /// @notice Newest recorded eon (0 = none) and whether the hub is frozen, which it is while any of its eons is Conflicting.
     function stateOf(bytes32 hubId) external view returns (uint64 lastEon, bool frozen);
     function checkpointOf(bytes32 hubId, uint64 eon) external view returns (Checkpoint memory);
 
-    /// @notice Whether the allotment is part of the recorded checkpoint. False, not a revert, for a proof that does not hold; reverts for an
-    /// unknown hub. A frozen hub's checkpoints verify as Conflicting ones do: not at all.
+    /// @notice Whether the allotment is part of the recorded checkpoint. False, not a revert, for a proof that does not hold or a token that is not
+    /// registered; reverts for an unknown hub. A frozen hub's checkpoints verify as Conflicting ones do: not at all.
+    /// @return holds whether the wallet is allotted that interval.
     /// @return standing of the checkpoint it was held against.
     function verifyAllotment(bytes32 hubId, uint64 eon, Allotment calldata allotment) external view returns (bool holds, Standing standing);
+
+    /// @notice Position of a token in the hub's token tree. The hub's contract itself, which stands for the native coin, is token 0 of every hub.
+    function trailOf(bytes32 hubId, address token) external view returns (bool known, uint64 trail);
 
     function checkpointDigest(uint64 chain, address hub, uint64 eon, bytes32 root) external view returns (bytes32);
     function inbox() external view returns (address);
@@ -104,8 +122,11 @@ interface ICheckpointRegistry {
 
     /// @notice Owner only; a registered hub cannot be changed.
     function registerHub(Hub calldata hub) external;
+    /// @notice Owner only: the position of a token as the hub's contract registered it (`getTokenTrail`); cannot be changed, and two tokens cannot
+    /// have one position.
+    function registerToken(bytes32 hubId, address token, uint64 trail) external;
     /// @notice Owner only: announces which of the two roots of a conflicting eon shall stand.
     function announceResolution(bytes32 hubId, uint64 eon, bytes32 root) external;
-    /// @notice Owner only, after resolveDelay. Unfreezes the hub when no conflict is left.
+    /// @notice Owner only, after resolveDelay. Unfreezes the hub when no conflict is left. The root that lost is refused from then on.
     function resolve(bytes32 hubId, uint64 eon, bytes32 root) external;
 }

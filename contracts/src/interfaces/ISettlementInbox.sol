@@ -57,10 +57,11 @@ interface ISettlementInbox {
     error NoFreeSlot();
     error BadDelay();
 
-    /// @notice Called by ports only, with what the protocol authenticated. Records a vote of the port's slot; a repeated delivery returns silently.
+    /// @notice Called by ports only, with what the protocol authenticated. Records a vote of the port's slot, for batches and checkpoints alike; a
+    /// repeated delivery returns silently.
     function receiveMessage(uint64 sourceChain, bytes32 outbox, bytes calldata message) external;
 
-    /// @notice Pays a contiguous range of a message's settlements; docs/wire.md section 4. Anyone may call.
+    /// @notice Pays a contiguous range of a batch's settlements; docs/wire.md section 4. Anyone may call.
     /// @return paid number of settlements paid or credited by this call.
     function execute(bytes calldata packed) external returns (uint256 paid);
 

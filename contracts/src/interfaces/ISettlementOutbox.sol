@@ -3,7 +3,8 @@ pragma solidity >=0.8.28;
 
 /// @title Source-chain contract that commits to messages and hands them to ports. Holds nothing after a call.
 interface ISettlementOutbox {
-    /// @notice A message went out over a port. `bridgeRef` is what the port's protocol calls it.
+    /// @notice A message went out over a port. `bridgeRef` is what the port's protocol calls it. `count` is 0 for a checkpoint, whose `sequence`
+    /// is its eon.
     event MessageDispatched(
         bytes32 indexed messageId, address indexed port, bytes32 bridgeRef, uint64 targetChain, uint64 sequence, uint32 count
     );
@@ -42,7 +43,8 @@ interface ISettlementOutbox {
         payable
         returns (bytes32 bridgeRef);
 
-    /// @notice Fee in wei of `dispatch` over `port` now.
+    /// @notice Fee in wei of `dispatch` or `dispatchCheckpoint` over `port` now.
+    /// @param header the 158 bytes of a batch or the 190 of a checkpoint.
     function quote(bytes calldata header, address port, uint128 gasLimit) external view returns (uint256 nativeFee);
 
     /// @notice Whether `dispatch` ever committed to this message.

@@ -18,7 +18,7 @@ interface ISettlementPort {
 
     /// @notice What `send` would cost now, in wei of this chain.
     /// @param targetChain chain id (not a protocol id) of the target.
-    /// @param message the 158 bytes of docs/wire.md section 2.
+    /// @param message the bytes of docs/wire.md section 2.
     /// @param gasLimit gas for the callback on the target; raised to the port's floor if below it.
     function quote(uint64 targetChain, bytes calldata message, uint128 gasLimit) external view returns (uint256 nativeFee);
 

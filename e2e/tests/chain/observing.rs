@@ -28,6 +28,7 @@ async fn world(finality: u64) -> World {
         outbox: None,
         inbox: Some(INBOX),
         vault: Some(VAULT),
+        registry: None,
     };
     World::with(anvil, urls, finality, FeePolicy::default(), contracts).await
 }

@@ -159,8 +159,9 @@ impl<'a> Contract<'a> {
     /// What backs a checkpoint's promises of a token: docs/hub.md.
     pub async fn backing(&self, token: Address, eon: Eon) -> Result<Option<crate::hub::model::Backing>, HubError> {
         let before = eon.previous().unwrap_or_default();
+        // The balance is today's, whichever eon is asked for; there is no eon 0.
         let call = ICommitChain::getServerContractLedgerStateVariablesCall {
-            eonNumber: U256::from(before.0),
+            eonNumber: U256::from(before.0.max(1)),
             token,
         };
         let answer = self.ask("reading a token's totals", call).await?;

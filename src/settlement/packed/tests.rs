@@ -53,7 +53,7 @@ fn seal(members: &mut [Member]) -> SealedMessage {
             count: u32::try_from(ids.len()).unwrap(),
             fee_recipient: Address::repeat_byte(0xfe),
         },
-        ids,
+        body: relayer_adapter_api::Body::Batch { ids },
         committed: false,
     }
 }
@@ -286,7 +286,7 @@ proptest! {
         let terms = decoded.terms().unwrap();
         prop_assert_eq!(&terms, &range.iter().map(|member| member.terms).collect::<Vec<_>>());
         let ids: Vec<_> = terms.iter().map(|terms| id(terms).0).collect();
-        prop_assert!(verify_range(message.header.root, message.ids.len(), decoded.first, &ids, &decoded.proof));
+        prop_assert!(verify_range(message.header.root, message.ids().len(), decoded.first, &ids, &decoded.proof));
         let whole = ChunkLimits { bytes_max: usize::MAX, gas_max: u64::MAX };
         let plan = plan_chunks(first, range, &whole, &GasModel::default()).unwrap();
         prop_assert_eq!(plan.len(), 1);

@@ -1,4 +1,4 @@
-//! A sealed batch.
+//! A sealed message.
 
 use sea_orm::entity::prelude::*;
 
@@ -8,6 +8,10 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
     pub message_id: Vec<u8>,
+    /// 1 batch, 2 checkpoint
+    pub kind: i32,
+    /// 20 bytes; empty for a batch
+    pub hub: Vec<u8>,
     /// 158 bytes
     pub header: Vec<u8>,
     pub source_chain: i64,

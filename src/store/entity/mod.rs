@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod chain_block;
 pub mod chain_cursor;
 pub mod chain_log;
+pub mod checkpoint_signature;
 pub mod counter;
 pub mod dispatch;
 pub mod drift;

@@ -110,7 +110,7 @@ pub(super) fn messages(
             })
         });
         archive.line(&json!({ "message": {
-            "message_id": hex(&row.message_id), "header": hex(&row.header), "state": row.state,
+            "message_id": hex(&row.message_id), "header": hex(&row.header), "hub": hex(&row.hub), "state": row.state,
             "abandon_reason": row.abandon_reason, "created_at_ms": row.created_at,
             "settlement_ids": leaves.map(|leaf| hex(&leaf.settlement_id)).collect::<Vec<_>>(),
             "dispatches": dispatches.collect::<Vec<_>>(), "executions": executions.collect::<Vec<_>>(),

@@ -4,8 +4,8 @@ use crate::{Breaches, Dark, Scene, is_lasting};
 use alloy::primitives::{Address, B256, Bytes};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementOutbox;
-use relayer_adapter_api::message::HEADER_LEN;
-use relayer_adapter_api::{AdapterError, ChainId, Class, MessageRef, Quote, SealedMessage, TxReceipt};
+use relayer_adapter_api::message::CHECKPOINT_LEN;
+use relayer_adapter_api::{AdapterError, Body, ChainId, Class, Kind, MessageRef, Quote, SealedMessage, TxReceipt};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// No chain has this id.
@@ -24,7 +24,7 @@ pub(crate) fn lane(scene: &Scene<'_>, breaches: &mut Breaches) {
     breaches.demand((1..=15).contains(&lane.family.0), "lane: the family is outside 1..=15");
     let ports = !lane.source_port.is_zero() && !lane.target_port.is_zero();
     breaches.demand(ports, "lane: a port is zero");
-    let fits = lane.message_bytes_max as usize >= HEADER_LEN;
+    let fits = lane.message_bytes_max as usize >= CHECKPOINT_LEN;
     breaches.demand(fits, "lane: a message of ours does not fit");
     breaches.demand(!lane.expected.is_zero(), "lane: arrives before it was sent");
     breaches.demand(adapter.lane(from, from).is_none(), "lane: leads from a chain to itself");
@@ -108,13 +108,14 @@ pub(crate) fn call(scene: &Scene<'_>, quote: &Quote, breaches: &mut Breaches) {
         let ids: Vec<B256> = if committed {
             Vec::new()
         } else {
-            scene.message.ids.iter().map(|id| id.0).collect()
+            scene.message.ids().iter().map(|id| id.0).collect()
         };
         breaches.demand(
             sent.settlementIds == ids,
             format!("build_send: wrong settlement ids for a message with committed = {committed}"),
         );
     }
+    checkpoint(scene, quote, breaches);
     let nowhere = redirected(&scene.message, |message| message.header.target = NOWHERE);
     let refused = adapter.build_send(&nowhere, quote);
     breaches.demand(
@@ -126,6 +127,37 @@ pub(crate) fn call(scene: &Scene<'_>, quote: &Quote, breaches: &mut Breaches) {
     breaches.demand(
         is_rejected(&refused),
         "build_send: a message of another outbox is not rejected",
+    );
+}
+
+/// A checkpoint goes over the same port by the outbox's other call, committed or not.
+fn checkpoint(scene: &Scene<'_>, quote: &Quote, breaches: &mut Breaches) {
+    let message = redirected(&scene.message, |message| {
+        message.header.kind = Kind::Checkpoint;
+        message.header.count = 0;
+        message.header.fee_recipient = Address::ZERO;
+        message.body = Body::Checkpoint { hub: NOBODY };
+    });
+    let header = &message.header;
+    let Ok(call) = scene.adapter.build_send(&message, quote) else {
+        breaches.demand(false, "build_send: refuses a checkpoint");
+        return;
+    };
+    let Ok(sent) = ISettlementOutbox::dispatchCheckpointCall::abi_decode(&call.data) else {
+        breaches.demand(false, "build_send: a checkpoint is no dispatchCheckpoint call");
+        return;
+    };
+    let port = scene
+        .adapter
+        .lane(header.source, header.target)
+        .map(|lane| lane.source_port);
+    let named =
+        (sent.hub, sent.eon, sent.targetChain, sent.inbox) == (NOBODY, header.sequence, header.target.0, header.inbox);
+    breaches.demand(named, "build_send: carries another checkpoint");
+    let carried = Some(sent.port) == port && sent.gasLimit == quote.gas_limit && call.to == header.outbox;
+    breaches.demand(
+        carried,
+        "build_send: a checkpoint goes over another port, outbox or gas limit",
     );
 }
 

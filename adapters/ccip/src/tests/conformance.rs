@@ -7,7 +7,9 @@ use relayer_adapter_conformance::{Rank, Scene, Step, check, check_findings};
 fn message() -> SealedMessage {
     SealedMessage {
         header: header(1),
-        ids: vec![SettlementId(B256::repeat_byte(1))],
+        body: relayer_adapter_api::Body::Batch {
+            ids: vec![SettlementId(B256::repeat_byte(1))],
+        },
         committed: false,
     }
 }

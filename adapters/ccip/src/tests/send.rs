@@ -10,7 +10,9 @@ use std::time::Duration;
 fn message(committed: bool) -> SealedMessage {
     SealedMessage {
         header: header(1),
-        ids: vec![SettlementId(B256::repeat_byte(5))],
+        body: relayer_adapter_api::Body::Batch {
+            ids: vec![SettlementId(B256::repeat_byte(5))],
+        },
         committed,
     }
 }

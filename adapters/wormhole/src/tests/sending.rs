@@ -28,7 +28,7 @@ pub(super) fn published(sender: Address, sequence: u64) -> LogRecord {
 
 pub(super) fn announced(sequence: u64) -> LogRecord {
     let event = ISettlementOutbox::MessageDispatched {
-        messageId: header(sequence).id().0,
+        messageId: header(sequence).batch_id().0,
         port: SOURCE_PORT,
         bridgeRef: body(sequence).digest(),
         targetChain: TARGET.0,
@@ -84,7 +84,9 @@ fn a_send_is_named_by_the_digest_the_outbox_announced() {
 pub(super) fn sealed() -> SealedMessage {
     SealedMessage {
         header: header(1),
-        ids: vec![SettlementId(B256::repeat_byte(5))],
+        body: relayer_adapter_api::Body::Batch {
+            ids: vec![SettlementId(B256::repeat_byte(5))],
+        },
         committed: false,
     }
 }
