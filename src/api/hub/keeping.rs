@@ -106,7 +106,13 @@ impl Handlers {
         if name.is_empty() {
             return Err(ApiError::field("hub", "is empty"));
         }
-        Ok((hubs, hubs.ledger.hub(name).await?, coordinator))
+        let hub = hubs.ledger.hub(name).await?;
+        let keeper = hubs.keepers.get(&hub.name);
+        if keeper != Some(&coordinator) {
+            let by = keeper.cloned();
+            return Err(LedgerError::NotKept { hub: hub.name, by }.into());
+        }
+        Ok((hubs, hub, coordinator))
     }
 
     pub async fn register_token(

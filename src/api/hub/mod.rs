@@ -19,6 +19,7 @@ use crate::store::{Hub, HubOperationKind, LedgerOperation, TransferFilter};
 use alloy::primitives::Address;
 use relayer_adapter_api::{ChainId, Class};
 use relayer_proto::v1;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Transfers on a page at most, as the audit of NOCUST's hub has it.
@@ -31,6 +32,8 @@ pub type Look = Arc<dyn Fn(ChainId) + Send + Sync>;
 #[derive(Clone)]
 pub struct Hubs {
     pub ledger: Ledger,
+    /// Coordinator that may keep a hub's ledger, by the hub's name.
+    pub keepers: BTreeMap<String, String>,
     pub look: Look,
 }
 

@@ -273,4 +273,4 @@ fn check_keeper(hub: &Hub, head: &LedgerHead, coordinator: &str) -> Result<(), L
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
