@@ -549,12 +549,7 @@ impl Auditor {
     }
 
     /// A log that was missing is here now, booked; one that was too much is here no more.
-    async fn log_agrees(
-        &self,
-        drift: &Drift,
-        reference: &str,
-        patience: &Patience,
-    ) -> Result<bool, ReconcilerError> {
+    async fn log_agrees(&self, drift: &Drift, reference: &str, patience: &Patience) -> Result<bool, ReconcilerError> {
         let found = self.store.find_log_by_reference(reference).await?;
         Ok(match drift.class {
             DriftClass::Missing => match found {

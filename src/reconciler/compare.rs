@@ -321,7 +321,10 @@ pub fn check_run(run: &Run, chain: ChainId, inbox: Address, tx: B256, known: &Kn
     };
     for item in &strangers {
         // Payments of terms nobody accepted here are booked as external; this one was accepted once.
-        let accepted = known.posted.get(&item.event).is_some_and(|reason| *reason != Reason::External);
+        let accepted = known
+            .posted
+            .get(&item.event)
+            .is_some_and(|reason| *reason != Reason::External);
         if accepted {
             let actual = format!("paid by {tx}, and its row is gone");
             let subject = settlement_subject(item.id);

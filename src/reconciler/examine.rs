@@ -136,7 +136,10 @@ pub(super) async fn unbooked_moves(
     let logs: Vec<&ChainLog> = stored.iter().filter(moves).collect();
     let events: Vec<_> = logs.iter().map(|log| event_of(log)).collect();
     let posted = store.list_posted_events(&events).await?;
-    let unbooked = logs.into_iter().zip(events).filter(|(_, event)| !posted.contains_key(event));
+    let unbooked = logs
+        .into_iter()
+        .zip(events)
+        .filter(|(_, event)| !posted.contains_key(event));
     Ok(unbooked
         .map(|(log, _)| Finding {
             drift: Drift {

@@ -245,6 +245,7 @@ impl World {
                 outbox: Some(testing::OUTBOX),
                 inbox: Some(INBOX),
                 vault: Some(super::model::VAULT),
+                registry: None,
             },
             start_block: 0,
             range_max: 7,
