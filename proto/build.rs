@@ -6,6 +6,7 @@ const ANSWERS: &[&str] = &[
     "Terms",
     "SubmitResponse",
     "GetResponse",
+    "HubReliance",
     "Settlement",
     "Receipt",
     "Evidence",
