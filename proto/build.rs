@@ -20,6 +20,31 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
+    "SubmitCheckpointResponse",
+    "ListHubsResponse",
+    "Hub",
+    "GetCheckpointResponse",
+    "HubCheckpoint",
+    "CheckpointContents",
+    "TokenCommitment",
+    "ListTokensResponse",
+    "HubToken",
+    "WhoisResponse",
+    "Registration",
+    "GetAllotmentResponse",
+    "MerkleProof",
+    "ListTransactionsResponse",
+    "WalletRef",
+    "HubTransaction",
+    "GetTransactionResponse",
+    "DeliveryProof",
+    "BuildCheckpointResponse",
+    "BuiltCheckpoint",
+    "HubEvent",
+    "Drift",
+    "DriftChange",
+    "ListDriftResponse",
+    "ResolveDisputeResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files([root.join("relayer/v1/settlement.proto")])?;
+        .open_files(["settlement", "hub", "operator"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(
         out.join("relayer_descriptor.bin"),

@@ -230,6 +230,14 @@ codes! {
         "A watch was open while the database did not answer for ten seconds; heartbeats would have claimed that nothing happens.",
         "Ends the stream; nothing is skipped. It goes on trying to read.",
         "Connect again, with pauses, and continue from the last after_seq received. An operator checks the database.";
+    NO_HUBS = "RLY-API-020", "No hubs here",
+        "This listener answers nothing about hubs.",
+        "Refuses.",
+        "Ask a relayer whose configuration has hubs ([hubs.<name>]).";
+    NO_TRANSFER = "RLY-API-021", "No such transfer",
+        "The hub's ledger has no transfer of this id.",
+        "Nothing.",
+        "Check the id and the hub. A transfer that was never answered may not be recorded: record it again.";
     DRY_RUN = "RLY-API-019", "Dry run",
         "The process was started with --dry-run: it shows what it would do and takes nothing on.",
         "Refuses; nothing was stored.",

@@ -3,6 +3,7 @@
 use super::auth::{Auth, Caller};
 use super::error::{ApiError, BUSY, COORDINATOR, Kind, NO_FEED, TIMEOUT, TOKEN, TOO_LARGE};
 use super::feed::{Feed, Watching};
+use super::hub::Hubs;
 use super::stream::{SubmitReply, count};
 use super::{parse, watching};
 use crate::config::ApiConfig;
@@ -53,6 +54,9 @@ pub struct Handlers {
     slots: Arc<Semaphore>,
     stop: CancellationToken,
     feed: Option<Feed>,
+    pub(super) hubs: Option<Hubs>,
+    /// Watches of hubs that may be open.
+    seats: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Handlers {
@@ -70,14 +74,22 @@ impl Handlers {
             auth,
             slots: Arc::new(Semaphore::new(limits.requests_max)),
             stop: CancellationToken::new(),
+            seats: Arc::new(Semaphore::new(limits.watch_streams_max)),
             limits,
             feed: None,
+            hubs: None,
         }
     }
 
     /// Also answers Watch.
     pub fn with_feed(mut self, feed: Feed) -> Self {
         self.feed = Some(feed);
+        self
+    }
+
+    /// Also answers `HubService`.
+    pub fn with_hubs(mut self, hubs: Hubs) -> Self {
+        self.hubs = Some(hubs);
         self
     }
 
@@ -97,6 +109,29 @@ impl Handlers {
 
     pub(super) fn caller(&self, token: Option<&str>) -> Result<Caller, ApiError> {
         self.auth.caller(token)
+    }
+
+    /// The coordinator a caller acts as.
+    pub(super) fn acts_as(&self, token: Option<&str>, requested: &str) -> Result<String, ApiError> {
+        self.auth.act_as(&self.auth.caller(token)?, requested)
+    }
+
+    /// What belongs to no coordinator is for everybody with a token, or for all where nobody has one.
+    pub(super) fn may_read(&self, token: Option<&str>, what: &str) -> Result<(), ApiError> {
+        if self.auth.caller(token)? == Caller::Anonymous && !self.auth.open() {
+            let message = format!("a bearer token is needed to {what}");
+            return Err(ApiError::new(Kind::Unauthenticated, TOKEN, message));
+        }
+        Ok(())
+    }
+
+    /// One of the watches of hubs there may be.
+    pub(super) fn seat(&self) -> Result<tokio::sync::OwnedSemaphorePermit, ApiError> {
+        self.seats.clone().try_acquire_owned().map_err(|_| {
+            let mut error = ApiError::new(Kind::ResourceExhausted, BUSY, "too many watches are open");
+            error.retry_after = Some(Duration::from_secs(5));
+            error
+        })
     }
 
     /// One item of a stream: what holds for a submission by itself holds for it.
@@ -198,14 +233,7 @@ impl Handlers {
 
     pub async fn quote(&self, token: Option<&str>, request: v1::QuoteRequest) -> Result<v1::QuoteResponse, ApiError> {
         let work = async {
-            let caller = self.auth.caller(token)?;
-            if caller == Caller::Anonymous && !self.auth.open() {
-                return Err(ApiError::new(
-                    Kind::Unauthenticated,
-                    TOKEN,
-                    "a bearer token is needed to quote",
-                ));
-            }
+            self.may_read(token, "quote")?;
             self.inner.quote(request).await
         };
         self.admit("Quote", work).await
@@ -252,7 +280,7 @@ impl Handlers {
     }
 
     /// Bounds the number of requests and the time of each, and counts what happened.
-    async fn admit<T>(
+    pub(super) async fn admit<T>(
         &self,
         method: &'static str,
         work: impl Future<Output = Result<T, ApiError>>,

@@ -419,6 +419,7 @@ mod tests {
                 ..Default::default()
             }],
             bundle: Some(v1::ExecutionBundle::default()),
+            relies_on: None,
         }
     }
 

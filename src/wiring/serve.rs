@@ -3,14 +3,16 @@
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
 use crate::api::{
-    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Listeners, ServeError, Settlements,
+    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, Operators, ServeError,
+    Settlements,
 };
 use crate::chain::Sender;
 use crate::clock::Clock;
 use crate::config::{Config, Role};
+use crate::hub::ledger::Ledger;
 use crate::liveness::Liveness;
 use crate::store::Store;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{Supervisor, Wakers};
 use metrics_exporter_prometheus::PrometheusHandle;
 use relayer_adapter_api::ChainId;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub async fn serve(
         liveness: health.liveness.clone(),
         changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
+    let hubs = hubs(config, &wired.store, wired.clock.clone(), supervisor.wakers.clone());
     let roles = &config.supervisor.roles;
     if config.dry_run {
         tracing::warn!(
@@ -52,7 +55,7 @@ pub async fn serve(
     tracing::info!(%listening, %roles, owner = wired.owner, loops = wired.tasks.len(), "relayer runs");
     let loops = tokio::spawn(supervisor.run(wired.tasks, stop.clone()));
     let served = tokio::select! {
-        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone()), health, &stop) => served,
+        served = listening.serve(config, wired.face, (&wired.store, wired.clock.clone(), hubs), health, &stop) => served,
         () = outlast(&stop, config.supervisor.stop_ms_max) => Ok(()),
     };
     // A listener that failed ends the process; the loops are stopped as on a signal.
@@ -69,6 +72,23 @@ pub async fn serve(
     Ok(served?)
 }
 
+/// What answers about hubs. A hint wakes the loops that read the hub's chain in this process; elsewhere they look by themselves.
+fn hubs(config: &Config, store: &Store, clock: Arc<dyn Clock>, wakers: Wakers) -> Hubs {
+    let keepers = config
+        .hubs
+        .iter()
+        .filter_map(|(name, hub)| Some((name.clone(), hub.coordinator.clone()?)));
+    Hubs {
+        ledger: Ledger::new(store.clone(), clock),
+        keepers: keepers.collect(),
+        look: Arc::new(move |chain: ChainId| {
+            for stage in ["observer", "hubs"] {
+                wakers.of(&format!("{stage}:{chain}")).notify_one();
+            }
+        }),
+    }
+}
+
 async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
     let store = store(config).await?;
     check_chain_ids(config).await?;
@@ -77,10 +97,13 @@ async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
 }
 
 /// What this process listens on.
-#[derive(Debug)]
 enum Listening {
     /// Role `api`.
-    Api { listeners: Listeners, auth: Auth },
+    Api {
+        listeners: Listeners,
+        auth: Auth,
+        operator_token: Option<String>,
+    },
     /// Any other: only how it stands.
     Health(HealthListener),
 }
@@ -105,7 +128,12 @@ impl Listening {
         if !config.supervisor.roles.has(Role::Api) {
             return Ok(Self::Health(Listeners::bind_health(&config.api).await?));
         }
+        let operator_token = match &config.operator.token {
+            Some(secret) => Some(secret.resolve("operator.token")?),
+            None => None,
+        };
         Ok(Self::Api {
+            operator_token,
             auth: Auth::from_config(&config.coordinators)?,
             listeners: Listeners::bind(&config.api).await?,
         })
@@ -116,12 +144,19 @@ impl Listening {
         self,
         config: &Config,
         face: Option<Face>,
-        (store, clock): (&Store, Arc<dyn Clock>),
+        (store, clock, hubs): (&Store, Arc<dyn Clock>, Hubs),
         health: Health,
         stop: &CancellationToken,
     ) -> Result<(), ServeError> {
         match (self, face) {
-            (Self::Api { listeners, auth }, Some(face)) => {
+            (
+                Self::Api {
+                    listeners,
+                    auth,
+                    operator_token,
+                },
+                Some(face),
+            ) => {
                 let writer = tokio::spawn(face.writer.run(stop.clone()));
                 let limits = FeedLimits {
                     ring_events: config.api.watch_ring_events,
@@ -129,6 +164,7 @@ impl Listening {
                     stall: Duration::from_millis(config.api.watch_stall_ms),
                     outage: FeedLimits::OUTAGE,
                 };
+                let operators = Operators::new(store.clone(), clock.clone(), operator_token.as_deref(), stop.clone());
                 let feed = Feed::start(store.clone(), clock, limits, stop.clone());
                 let mut service: Arc<dyn Settlements> = Arc::new(face.service);
                 if config.dry_run {
@@ -136,9 +172,11 @@ impl Listening {
                 }
                 let handlers = Handlers::new(service, auth, config.api.clone())
                     .with_stop(stop.clone())
-                    .with_feed(feed);
+                    .with_feed(feed)
+                    .with_hubs(hubs);
                 let api = Api {
                     handlers: Arc::new(handlers),
+                    operators: Some(operators),
                     health,
                 };
                 first_look(store, config, stop).await;

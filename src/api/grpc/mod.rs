@@ -1,5 +1,8 @@
-//! gRPC: `SettlementService`, health, reflection. Statuses carry `ErrorInfo` with the `RLY-…` code.
+//! gRPC: `SettlementService`, `HubService` ([`hub`]), `OperatorService` ([`operator`]), health, reflection. Statuses carry `ErrorInfo` with the
+//! `RLY-…` code.
 
+mod hub;
+mod operator;
 mod watch;
 
 use super::error::{ApiError, DOMAIN};
@@ -7,6 +10,8 @@ use super::handlers::Handlers;
 use super::{Api, ServeError};
 use futures::TryStreamExt;
 use relayer_proto::v1;
+use relayer_proto::v1::hub_service_server::HubServiceServer;
+use relayer_proto::v1::operator_service_server::OperatorServiceServer;
 use relayer_proto::v1::settlement_service_server::{SettlementService, SettlementServiceServer};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,6 +23,9 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// Requests between the bound of the handlers and this one are refused with a code; beyond it they are not even read.
 const DECODE_HEADROOM: usize = 4;
+
+/// A piece of 10,000 accounts with every field set.
+const HUB_PIECE_BYTES: usize = 8 << 20;
 
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
@@ -104,6 +112,7 @@ pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationTok
     let failed = |reason: String| ServeError::Serve { face: "gRPC", reason };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<SettlementServiceServer<Service>>().await;
+    health.set_serving::<HubServiceServer<hub::HubMethods>>().await;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(relayer_proto::FILE_DESCRIPTOR_SET)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -112,15 +121,23 @@ pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationTok
     let decode_max = api.handlers.limits().body_bytes_max.saturating_mul(DECODE_HEADROOM);
     let handlers = api.handlers;
     let inner = SettlementServiceServer::new(Service(handlers.clone())).max_decoding_message_size(decode_max);
+    let hubs = HubServiceServer::new(hub::HubMethods(handlers.clone()))
+        .max_decoding_message_size(decode_max.max(HUB_PIECE_BYTES));
     let service = watch::WithWatch { inner, handlers };
+    let operators = api
+        .operators
+        .map(|operators| OperatorServiceServer::new(operator::Operator(operators)));
     tonic::transport::Server::builder()
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service)
+        .add_service(hubs)
+        .add_optional_service(operators)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             stop.cancelled().await;
             // Streams of health watchers would hold the stop up; telling them ends nothing else.
             health.set_not_serving::<SettlementServiceServer<Service>>().await;
+            health.set_not_serving::<HubServiceServer<hub::HubMethods>>().await;
         })
         .await
         .map_err(|error| failed(error.to_string()))

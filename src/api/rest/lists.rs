@@ -46,7 +46,7 @@ pub(super) struct EventsQuery {
     heartbeat_ms: u32,
 }
 
-fn read<T: DeserializeOwned>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
+pub(super) fn read<T: DeserializeOwned>(query: Result<Query<T>, QueryRejection>) -> Result<T, ApiError> {
     match query {
         Ok(Query(query)) => Ok(query),
         Err(error) => {
@@ -56,7 +56,7 @@ fn read<T: DeserializeOwned>(query: Result<Query<T>, QueryRejection>) -> Result<
     }
 }
 
-fn names(text: &str) -> Vec<String> {
+pub(super) fn names(text: &str) -> Vec<String> {
     let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
     names.map(str::to_owned).collect()
 }
@@ -137,7 +137,7 @@ fn text(frame: &Frame) -> String {
 }
 
 /// Why the stream ends. A browser connects again and is then told by status what it can do.
-fn farewell(error: &ApiError) -> String {
+pub(super) fn farewell(error: &ApiError) -> String {
     let data =
         json!({ "code": error.code.code, "detail": error.message, "hint": error.code.you, "metadata": error.metadata });
     format!("retry: 1000\nevent: end\ndata: {data}\n\n")

@@ -1,6 +1,7 @@
-//! REST: the two routes of the original design, lists and the event stream ([`lists`]), health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
+//! REST: the two routes of the original design, lists and the event stream ([`lists`]), hubs ([`hub`]), health and metrics. Errors are problem JSON (RFC 9457) with the `RLY-…` code.
 
 pub(super) mod body;
+mod hub;
 mod lists;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
@@ -120,6 +121,7 @@ pub(super) fn router(api: Api) -> Router {
         .route("/v1/settlement/{message_id}/status", get(status))
         .route("/v1/settlements", get(lists::list))
         .route("/v1/events", get(lists::events))
+        .merge(hub::routes())
         .fallback(no_route)
         .with_state(api.clone())
         .merge(health::routes(api.health))

@@ -79,6 +79,19 @@ pub fn padding_content() -> B256 {
     TokenPrefix::new(Address::ZERO, Address::ZERO).content(&Account::default())
 }
 
+/// Adds accounts to a tree's leaves.
+pub(super) fn append(
+    tree: &mut IntervalTreeBuilder,
+    prefix: &TokenPrefix,
+    allotments: &[Allotment],
+) -> Result<(), TreeError> {
+    tree.extend(
+        allotments,
+        |allotment| allotment.amount,
+        |allotment| prefix.content(&allotment.account),
+    )
+}
+
 /// Builds the account tree of one token from allotments in the order of their trails, in one piece or many.
 ///
 /// The upper bound is the sum of the amounts, so a hub that holds more than its wallets own adds a leaf of its own for the rest.
@@ -99,12 +112,7 @@ impl AccountTreeBuilder {
 
     /// Appends the accounts with the next trails. After an error the tree is as before.
     pub fn extend(&mut self, allotments: &[Allotment]) -> Result<(), TreeError> {
-        let prefix = self.prefix;
-        self.tree.extend(
-            allotments,
-            |allotment| allotment.amount,
-            |allotment| prefix.content(&allotment.account),
-        )
+        append(&mut self.tree, &self.prefix, allotments)
     }
 
     pub fn finish(self) -> Result<IntervalTree, TreeError> {

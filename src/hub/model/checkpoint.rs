@@ -4,7 +4,7 @@ use super::interval::IntervalTree;
 use super::preimage;
 use super::proof::AllotmentProof;
 use super::tree::{HashTree, TreeError};
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 
 /// The account tree of one token.
 #[derive(Debug, Clone)]
@@ -39,6 +39,13 @@ pub(super) fn check_tokens(contract: Address, tokens: impl IntoIterator<Item = A
     }
 }
 
+/// The tree over tokens in the order of their trails, each with the root of its accounts and its upper bound.
+pub fn token_tree(contract: Address, tokens: &[(Address, B256, U256)]) -> Result<HashTree, TreeError> {
+    check_tokens(contract, tokens.iter().map(|(token, ..)| *token))?;
+    let leaf = |(_, root, upper_bound): &(Address, B256, U256)| preimage::token_leaf(*root, *upper_bound);
+    HashTree::new(tokens.iter().map(leaf).collect())
+}
+
 /// A trail as an index.
 fn position(trail: u64, count: usize) -> Result<usize, TreeError> {
     usize::try_from(trail).map_err(|_| TreeError::NoSuchLeaf { leaf: trail, count })
@@ -47,9 +54,8 @@ fn position(trail: u64, count: usize) -> Result<usize, TreeError> {
 impl Checkpoint {
     /// Tokens in the order of their trails; the first is the contract itself, which stands for the native coin.
     pub fn new(contract: Address, tokens: Vec<TokenCommitment>) -> Result<Self, TreeError> {
-        check_tokens(contract, tokens.iter().map(|token| token.token))?;
-        let leaf = |token: &TokenCommitment| preimage::token_leaf(token.accounts.root(), token.accounts.upper_bound());
-        let tree = HashTree::new(tokens.iter().map(leaf).collect())?;
+        let leaf = |token: &TokenCommitment| (token.token, token.accounts.root(), token.accounts.upper_bound());
+        let tree = token_tree(contract, &tokens.iter().map(leaf).collect::<Vec<_>>())?;
         Ok(Self { contract, tokens, tree })
     }
 

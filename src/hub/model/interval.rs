@@ -34,8 +34,13 @@ pub struct IntervalTreeBuilder {
 impl IntervalTreeBuilder {
     /// `padding` is the content of the leaves that fill up to a power of two. Room for `count` leaves spares copies later.
     pub fn new(padding: B256, count: usize) -> Self {
+        Self::starting_at(U256::ZERO, padding, count)
+    }
+
+    /// A piece of a larger tree: the first leaf begins at `start`.
+    pub(super) fn starting_at(start: U256, padding: B256, count: usize) -> Self {
         let mut bounds = Vec::with_capacity(count.saturating_add(1));
-        bounds.push(U256::ZERO);
+        bounds.push(start);
         Self {
             bounds,
             leaves: Vec::with_capacity(count),
@@ -79,33 +84,52 @@ impl IntervalTreeBuilder {
     /// Builds what is above the leaves; no leaves at all are one leaf of padding.
     pub fn finish(self) -> Result<IntervalTree, TreeError> {
         let depth = depth(self.leaves.len())?;
-        let end = self.end();
-        let nothing = Interval { left: end, right: end };
-        let mut pad = preimage::interval_leaf(nothing, self.padding);
-        let mut padding = vec![pad];
-        let mut levels = vec![self.leaves];
-        let bounds = self.bounds;
-        for level in 0..depth {
-            let mut next = Vec::new();
-            if let Some(below) = levels.last() {
-                fill(&mut next, below.len().div_ceil(2), |index| {
-                    let at = index.saturating_mul(2);
-                    let right = at.saturating_add(1);
-                    let child = |at: usize| below.get(at).copied().unwrap_or(pad);
-                    let whole = interval(&bounds, index, level.saturating_add(1));
-                    let mid = interval(&bounds, right, level).left;
-                    preimage::interval_node(height(level), whole, mid, child(at), child(right))
-                });
-            }
-            levels.push(next);
-            pad = preimage::interval_node(height(level), nothing, end, pad, pad);
-            padding.push(pad);
+        Ok(self.finish_at(depth))
+    }
+
+    /// The same up to this height, which is enough for the leaves.
+    pub(super) fn finish_at(self, depth: usize) -> IntervalTree {
+        let pad = padding_node(self.padding, self.end(), 0);
+        build(self.bounds, self.leaves, 0, depth, pad)
+    }
+}
+
+/// Hash of a subtree of padding of this height.
+pub(super) fn padding_node(content: B256, end: U256, to: usize) -> B256 {
+    let nothing = Interval { left: end, right: end };
+    let leaf = preimage::interval_leaf(nothing, content);
+    (0..to).fold(leaf, |pad, level| {
+        preimage::interval_node(height(level), nothing, end, pad, pad)
+    })
+}
+
+/// Builds `depth` levels above nodes that stand at height `base`; `pad` is the hash of padding of that height.
+pub(super) fn build(bounds: Vec<U256>, nodes: Vec<B256>, base: usize, depth: usize, mut pad: B256) -> IntervalTree {
+    let end = bounds.last().copied().unwrap_or_default();
+    let nothing = Interval { left: end, right: end };
+    let mut padding = vec![pad];
+    let mut levels = vec![nodes];
+    for level in 0..depth {
+        let child_height = height(base.saturating_add(level));
+        let mut next = Vec::new();
+        if let Some(below) = levels.last() {
+            fill(&mut next, below.len().div_ceil(2), |index| {
+                let at = index.saturating_mul(2);
+                let right = at.saturating_add(1);
+                let child = |at: usize| below.get(at).copied().unwrap_or(pad);
+                let whole = interval(&bounds, index, level.saturating_add(1));
+                let mid = interval(&bounds, right, level).left;
+                preimage::interval_node(child_height, whole, mid, child(at), child(right))
+            });
         }
-        Ok(IntervalTree {
-            bounds,
-            levels,
-            padding,
-        })
+        levels.push(next);
+        pad = preimage::interval_node(child_height, nothing, end, pad, pad);
+        padding.push(pad);
+    }
+    IntervalTree {
+        bounds,
+        levels,
+        padding,
     }
 }
 

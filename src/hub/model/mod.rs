@@ -3,7 +3,7 @@
 //!
 //! Layout: [`eon`] which block is in which eon and what may happen when; [`preimage`] the packed hashes of leaves and nodes; [`tree`] the plain
 //! tree (tokens, transfers) and [`interval`] the interval tree (accounts, passive transfers), each with its proofs; [`account`] allotments and
-//! the tree of one token; [`checkpoint`] the tokens of one eon; [`proof`] a wallet's allotment under a checkpoint root; [`transfer`] and
+//! the tree of one token, [`spine`] the same in pieces; [`checkpoint`] the tokens of one eon; [`proof`] a wallet's allotment under a checkpoint root; [`transfer`] and
 //! [`state`] what wallets sign; [`accumulator`] the parent chain's operations; [`solvency`] the upper bound against what the contract holds;
 //! [`document`] and [`verify`] `relayer hub verify`.
 #![cfg_attr(
@@ -26,6 +26,7 @@ pub mod interval;
 pub mod preimage;
 pub mod proof;
 pub mod solvency;
+pub mod spine;
 pub mod state;
 pub mod transfer;
 pub mod tree;
@@ -40,10 +41,13 @@ pub use error::{CODES, DOES_NOT_HOLD};
 pub use interval::{Interval, IntervalTree, IntervalTreeBuilder};
 pub use proof::{AllotmentProof, ProofError};
 pub use solvency::{Backing, EonTotals, SolvencyError};
+pub use spine::{CHUNK, Spine, SpineBuilder};
 pub use tree::{HashTree, TreeError};
 
 #[cfg(test)]
 mod property_tests;
+#[cfg(test)]
+mod spine_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

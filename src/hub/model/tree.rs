@@ -24,6 +24,10 @@ pub enum TreeError {
     TokenTwice(alloy::primitives::Address),
     #[error("making a proof: leaf {leaf} is not one of {count}")]
     NoSuchLeaf { leaf: u64, count: usize },
+    #[error("making a proof: the accounts from {first} on are not those the tree was built of")]
+    Altered { first: u64 },
+    #[error("reading a stored tree: {0} bytes are none")]
+    Stored(usize),
 }
 
 /// Levels above the leaves that `count` leaves need.
