@@ -170,10 +170,13 @@ impl Listening {
                 if config.dry_run {
                     service = Arc::new(DryRun(service));
                 }
-                let handlers = Handlers::new(service, auth, config.api.clone())
+                let mut handlers = Handlers::new(service, auth, config.api.clone())
                     .with_stop(stop.clone())
                     .with_feed(feed)
                     .with_hubs(hubs);
+                if let Some(signed) = face.signed {
+                    handlers = handlers.with_signed(signed);
+                }
                 let api = Api {
                     handlers: Arc::new(handlers),
                     operators: Some(operators),
