@@ -6,6 +6,7 @@ const ANSWERS: &[&str] = &[
     "Terms",
     "SubmitResponse",
     "GetResponse",
+    "HubReliance",
     "Settlement",
     "Receipt",
     "Evidence",
@@ -19,7 +20,6 @@ const ANSWERS: &[&str] = &[
     "QuoteResponse",
     "LaneQuote",
     "CancelResponse",
-    "HubReliance",
     "SubmitCheckpointResponse",
     "ListHubsResponse",
     "Hub",
@@ -41,6 +41,10 @@ const ANSWERS: &[&str] = &[
     "BuildCheckpointResponse",
     "BuiltCheckpoint",
     "HubEvent",
+    "Drift",
+    "DriftChange",
+    "ListDriftResponse",
+    "ResolveDisputeResponse",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +54,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler
         .include_source_info(true)
         .include_imports(true)
-        .open_files(["settlement", "hub"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
+        .open_files(["settlement", "hub", "operator"].map(|name| root.join(format!("relayer/v1/{name}.proto"))))?;
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
     std::fs::write(
         out.join("relayer_descriptor.bin"),

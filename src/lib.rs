@@ -15,6 +15,7 @@ pub mod liveness;
 pub mod metrics;
 pub mod payout;
 pub mod reconciler;
+pub mod recover;
 pub mod router;
 pub mod sampler;
 pub mod settlement;

@@ -70,6 +70,9 @@ metrics_table! {
     HUB_HALTED_COUNT = "relayer_hub_halted_count", Gauge, Unit::Count, "1 while a hub stands still (a missed checkpoint, a live challenge) and nothing may rely on it, by hub.";
     HUB_LAST_EON = "relayer_hub_last_eon", Gauge, Unit::Count, "Eon of a hub's newest checkpoint, by hub.";
     HUB_READ_NUMBER = "relayer_hub_read_number", Gauge, Unit::Count, "Block up to which a hub's logs are stored, by hub.";
+    LEDGER_DRIFT_ASSET_COUNT = "relayer_ledger_drift_asset_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class, chain and token (empty where it is about no token).";
+    RECONCILER_UNCOMPARED_AGE_SECONDS = "relayer_reconciler_uncompared_age_seconds", Gauge, Unit::Seconds, "Age of the oldest final block that has not been compared, by chain, as of the newest final block.";
+    RECONCILER_GAP_BLOCKS = "relayer_reconciler_gap_blocks", Gauge, Unit::Count, "Final blocks whose comparison failed and is tried again, by chain.";
     LEDGER_DRIFT_COUNT = "relayer_ledger_drift_count", Gauge, Unit::Count, "Unresolved differences between ledger and chains, by class.";
 }
 

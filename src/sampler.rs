@@ -151,6 +151,11 @@ impl Sampler {
         for (class, count) in self.store.count_drift().await? {
             gauge!(names::LEDGER_DRIFT_COUNT, "class" => class).set(count as f64);
         }
+        for (class, chain, token, count) in self.store.count_drift_of_assets().await? {
+            let token = token.map(|token| token.to_string()).unwrap_or_default();
+            gauge!(names::LEDGER_DRIFT_ASSET_COUNT, "class" => class, "chain" => chain.to_string(), "token" => token)
+                .set(count as f64);
+        }
         let stalled: BTreeMap<String, u64> = self.store.count_stalled().await?.into_iter().collect();
         for bridge in &self.bridges {
             let count = stalled.get(bridge.as_str()).copied().unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::chain::signer::SignerPool;
 use crate::chain::{Chain, Fees};
 use crate::clock::Clock;
 use crate::dispatcher::{Dispatcher, DispatcherParams};
+use crate::hub::{CheckpointRelay, HubLane, Recorder};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::router::{
     BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, RoutePolicy, Router, RouterParams,
@@ -24,18 +25,21 @@ use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{MessageId, SettlementId};
 use crate::stage::{Outcome, Stage};
 use crate::store::testing::{self as fixtures, INBOX, OUTBOX, SOURCE, TARGET, TestStore};
-use crate::store::{ChainLog, Cursor, Dispatch, Execution, Inclusion, NewChainLog, Store, TxChange, TxId, TxRow};
+use crate::store::{
+    ChainLog, CheckpointLane, Cursor, Dispatch, Execution, Inclusion, NewChainLog, Store, TxChange, TxId, TxRow,
+};
 use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy::sol_types::{SolCall, SolError};
 use async_trait::async_trait;
-use relayer_adapter_api::abi::ISettlementInbox;
+use relayer_adapter_api::abi::{ICheckpointRegistry, ISettlementInbox};
 use relayer_adapter_api::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
-use world::{ScriptedBridge, ScriptedChain, Shared};
+use world::ScriptedChain;
+pub(crate) use world::{ScriptedBridge, Shared};
 
 #[derive(Debug)]
 struct FrozenClock;
@@ -54,8 +58,30 @@ pub struct Flow {
     pub dispatcher: Dispatcher,
     pub tracker: Tracker,
     pub payout: Payout,
+    pub relay: CheckpointRelay,
+    pub recorder: Recorder,
+    pub chains: BTreeMap<ChainId, Arc<dyn Chain>>,
     world: Shared,
     now_ms: AtomicI64,
+}
+
+pub const HUB: Address = Address::repeat_byte(0x48);
+pub const REGISTRY: Address = Address::repeat_byte(0x4e);
+
+/// The flow's hub: on the source chain, known at the target.
+pub fn hub_lane() -> HubLane {
+    HubLane {
+        name: "exchange".into(),
+        lane: CheckpointLane {
+            source: SOURCE,
+            hub: HUB,
+            target: TARGET,
+        },
+        outbox: Some(OUTBOX),
+        inbox: INBOX,
+        registry: REGISTRY,
+        policy: None,
+    }
 }
 
 /// Stall time-out of the flow's tracker.
@@ -141,7 +167,16 @@ impl Flow {
                 dispatcher_params(),
             ),
             tracker: Tracker::new(db.store.clone(), adapters.clone(), chains.clone(), tracker_params()),
-            payout: Payout::new(db.store.clone(), adapters, chains, senders, payout_params()),
+            payout: Payout::new(
+                db.store.clone(),
+                adapters,
+                chains.clone(),
+                senders.clone(),
+                payout_params(),
+            ),
+            relay: CheckpointRelay::new(db.store.clone(), chains.clone(), vec![hub_lane()]),
+            recorder: Recorder::new(db.store.clone(), chains.clone(), senders, vec![hub_lane()]),
+            chains,
             db,
             world,
             now_ms: AtomicI64::new(1_000_000),

@@ -1,7 +1,8 @@
 //! Builds the program from its configuration: store, chains, bridges, stages, listeners. The only place that names a concrete bridge.
 //!
-//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`network`] what a public network's file is compared with; [`stages`] the pipeline and the intake.
+//! Layout: this page puts together; [`serve`] runs and stops; [`chains`] endpoints, signers, fee caps; [`bridges`] adapters; [`books`] what books and compares; [`network`] what a public network's file is compared with; [`stages`] the pipeline and the intake.
 
+mod books;
 mod bridges;
 mod chains;
 mod hubs;
@@ -9,6 +10,7 @@ mod network;
 mod serve;
 mod stages;
 
+pub use books::books;
 pub use bridges::{adapters, inspect_bridge, top_up_bridge};
 pub use chains::{chain_ids, rpc_chain, signers};
 pub use network::inspect_network;
@@ -21,6 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Role};
 use crate::error::{Coded, ErrorCode};
 use crate::intake::IntakeWriter;
+use crate::hub::SignedCheckpoints;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::supervisor::{Task, Wakers};
 use relayer_adapter_api::Class;
@@ -129,10 +132,20 @@ pub async fn store(config: &Config) -> Result<Store, WiringError> {
     Ok(store)
 }
 
+/// Recovery over the configured chains, built but not running.
+pub async fn recover(config: &Config, store: Store) -> Result<crate::recover::Recover, WiringError> {
+    chains::check_chain_ids(config).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let rpc = chains::chains(config, &clock)?;
+    stages::recover(config, store, &rpc, &adapters(config)?)
+}
+
 /// What the role `api` has beyond loops.
 #[derive(Debug)]
 pub struct Face {
     pub service: Service,
+    /// Takes checkpoints that hubs' operators signed.
+    pub signed: Arc<SignedCheckpoints>,
     writer: IntakeWriter,
 }
 
@@ -175,6 +188,7 @@ pub async fn wire(config: &Config, store: Store) -> Result<Wired, WiringError> {
         senders: BTreeMap::new(),
         adapters: adapters(config)?,
         tasks: Vec::new(),
+        gates: BTreeMap::new(),
     };
     if roles.has(Role::Observer) {
         wiring.observers();

@@ -6,7 +6,7 @@ const fs = require('fs');
 const path = require('path');
 const { execFileSync } = require('child_process');
 
-const CONTRACTS = ['CcipPort', 'LayerZeroPort', 'SettlementInbox', 'SettlementOutbox', 'SettlementVault', 'WormholePort'];
+const CONTRACTS = ['CcipPort', 'CheckpointRegistry', 'LayerZeroPort', 'SettlementInbox', 'SettlementOutbox', 'SettlementVault', 'WormholePort'];
 
 const root = path.join(__dirname, '..');
 const check = process.argv.includes('--check');

@@ -246,6 +246,31 @@ contract CcipPortTest is Test {
         assertEq(inbox.votes(keccak256(message())), 1);
     }
 
+    function test_the_floor_covers_a_checkpoint_too() public {
+        bytes memory checkpoint = abi.encodePacked(
+            uint8(1),
+            uint8(2),
+            A,
+            B,
+            word(address(outbox)),
+            word(address(inbox)),
+            uint64(7),
+            keccak256("root"),
+            uint32(0),
+            bytes32(0),
+            word(address(0x4B))
+        );
+        vm.chainId(B);
+        vm.cool(address(portB));
+        vm.cool(address(inbox));
+        uint256 used = gasleft();
+        (bool done,) = routerB.route(address(portB), portB.MIN_GAS(), incoming(checkpoint));
+        used -= gasleft();
+        assertTrue(done);
+        assertLt(used, 77_000);
+        assertEq(inbox.votes(keccak256(checkpoint)), 1);
+    }
+
     function test_only_the_router_may_deliver() public {
         vm.expectRevert(ICcipPort.NotRouter.selector);
         portB.ccipReceive(incoming(message()));

@@ -13,6 +13,7 @@ import {SettlementOutbox} from "../src/SettlementOutbox.sol";
 import {ILayerZeroPort} from "../src/interfaces/ILayerZeroPort.sol";
 import {ISettlementInbox} from "../src/interfaces/ISettlementInbox.sol";
 import {ExecutorConfig, IEndpointErrors, IUln, RealLayerZero, UlnConfig, Worker} from "./mocks/LayerZero.sol";
+import {FakeHub} from "./mocks/FakeHub.sol";
 import {PlainTree} from "./PlainTree.sol";
 
 /// @dev Two chains in one EVM: chain ids change with `vm.chainId`, the protocol's own contracts stand on each.
@@ -226,6 +227,20 @@ contract LayerZeroPortTest is Test, RealLayerZero {
         uint256 used = deliverWith(packet, portB.MIN_GAS());
         assertLt(used, 110_000);
         assertEq(inbox.votes(keccak256(message(1))), 1);
+    }
+
+    function test_the_floor_covers_a_checkpoint_too() public {
+        FakeHub hub = new FakeHub();
+        hub.submit(7, keccak256("root"));
+        vm.recordLogs();
+        vm.prank(dispatcher);
+        outbox.dispatchCheckpoint{value: 0.1 ether}(address(hub), 7, B, address(inbox), address(portA), 0);
+        Packet memory packet = sent();
+        assertEq(packet.message.length, 190);
+        verify(packet);
+        vm.chainId(B);
+        assertLt(deliverWith(packet, portB.MIN_GAS()), 112_000);
+        assertEq(inbox.votes(keccak256(packet.message)), 1);
     }
 
     function test_the_floor_covers_a_backlog_of_thirty() public {

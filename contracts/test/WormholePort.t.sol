@@ -226,6 +226,30 @@ contract WormholePortTest is Test, RealWormhole {
         }
     }
 
+    function test_a_checkpoint_comes_in_as_a_batch_does() public {
+        Body memory body = sent(1);
+        body.payload = checkpoint();
+        assertEq(body.payload.length, 190);
+        portB.executeVAAv1(sign(body, 0, QUORUM));
+        assertEq(votes(checkpoint()), 1);
+    }
+
+    function checkpoint() private view returns (bytes memory) {
+        return abi.encodePacked(
+            uint8(1),
+            uint8(2),
+            A,
+            B,
+            word(address(outbox)),
+            word(address(inbox)),
+            uint64(7),
+            root(),
+            uint32(0),
+            bytes32(0),
+            word(address(0x4B))
+        );
+    }
+
     function test_only_messages_of_our_length_are_taken() public {
         Body memory body = sent(1);
         body.payload = bytes.concat(body.payload, hex"00");

@@ -100,8 +100,19 @@ async fn leg(chain: &Chain, port: Address, log: &FoundLog) -> Result<Leg> {
     })
 }
 
-/// Messages from source to target that were sent after these heads, by the order of sending.
+/// Batches from source to target that were sent after these heads, by the order of sending.
 pub async fn carried(devnet: &Devnet, after: Heads) -> Result<Vec<Carried>> {
+    let all = messages(devnet, after).await?;
+    Ok(all.into_iter().filter(|one| one.settlements > 0).collect())
+}
+
+/// Checkpoints of hubs, likewise; they count no settlements.
+pub async fn carried_checkpoints(devnet: &Devnet, after: Heads) -> Result<Vec<Carried>> {
+    let all = messages(devnet, after).await?;
+    Ok(all.into_iter().filter(|one| one.settlements == 0).collect())
+}
+
+async fn messages(devnet: &Devnet, after: Heads) -> Result<Vec<Carried>> {
     let (source, target) = (&devnet.source, &devnet.target);
     let mut all: Vec<Carried> = Vec::new();
     let topic = vec![ISettlementOutbox::MessageDispatched::SIGNATURE_HASH];

@@ -2,10 +2,16 @@
 
 mod hub_chain;
 mod hub_ledger;
+mod reconcile;
 mod schema;
 
 /// Every part of the schema, in order.
-pub const STATEMENTS: &[&[&str]] = &[schema::STATEMENTS, hub_chain::STATEMENTS, hub_ledger::STATEMENTS];
+pub const STATEMENTS: &[&[&str]] = &[
+    schema::STATEMENTS,
+    reconcile::STATEMENTS,
+    hub_chain::STATEMENTS,
+    hub_ledger::STATEMENTS,
+];
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -23,7 +29,7 @@ impl MigratorTrait for Migrator {
 
 /// Version the running code expects; `doctor` and `serve` compare it with what the database has. Until the first release the one migration
 /// is edited in place; its name ends in a digest of its statements, so that a database of an earlier edit is refused by name.
-pub const SCHEMA_VERSION: &str = "m0001_first_f706919f";
+pub const SCHEMA_VERSION: &str = "m0001_first_9ec59e57";
 
 struct First;
 
@@ -59,7 +65,7 @@ impl MigrationTrait for First {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let db = manager.get_connection();
-        for tables in [hub_ledger::TABLES, hub_chain::TABLES, schema::TABLES] {
+        for tables in [hub_ledger::TABLES, hub_chain::TABLES, reconcile::TABLES, schema::TABLES] {
             for table in tables {
                 db.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await?;
             }

@@ -1,6 +1,7 @@
 //! The command line's side of the gRPC service.
 
 use relayer_proto::v1;
+use relayer_proto::v1::operator_service_client::OperatorServiceClient;
 use relayer_proto::v1::settlement_service_client::SettlementServiceClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
@@ -73,21 +74,81 @@ impl From<tonic::Status> for ClientError {
 /// Largest answer read: a settlement with a long history.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// Where to, and as whom.
+async fn connected(server: &str, token: Option<&str>) -> Result<(Channel, Option<MetadataValue<Ascii>>), ClientError> {
+    let unreachable = |error: tonic::transport::Error| {
+        let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
+        ClientError::Unreachable {
+            server: server.to_owned(),
+            reason,
+        }
+    };
+    let endpoint = Endpoint::from_shared(server.to_owned()).map_err(unreachable)?;
+    let channel = endpoint.connect().await.map_err(unreachable)?;
+    let token = match token {
+        Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ClientError::Token)?),
+        None => None,
+    };
+    Ok((channel, token))
+}
+
+fn authorized<T>(message: T, token: Option<&MetadataValue<Ascii>>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", token.clone());
+    }
+    request
+}
+
+/// Drifts as they come and go.
+#[derive(Debug)]
+pub struct DriftChanges(tonic::Streaming<v1::DriftChange>);
+
+impl DriftChanges {
+    /// None when the relayer ended the stream.
+    pub async fn next(&mut self) -> Result<Option<v1::DriftChange>, ClientError> {
+        Ok(self.0.message().await?)
+    }
+}
+
+/// A connected client of the operator's service.
+#[derive(Debug, Clone)]
+pub struct OperatorClient {
+    inner: OperatorServiceClient<Channel>,
+    token: Option<MetadataValue<Ascii>>,
+}
+
+impl OperatorClient {
+    pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let (channel, token) = connected(server, token).await?;
+        Ok(Self {
+            inner: OperatorServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            token,
+        })
+    }
+
+    pub async fn list_drift(&mut self, request: v1::ListDriftRequest) -> Result<v1::ListDriftResponse, ClientError> {
+        let request = authorized(request, self.token.as_ref());
+        Ok(self.inner.list_drift(request).await?.into_inner())
+    }
+
+    pub async fn stream_drift(&mut self, after_seq: i64) -> Result<DriftChanges, ClientError> {
+        let request = authorized(v1::StreamDriftRequest { after_seq }, self.token.as_ref());
+        Ok(DriftChanges(self.inner.stream_drift(request).await?.into_inner()))
+    }
+
+    pub async fn resolve_dispute(
+        &mut self,
+        request: v1::ResolveDisputeRequest,
+    ) -> Result<v1::ResolveDisputeResponse, ClientError> {
+        let request = authorized(request, self.token.as_ref());
+        Ok(self.inner.resolve_dispute(request).await?.into_inner())
+    }
+}
+
 impl Client {
     pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ClientError> {
-        let unreachable = |error: tonic::transport::Error| {
-            let reason = std::error::Error::source(&error).map_or(error.to_string(), ToString::to_string);
-            ClientError::Unreachable {
-                server: server.to_owned(),
-                reason,
-            }
-        };
-        let endpoint = Endpoint::from_shared(server.to_owned()).map_err(unreachable)?;
-        let channel = endpoint.connect().await.map_err(unreachable)?;
-        let token = match token {
-            Some(token) => Some(format!("Bearer {token}").parse().map_err(|_| ClientError::Token)?),
-            None => None,
-        };
+        let (channel, token) = connected(server, token).await?;
         Ok(Self {
             inner: SettlementServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
             channel,
@@ -100,11 +161,7 @@ impl Client {
     }
 
     pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
-        let mut request = tonic::Request::new(message);
-        if let Some(token) = &self.token {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        request
+        authorized(message, self.token.as_ref())
     }
 
     pub async fn submit(&mut self, request: v1::SubmitRequest) -> Result<v1::SubmitResponse, ClientError> {

@@ -1,7 +1,7 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
 //! Layout: this page binds and serves; [`client`] and [`hub_client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`dry_run`] what `--dry-run` refuses; [`error`] refusals with their codes;
-//! [`feed`] what watchers read; [`health`] what every process answers; [`hub`] hubs and their ledgers; [`stream`] many submissions over one call; [`service`] what lies behind them; [`watching`] what a watch asks for; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
+//! [`feed`] what watchers read; [`health`] what every process answers; [`hub`] hubs and their ledgers; [`operator`] what only operators may; [`stream`] many submissions over one call; [`service`] what lies behind them; [`watching`] what a watch asks for; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
 pub mod client;
@@ -14,6 +14,7 @@ pub mod handlers;
 mod health;
 pub mod hub;
 pub mod hub_client;
+mod operator;
 pub(crate) mod parse;
 mod rest;
 mod service;
@@ -29,6 +30,7 @@ pub use feed::{Feed, FeedLimits};
 pub use handlers::{Handlers, Settlements};
 pub use health::Health;
 pub use hub::Hubs;
+pub use operator::Operators;
 pub use relayer_proto::v1;
 pub(crate) use rest::body::{group as group_submission, submission};
 pub use service::{Ends, Service};
@@ -44,6 +46,8 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone)]
 pub struct Api {
     pub handlers: Arc<Handlers>,
+    /// None where nobody operates, as in tests of the other services.
+    pub operators: Option<Operators>,
     pub health: Health,
 }
 

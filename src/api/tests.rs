@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod operator;
 mod stream;
 
 use super::error::{FIELD, NOT_FOUND, TIMEOUT, TOKEN};
@@ -163,6 +164,12 @@ async fn bench() -> Bench {
     );
     let api = Api {
         handlers: handlers.clone(),
+        operators: Some(crate::api::Operators::new(
+            db.store.clone(),
+            Arc::new(crate::clock::SystemClock),
+            Some("operator's"),
+            stop.clone(),
+        )),
         health: Health {
             metrics: None,
             liveness: liveness.clone(),

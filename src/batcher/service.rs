@@ -2,6 +2,7 @@
 
 use super::error::BatcherError;
 use super::plan::{Batch, BatchRule, GROUP_SPREAD, plan, whole_groups};
+use crate::chain::Gate;
 use crate::error::Coded;
 use crate::settlement::ChainId;
 use crate::settlement::terms::words;
@@ -11,6 +12,7 @@ use alloy::primitives::Address;
 use async_trait::async_trait;
 use relayer_adapter_api::{Body, Header, Kind, SealedMessage, tree};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 #[derive(Debug, Clone)]
 pub struct BatcherParams {
@@ -28,11 +30,29 @@ pub struct BatcherParams {
 pub struct Batcher {
     store: Store,
     params: BatcherParams,
+    gates: BTreeMap<ChainId, Arc<Gate>>,
 }
 
 impl Batcher {
     pub fn new(store: Store, params: BatcherParams) -> Self {
-        Self { store, params }
+        Self {
+            store,
+            params,
+            gates: BTreeMap::new(),
+        }
+    }
+
+    /// Seals nothing that leaves a chain whose gate is closed: it may be on its way already, in a message this database does not know.
+    pub fn behind(mut self, gates: BTreeMap<ChainId, Arc<Gate>>) -> Self {
+        self.gates = gates;
+        self
+    }
+
+    async fn is_open(&self, source: ChainId) -> bool {
+        match self.gates.get(&source) {
+            Some(gate) => gate.check().await.is_ok(),
+            None => true,
+        }
     }
 
     async fn batch(&self, target: ChainId, now_ms: i64, limit: usize) -> Result<Outcome, BatcherError> {
@@ -52,6 +72,9 @@ impl Batcher {
         let waiting = whole_groups(waiting, read);
         let mut outcome = Outcome::default();
         for batch in plan(now_ms, &waiting, self.params.rule) {
+            if !self.is_open(batch.key.source).await {
+                continue;
+            }
             match self.params.outboxes.get(&batch.key.source) {
                 Some(outbox) => self.seal(now_ms, *outbox, &batch).await?,
                 None => {

@@ -104,6 +104,12 @@ struct RawBodyTx {
 }
 
 #[derive(Deserialize)]
+struct RawInput {
+    hash: B256,
+    input: Bytes,
+}
+
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct RawFeeHistory {
     base_fee_per_gas: Vec<U128>,
@@ -420,6 +426,14 @@ impl Endpoint {
         parse::<U64>("eth_getTransactionCount", value).map(|count| count.to())
     }
 
+    /// With the transactions in this endpoint's pool.
+    pub async fn pooled_count(&self, account: Address) -> Result<u64, CallError> {
+        let value = self
+            .read_some("eth_getTransactionCount", json!([account, "pending"]))
+            .await?;
+        parse::<U64>("eth_getTransactionCount", value).map(|count| count.to())
+    }
+
     /// By height instead of by hash, for searching; what is found is then proven by the block's body.
     pub async fn transaction_count_at(&self, account: Address, number: u64) -> Result<u64, CallError> {
         let value = self
@@ -442,6 +456,13 @@ impl Endpoint {
             .iter()
             .find(|tx| tx.from == account && tx.nonce.to::<u64>() == nonce);
         Ok(found.map(|tx| tx.hash))
+    }
+
+    /// What a transaction was told; `None` when this endpoint does not know it.
+    pub async fn input(&self, tx: B256) -> Result<Option<Bytes>, CallError> {
+        let value = self.read("eth_getTransactionByHash", json!([tx])).await?;
+        let raw: Option<RawInput> = optional("eth_getTransactionByHash", value)?;
+        Ok(raw.filter(|raw| raw.hash == tx).map(|raw| raw.input))
     }
 
     pub async fn balance(&self, account: Address, block: &BlockRef) -> Result<U256, CallError> {

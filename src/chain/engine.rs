@@ -92,6 +92,10 @@ impl TxEngine {
     }
 
     async fn run(&self, now_ms: i64, limit: usize) -> Result<Outcome, ChainError> {
+        // Says why by itself; what is stored and may have been sent waits with the rest.
+        if self.sender.check_gate().await.is_err() {
+            return Ok(Outcome::default());
+        }
         let cursor = self.store.get_cursor(self.id()).await?;
         let mut processed = 0;
         if let Some(cursor) = &cursor {

@@ -1,5 +1,6 @@
 //! Errors of the chain module.
 
+use super::gate::Ahead;
 use crate::error::{Coded, ErrorCode};
 use crate::settlement::transitions::IllegalTransition;
 use crate::store::{Intent, StoreError, TxId};
@@ -49,6 +50,10 @@ pub enum ChainError {
     },
     #[error("chain {chain} left the blocks this database has walked: no common block down to {lowest}")]
     NoCommonBlock { chain: ChainId, lowest: u64 },
+    #[error("nothing is sent on chain {chain} before `relayer recover` has run: {why}")]
+    RecoveryNeeded { chain: ChainId, why: Ahead },
+    #[error("nothing is sent on chain {chain} before it has been read up to where it was at the start")]
+    GateUnknown { chain: ChainId },
     #[error("dry run: would send {0}")]
     DryRun(Box<Rehearsed>),
     #[error(transparent)]
@@ -167,6 +172,17 @@ codes! {
         "The process runs with --dry-run: the transaction was simulated and priced; the message says what it would have been.",
         "Signs and sends nothing; looks again later.",
         "Start without --dry-run to send.";
+    RECOVERY_NEEDED = "RLY-RECOVER-001", "The database must be recovered first",
+        "A chain knows of transactions or messages this database does not: it was restored from an older copy, or begun anew while the contracts \
+         have a history, or a signing key is used elsewhere.",
+        "Sends nothing on that chain, and seals nothing that would leave it: what it would send may have been sent before. It goes on reading, \
+         accepting, answering and ending settlements, and on the other chains it works as always.",
+        "Stop whatever else uses the signing keys, run `relayer recover`, then have the coordinators submit again what they submitted since the \
+         copy was made (docs/recovery.md). A relayer that runs meanwhile goes on by itself.";
+    GATE_UNKNOWN = "RLY-RECOVER-002", "The chain has not been read up to the start",
+        "It is not known yet whether the chain is ahead of this database: its logs must be read up to the height it had at the start.",
+        "Sends nothing on that chain until then; that is a matter of seconds, unless the chain cannot be read.",
+        "Nothing; when it lasts, look at the chain's endpoints and at the role `observer`.";
 }
 
 impl Coded for ChainError {
@@ -190,6 +206,8 @@ impl Coded for ChainError {
             Self::Decode { .. } => DECODE,
             Self::NoCommonBlock { .. } => NO_COMMON_BLOCK,
             Self::DryRun(_) => DRY_RUN,
+            Self::RecoveryNeeded { .. } => RECOVERY_NEEDED,
+            Self::GateUnknown { .. } => GATE_UNKNOWN,
             Self::Store(_) => STORE,
         }
     }
@@ -202,8 +220,8 @@ impl Coded for ChainError {
             Self::View { source, .. } => source.class(),
             Self::FeeCap { .. } | Self::TxCap { .. } | Self::FundsShort { .. } => retry(15),
             Self::DayCap { .. } | Self::ChainAhead { .. } | Self::NoCommonBlock { .. } => retry(60),
-            Self::IntentBound { .. } | Self::DryRun(_) => Class::NotYet,
-            Self::NoLease { .. } => retry(1),
+            Self::IntentBound { .. } | Self::DryRun(_) | Self::RecoveryNeeded { .. } => Class::NotYet,
+            Self::NoLease { .. } | Self::GateUnknown { .. } => retry(1),
             Self::NoSigner { .. } | Self::Config { .. } | Self::Decode { .. } => Class::Reject,
             Self::Signing { .. } => Class::Bug,
             Self::Store(error) => error.class(),

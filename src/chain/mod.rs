@@ -2,10 +2,12 @@
 //!
 //! Layout: this page holds the boundary the stages use; one file per concern beside it. Reading: [`rpc`] applies the policy of
 //! [`pool`] (quorum), [`endpoint`] (time-outs, [`breaker`], budget) and [`node_text`] (what nodes answer) to every call,
-//! [`view`] pins, [`observer`] follows logs ([`decode`], [`decode_registry`], and of hubs `observer_hubs`, [`hub_logs`]), [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
+//! [`view`] pins, [`observer`] follows logs ([`decode`], `decode_registry`, and of hubs `observer_hubs`, [`hub_logs`]), [`calldata`] reads what the
+//! outbox was told, [`exit_delay`] asks vaults what never changes. Writing: [`sender`] plans and stores, [`engine`] sends and watches;
 //! [`signer`], [`nonce`], [`fee`] and [`retry`] decide.
 
 pub mod breaker;
+pub mod calldata;
 pub mod decode;
 mod decode_registry;
 pub mod endpoint;
@@ -13,6 +15,7 @@ pub mod engine;
 mod error;
 pub mod exit_delay;
 pub mod fee;
+pub mod gate;
 pub mod hub_logs;
 pub mod model;
 pub mod node_text;
@@ -34,6 +37,7 @@ pub use engine::TxEngine;
 pub use error::{CODES, ChainError, Rehearsed};
 pub use exit_delay::{ExitDelay, ExitDelayReader};
 pub use fee::FeePolicy;
+pub use gate::{Ahead, Gate};
 pub use hub_logs::HubContract;
 pub use observer::{Observer, ObserverParams};
 pub use rpc::{Finality, FinalityTag, RpcChain, RpcConfig};
@@ -88,6 +92,14 @@ pub struct Fees {
     pub priority_fee: u128,
 }
 
+/// Bodies of transactions, for what logs do not say. Apart from [`Chain`], because nothing but rebuilding and repair asks for them.
+#[async_trait]
+pub trait TransactionSource: Send + Sync {
+    /// Each distinct input that endpoints say this transaction has; empty when none knows it. No quorum: the caller must be able to tell
+    /// a true one by itself.
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError>;
+}
+
 /// What became of signed bytes at the endpoints.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Submission {
@@ -117,4 +129,8 @@ pub trait TxChain: Chain {
         nonce: u64,
         block: BlockRef,
     ) -> Result<Option<(B256, BlockRef)>, ViewError>;
+
+    /// Number of transactions of an account with those that wait in the pools, as the endpoint that knows most of them says. A hint: pools
+    /// forget, and not every endpoint shows its own.
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError>;
 }

@@ -1,7 +1,7 @@
 //! The simulation's chain: blocks, nonces, a pool, reorgs and broken answers in memory, with nothing else of an EVM. Contracts are a
 //! function from call to logs that the test provides. Single-threaded in spirit: one lock, no time, no randomness.
 
-use super::{Chain, Fees, Submission, TxChain};
+use super::{Chain, Fees, Submission, TransactionSource, TxChain};
 use alloy::consensus::transaction::SignerRecoverable;
 use alloy::consensus::{Transaction, TxEnvelope};
 use alloy::eips::eip2718::Decodable2718;
@@ -31,6 +31,7 @@ pub struct ModelCall {
 struct Mined {
     from: Address,
     nonce: u64,
+    input: Bytes,
     receipt: TxReceipt,
 }
 
@@ -192,6 +193,7 @@ impl ModelChain {
         Mined {
             from,
             nonce: tx.nonce(),
+            input: tx.input().clone(),
             receipt: TxReceipt {
                 tx_hash: *tx.tx_hash(),
                 block_number: block.number,
@@ -409,6 +411,15 @@ impl TxChain for ModelChain {
         Ok(Submission::Accepted)
     }
 
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError> {
+        let state = self.lit()?;
+        let mut count = state.count(account, u64::MAX);
+        while state.pool.contains_key(&(account, count)) {
+            count += 1;
+        }
+        Ok(count)
+    }
+
     async fn find_by_nonce(
         &self,
         account: Address,
@@ -423,6 +434,15 @@ impl TxChain for ModelChain {
             let block = state.at(mined.receipt.block_number)?.block;
             Some((mined.receipt.tx_hash, block))
         }))
+    }
+}
+
+#[async_trait]
+impl TransactionSource for ModelChain {
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
+        let state = self.lit()?;
+        let found = state.mined_up_to(u64::MAX).find(|mined| mined.receipt.tx_hash == tx);
+        Ok(found.map(|mined| mined.input.clone()).into_iter().collect())
     }
 }
 

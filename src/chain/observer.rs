@@ -378,7 +378,8 @@ impl Observer {
         })
     }
 
-    async fn observe(&self, now_ms: i64, limit: usize) -> Result<Outcome, ChainError> {
+    /// One step; the same as [`Stage::step`] with the error as it is.
+    pub async fn read_on(&self, now_ms: i64, limit: usize) -> Result<Outcome, ChainError> {
         let head = self.chain.head().await.attempted("reading the head")?;
         let finalized = self.chain.finalized().await.attempted("reading the final block")?;
         let cursor = self.store.get_cursor(self.id()).await?;
@@ -429,6 +430,6 @@ impl Stage for Observer {
     }
 
     async fn step(&self, now_ms: i64, limit: usize) -> Result<Outcome, Box<dyn Coded>> {
-        Ok(self.observe(now_ms, limit).await?)
+        Ok(self.read_on(now_ms, limit).await?)
     }
 }

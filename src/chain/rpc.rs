@@ -5,7 +5,7 @@ use super::endpoint::{Endpoint, EndpointConfig, Header};
 use super::node_text::PoolAnswer;
 use super::pool::{Pool, quorum_height};
 use super::view::PinnedView;
-use super::{Chain, ChainError, Fees, Submission, TxChain};
+use super::{Chain, ChainError, Fees, Submission, TransactionSource, TxChain};
 use crate::clock::Clock;
 use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
 use async_trait::async_trait;
@@ -374,6 +374,25 @@ impl Chain for RpcChain {
     }
 }
 
+#[async_trait]
+impl TransactionSource for RpcChain {
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
+        let answers = self
+            .pool
+            .all_or_error("reading a transaction's input", |endpoint| {
+                Box::pin(async move { endpoint.input(tx).await })
+            })
+            .await?;
+        let mut inputs: Vec<Bytes> = Vec::new();
+        for input in answers.into_iter().flatten() {
+            if !inputs.contains(&input) {
+                inputs.push(input);
+            }
+        }
+        Ok(inputs)
+    }
+}
+
 /// What the endpoints together made of a transaction. One that has it is enough; "nonce too low" tells most, "refused" least.
 fn merge(answers: &[Option<(PoolAnswer, String)>]) -> Submission {
     let has = |wanted: PoolAnswer| answers.iter().flatten().any(|(answer, _)| *answer == wanted);
@@ -408,6 +427,16 @@ impl TxChain for RpcChain {
             })
             .await?;
         Ok(merge(&answers))
+    }
+
+    async fn pooled_count(&self, account: Address) -> Result<u64, ViewError> {
+        let counts = self
+            .pool
+            .all_or_error("reading the pool", |endpoint| {
+                Box::pin(async move { endpoint.pooled_count(account).await })
+            })
+            .await?;
+        Ok(counts.into_iter().max().unwrap_or_default())
     }
 
     async fn find_by_nonce(

@@ -4,7 +4,7 @@ use super::error::{Attempted, Rehearsed};
 use super::fee::{FeePolicy, TxFees, first_fees, gwei_up, price_cap, worst_case};
 use super::nonce::{Known, Start, start};
 use super::signer::{SignerPool, Unsigned};
-use super::{Chain, ChainError};
+use super::{Chain, ChainError, Gate};
 use crate::clock::Clock;
 use crate::store::{Intent, IntentKind, LeaseToken, NewAttempt, NewEvent, NewTx, SignerLease, Store, TxId, TxRow, Txn};
 use alloy::primitives::{Address, B256, Bytes, U256};
@@ -53,6 +53,8 @@ pub struct Sender {
     standing: Mutex<BTreeMap<Address, (B256, u64, U256)>>,
     /// Simulates and prices, never leases, signs or stores.
     dry_run: bool,
+    /// Whether the chain may be sent to; None = always.
+    gate: Option<Arc<Gate>>,
 }
 
 impl std::fmt::Debug for Sender {
@@ -89,6 +91,21 @@ impl Sender {
             leasing: tokio::sync::Mutex::new(()),
             standing: Mutex::new(BTreeMap::new()),
             dry_run: false,
+            gate: None,
+        }
+    }
+
+    /// A sender that sends nothing before this gate is open.
+    pub fn behind(mut self, gate: Arc<Gate>) -> Self {
+        self.gate = Some(gate);
+        self
+    }
+
+    /// Fails while the chain may not be sent to.
+    pub async fn check_gate(&self) -> Result<(), ChainError> {
+        match &self.gate {
+            Some(gate) => gate.check().await,
+            None => Ok(()),
         }
     }
 
@@ -231,6 +248,7 @@ impl Sender {
         if self.dry_run {
             return Err(self.rehearse(call).await);
         }
+        self.check_gate().await?;
         let lease = self.any_lease().await?;
         let signer = lease.signer;
         let gas_limit = self.gas_limit(signer, call).await?;

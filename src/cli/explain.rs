@@ -385,7 +385,6 @@ mod tests {
         };
         v1::GetResponse {
             settlement: Some(settlement),
-            relies_on: None,
             history: vec![
                 event(1_799_999_000_000, "settlement", "accept", "", "accepted", "intake"),
                 event(
@@ -420,6 +419,7 @@ mod tests {
                 ..Default::default()
             }],
             bundle: Some(v1::ExecutionBundle::default()),
+            relies_on: None,
         }
     }
 

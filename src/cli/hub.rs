@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 pub(super) enum HubCommand {
     /// Recompute every root and check every proof of a checkpoint; docs/hub.md tells its shape
     Verify(VerifyArgs),
+    /// Show how a checkpoint of a followed hub fares on its way to each target
+    Checkpoint(super::hub_checkpoint::CheckpointArgs),
     /// Hubs the relayer follows
     List,
     /// Under which trail a wallet was admitted, and what it has now
@@ -42,6 +44,7 @@ pub(super) struct VerifyArgs {
 pub(super) async fn run(global: &Global, command: HubCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
         HubCommand::Verify(args) => verify_file(args, output),
+        HubCommand::Checkpoint(args) => super::hub_checkpoint::checkpoint(global, args, output).await,
         HubCommand::List => hub_audit::list(global, output).await,
         HubCommand::Whois(args) => hub_audit::whois(global, args, output).await,
         HubCommand::Audit(args) => hub_audit::audit(global, args, output).await,

@@ -104,7 +104,16 @@ async fn client(global: &Global) -> Result<HubClient, Failure> {
 pub(super) async fn list(global: &Global, output: &Output) -> Result<Exit, Failure> {
     let answer = client(global).await?.list_hubs(v1::ListHubsRequest {}).await?;
     output.answer(&answer, || {
-        let mut rows = table(&["hub", "chain", "contract", "eon", "checkpoint", "built", "halted", "ledger of"]);
+        let mut rows = table(&[
+            "hub",
+            "chain",
+            "contract",
+            "eon",
+            "checkpoint",
+            "built",
+            "halted",
+            "ledger of",
+        ]);
         for hub in &answer.hubs {
             rows.add_row([
                 hub.name.clone(),
@@ -167,7 +176,8 @@ pub(super) async fn audit(global: &Global, args: AuditArgs, output: &Output) -> 
     }
     output.answer(&found, || {
         let mut rows = table(&["id", "eon", "at", "from", "to", "amount", "closed", "tx id"]);
-        let of = |wallet: &Option<v1::WalletRef>| wallet.as_ref().map(|wallet| short(&wallet.address)).unwrap_or_default();
+        let of =
+            |wallet: &Option<v1::WalletRef>| wallet.as_ref().map(|wallet| short(&wallet.address)).unwrap_or_default();
         for one in &found.transactions {
             rows.add_row([
                 one.id.to_string(),
@@ -196,25 +206,48 @@ pub(super) async fn allotment(global: &Global, args: AllotmentArgs, output: &Out
     };
     let answer = client.get_allotment(request).await?;
     let hubs = client.list_hubs(v1::ListHubsRequest {}).await?.hubs;
-    let same = |hub: &&v1::Hub| hub.name == holder.hub || format!("{}:{}", hub.chain, hub.contract).eq_ignore_ascii_case(&holder.hub);
+    let same = |hub: &&v1::Hub| {
+        hub.name == holder.hub || format!("{}:{}", hub.chain, hub.contract).eq_ignore_ascii_case(&holder.hub)
+    };
     let contract = hubs.iter().find(same).map(|hub| hub.contract.clone());
     let verdict = check(&answer, &contract.unwrap_or_default(), holder);
     let proof = answer.merkle_proof.clone().unwrap_or_default();
     output.answer(&answer, || {
-        let amount = number(&proof.right).zip(number(&proof.left)).and_then(|(right, left)| right.checked_sub(left));
+        let amount = number(&proof.right)
+            .zip(number(&proof.left))
+            .and_then(|(right, left)| right.checked_sub(left));
         fields(&[
             ("eon", proof.eon_number.to_string()),
             ("allotted", amount.map(|amount| amount.to_string()).unwrap_or_default()),
-            ("interval", format!("{} .. {} of {}", proof.left, proof.right, answer.upper_bound)),
+            (
+                "interval",
+                format!("{} .. {} of {}", proof.left, proof.right, answer.upper_bound),
+            ),
             ("trail", proof.trail.to_string()),
             ("root", answer.root.clone()),
-            ("on the chain", if answer.standing.is_empty() { "no".into() } else { answer.standing.clone() }),
-            ("proof", verdict.clone().map_or_else(|why| format!("FAILS: {why}"), |()| "holds".into())),
+            (
+                "on the chain",
+                if answer.standing.is_empty() {
+                    "no".into()
+                } else {
+                    answer.standing.clone()
+                },
+            ),
+            (
+                "proof",
+                verdict
+                    .clone()
+                    .map_or_else(|why| format!("FAILS: {why}"), |()| "holds".into()),
+            ),
         ])
     });
     match verdict {
         Ok(()) => Ok(Exit::Ok),
-        Err(why) => Err(Failure::new(Exit::Failed, DOES_NOT_HOLD, format!("the relayer's proof does not hold: {why}"))),
+        Err(why) => Err(Failure::new(
+            Exit::Failed,
+            DOES_NOT_HOLD,
+            format!("the relayer's proof does not hold: {why}"),
+        )),
     }
 }
 
@@ -250,12 +283,20 @@ fn check(answer: &v1::GetAllotmentResponse, contract: &str, holder: &HolderArgs)
         membership_chain: all(&proof.membership_chain)?,
     };
     let bound = judged
-        .verify(address(contract)?, address(&holder.token)?, &account, hash(&answer.root)?)
+        .verify(
+            address(contract)?,
+            address(&holder.token)?,
+            &account,
+            hash(&answer.root)?,
+        )
         .map_err(|error| error.to_string())?;
     if bound == amount(&answer.upper_bound)? {
         Ok(())
     } else {
-        Err(format!("it gives upper bound {bound}, stated is {}", answer.upper_bound))
+        Err(format!(
+            "it gives upper bound {bound}, stated is {}",
+            answer.upper_bound
+        ))
     }
 }
 
@@ -300,7 +341,10 @@ fn checkpoint_text(built: &v1::BuiltCheckpoint) -> String {
         ("eon", built.eon.to_string()),
         ("root", built.root.clone()),
         ("accumulator", built.accumulator.clone()),
-        ("built before", if built.duplicate { "yes".into() } else { String::new() }),
+        (
+            "built before",
+            if built.duplicate { "yes".into() } else { String::new() },
+        ),
     ]);
     let contents = built.contents.clone().unwrap_or_default();
     format!("{head}\n{}", contents_text(&contents))
@@ -316,7 +360,9 @@ pub(super) async fn import(global: &Global, args: ImportArgs, output: &Output) -
         .import_allotments(pieces(&args.hub, args.eon, &document))
         .await?;
     let contents = answer.contents.clone().unwrap_or_default();
-    output.answer(&contents, || format!("root {}\n\n{}", answer.root, contents_text(&contents)));
+    output.answer(&contents, || {
+        format!("root {}\n\n{}", answer.root, contents_text(&contents))
+    });
     Ok(Exit::Ok)
 }
 

@@ -4,16 +4,20 @@
 
 mod config;
 mod doctor;
+mod drift;
 mod execute;
 mod explain;
 pub mod failure;
 mod hub;
 mod hub_audit;
+mod hub_checkpoint;
 mod lane;
 mod output;
 mod prune;
 mod quote;
 mod receipt;
+mod reconcile;
+mod recover;
 mod route;
 mod serve;
 mod settlements;
@@ -107,8 +111,16 @@ enum Command {
     Vault(vault::VaultCommand),
     /// Bring the database schema up to date
     Migrate,
+    /// Make a restored or empty database know again what the chains know; run it before serve where serve asks for it
+    Recover(recover::RecoverArgs),
     /// Archive settlements that ended long ago and delete their history; nonces and paid receipts stay known for ever
     Prune(prune::PruneArgs),
+    /// Compare ledger, outbox and inbox settlement by settlement, and repair what differs; works beside a running relayer
+    Reconcile(reconcile::ReconcileArgs),
+    /// List differences between the ledger and the chains, or follow them
+    Drift(drift::DriftArgs),
+    /// End the dispute of a settlement, by an operator's word and the chain's
+    Dispute(drift::DisputeArgs),
     /// Generated documentation
     #[command(subcommand, hide = true)]
     Docs(config::DocsCommand),
@@ -153,7 +165,11 @@ async fn dispatch(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Lane(command) => lane::run(global, command, output).await,
         Command::Vault(command) => vault::run(global, command, output).await,
         Command::Migrate => config::migrate(global, output).await,
+        Command::Recover(args) => recover::recover(global, args, output).await,
         Command::Prune(args) => prune::prune(global, args, output).await,
+        Command::Reconcile(args) => reconcile::run(global, args, output).await,
+        Command::Drift(args) => drift::drift(global, args, output).await,
+        Command::Dispute(args) => drift::dispute(global, args, output).await,
         Command::Docs(command) => config::docs(command),
     }
 }

@@ -106,7 +106,7 @@ fn print(output: &Output, pruned: &Pruned, rule: &PruneRule, dry_run: bool) {
 }
 
 /// Unix ms of a date, a time in UTC, or so long before now.
-fn moment(text: &str, now_ms: i64) -> Option<i64> {
+pub(super) fn moment(text: &str, now_ms: i64) -> Option<i64> {
     if let Some(unit) = text.chars().last().filter(char::is_ascii_lowercase) {
         let number: i64 = text.strip_suffix(unit)?.parse().ok().filter(|number| *number >= 0)?;
         let seconds = match unit {

@@ -14,6 +14,8 @@ pub struct ChainConfig {
     /// Endpoints that must agree; 0 = 2 of 3 or more, else 1.
     pub rpc_quorum: usize,
     pub rpc_timeout_ms: u64,
+    /// Endpoints the comparison of ledger and chain reads from; empty = those of `rpc` the observer asks last.
+    pub reconcile_rpc: Vec<Secret>,
     pub poll_ms: u64,
     pub finality: Finality,
     pub start_block: u64,
@@ -30,6 +32,7 @@ impl Default for ChainConfig {
             rpc: Vec::new(),
             rpc_quorum: 0,
             rpc_timeout_ms: 10_000,
+            reconcile_rpc: Vec::new(),
             poll_ms: 1_000,
             finality: Finality::Tag(FinalityTag::Finalized),
             start_block: 0,
@@ -45,11 +48,26 @@ impl ChainConfig {
     /// How many endpoints must agree.
     pub fn quorum(&self) -> usize {
         match self.rpc_quorum {
-            0 if self.rpc.len() >= 3 => 2,
-            0 => 1,
+            0 => usual_quorum(self.rpc.len()),
             set => set,
         }
     }
+
+    /// How many of the endpoints of the comparison must agree.
+    pub fn reconcile_quorum(&self) -> usize {
+        if self.reconcile_rpc.is_empty() {
+            return self.quorum();
+        }
+        let count = self.reconcile_rpc.len();
+        match self.rpc_quorum {
+            0 => usual_quorum(count),
+            set => set.min(count),
+        }
+    }
+}
+
+fn usual_quorum(endpoints: usize) -> usize {
+    if endpoints >= 3 { 2 } else { 1 }
 }
 
 /// When a block counts as final.

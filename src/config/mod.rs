@@ -21,7 +21,7 @@ pub use coordinator::CoordinatorConfig;
 pub use hub::{HubConfig, HubToken};
 pub use prices::{PricesConfig, TokenPrice, value};
 pub use roles::{Role, Roles};
-pub use service::{ApiConfig, LogConfig, LogFormat, StoreSection};
+pub use service::{ApiConfig, LogConfig, LogFormat, OperatorConfig, StoreSection};
 pub use stages::{
     BatcherConfig, DispatcherConfig, IntakeConfig, PayoutConfig, ReconcilerConfig, RouterConfig, SettlementConfig,
     SupervisorConfig, TrackerConfig, TxConfig,
@@ -45,6 +45,7 @@ const ENV_RESERVED: &[&str] = &[
     "config",
     "server",
     "token",
+    "operator_token",
     "payer_key",
     "key",
     "test_postgres",
@@ -74,6 +75,7 @@ pub struct Config {
     pub bridges: BTreeMap<BridgeId, BridgeConfig>,
     pub hubs: BTreeMap<String, HubConfig>,
     pub coordinators: BTreeMap<String, CoordinatorConfig>,
+    pub operator: OperatorConfig,
     /// `serve --dry-run`: simulate, report, send nothing. A flag of one run, never a setting that could be forgotten in a file.
     #[serde(skip)]
     pub dry_run: bool,
@@ -182,6 +184,9 @@ impl Config {
             for (index, url) in chain.rpc.iter().enumerate() {
                 all.push((format!("chains.\"{name}\".rpc[{index}]"), url));
             }
+            for (index, url) in chain.reconcile_rpc.iter().enumerate() {
+                all.push((format!("chains.\"{name}\".reconcile_rpc[{index}]"), url));
+            }
             for (index, key) in chain.signers.iter().enumerate() {
                 all.push((format!("chains.\"{name}\".signers[{index}]"), key));
             }
@@ -190,6 +195,9 @@ impl Config {
             if let Some(token) = &coordinator.token {
                 all.push((format!("coordinators.{id}.token"), token));
             }
+        }
+        if let Some(token) = &self.operator.token {
+            all.push(("operator.token".to_owned(), token));
         }
         all
     }

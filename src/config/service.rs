@@ -81,3 +81,11 @@ impl Default for LogConfig {
         }
     }
 }
+
+/// Who may see differences and end disputes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OperatorConfig {
+    /// Bearer token of the operators; without one the operator's service refuses everybody.
+    pub token: Option<Secret>,
+}

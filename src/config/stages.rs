@@ -101,6 +101,7 @@ section! {
 section! {
     ReconcilerConfig {
         sweep_ms: u64 = 30_000,
+        patience: u64 = 600,
     }
 }
 section! {

@@ -121,6 +121,45 @@ fn unknown_and_wrong_keys_are_named() {
 }
 
 #[test]
+fn a_hub_needs_its_chain_and_a_registry_on_every_target() {
+    const ZERO: &str = "0x0000000000000000000000000000000000000000";
+    const ONE: &str = "0x0000000000000000000000000000000000000001";
+    let chain = |id: u64, contracts: &str| {
+        format!(
+            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"http://x\"]\n[chains.\"eip155:{id}\".contracts]\n{contracts}\n"
+        )
+    };
+    let hub = |contract: &str, targets: &str| {
+        format!("[hubs.a]\nchain = \"eip155:1\"\ncontract = \"{contract}\"\ntargets = {targets}\n")
+    };
+    let target = format!("inbox = \"{ONE}\"\nvault = \"{ONE}\"\nregistry = \"{ONE}\"");
+    let keys = |parts: &[String]| -> Vec<String> {
+        let config = Config::from_toml(&parts.concat()).unwrap();
+        config.problems().into_iter().map(|problem| problem.key).collect()
+    };
+    // A chain with nothing but a hub is no mistake.
+    let good = [chain(1, ""), chain(2, &target), hub(ONE, "[\"eip155:2\"]")];
+    assert_eq!(keys(&good), [] as [String; 0]);
+    let bare = target.replace("registry", "#");
+    assert_eq!(
+        keys(&[chain(1, ""), chain(2, &bare), hub(ONE, "[\"eip155:2\"]")]),
+        ["hubs.a.targets"]
+    );
+    assert_eq!(
+        keys(&[chain(1, &target), hub(ONE, "[\"eip155:1\"]")]),
+        ["hubs.a.targets"]
+    );
+    assert_eq!(keys(&[chain(1, &target), hub(ZERO, "[]")]), ["hubs.a.contract"]);
+    assert_eq!(keys(&[hub(ONE, "[]")]), ["hubs.a.chain"]);
+    let twin = hub(ONE, "[]").replace("hubs.a", "hubs.b");
+    assert_eq!(keys(&[chain(1, ""), hub(ONE, "[]"), twin]), ["hubs.b.contract"]);
+    let alone = format!("outbox = \"{ONE}\"\nregistry = \"{ONE}\"");
+    assert_eq!(keys(&[chain(1, &alone)]), ["chains.\"eip155:1\".contracts.registry"]);
+    refused("[hubs.a]\nchain = \"eip155:1\"\n", "contract");
+    refused("[hubs.a]\nchain = \"mainnet\"\n", "eip155");
+}
+
+#[test]
 fn secrets_are_never_printed() {
     let text = "[coordinators.a]\ntoken = \"hunter2\"\n[store]\nurl = \"postgres://u:hunter2@h/d\"\n\
                 [chains.\"eip155:1\"]\nsigners = [\"hunter2\"]\nrpc = [\"http://hunter2\"]";

@@ -190,6 +190,7 @@ impl Config {
         );
         check.within("payout.retry_ms", self.payout.retry_ms, 10, self.payout.retry_ms_max);
         check.within("reconciler.sweep_ms", self.reconciler.sweep_ms, 100, 86_400_000);
+        check.within("reconciler.patience", self.reconciler.patience, 1, 30 * 86_400);
         check.within("tx.poll_ms", self.tx.poll_ms, 10, 600_000);
         check.within("tx.escalate_after_ms", self.tx.escalate_after_ms, 100, 86_400_000);
         // Nodes refuse a replacement that raises either fee by less than 10 %.
@@ -313,7 +314,9 @@ impl Config {
                 "is another hub's as well",
             );
             check.that(
-                hub.coordinator.as_ref().is_none_or(|id| self.coordinators.contains_key(id)),
+                hub.coordinator
+                    .as_ref()
+                    .is_none_or(|id| self.coordinators.contains_key(id)),
                 format!("{key}.coordinator"),
                 "is not configured under coordinators",
             );
@@ -393,7 +396,7 @@ fn check_chain(check: &mut Check, key: &str, reference: u64, chain: &ChainConfig
         format!("{key}.rpc"),
         "at least one URL is required",
     );
-    for url in &chain.rpc {
+    for url in chain.rpc.iter().chain(&chain.reconcile_rpc) {
         if let Secret::Value(url) = url {
             let http = url.starts_with("http://") || url.starts_with("https://");
             check.that(http, format!("{key}.rpc"), "must be http:// or https:// URLs");

@@ -148,11 +148,7 @@ impl Recorder {
             return Ok(0);
         };
         let open = self.store.list_open_checkpoint_messages(of.lane, ROWS_MAX).await?;
-        let signatures = self.store.list_due_signatures(target, now_ms, ROWS_MAX).await?;
-        let signatures: Vec<_> = signatures
-            .into_iter()
-            .filter(|row| row.signed.lane == of.lane)
-            .collect();
+        let signatures = self.store.list_due_signatures(of.lane, now_ms, ROWS_MAX).await?;
         let standing: Vec<_> = open.iter().map(|message| (message.version, message.state)).collect();
         let looked = (cursor.seen.hash, cursor.finalized.hash, standing);
         if signatures.is_empty() && self.memory().looked.get(&index) == Some(&looked) {

@@ -27,6 +27,8 @@ pub enum RelayError {
         expected: Address,
         actual: Address,
     },
+    #[error("checkpoint of eon {eon} of hub {hub}: the signature is not its operator's for any registry of ours")]
+    SignatureRefused { hub: Address, eon: u64 },
     #[error("relaying checkpoints: chain {0} is not configured, or has no signer")]
     UnknownChain(ChainId),
     #[error("relaying checkpoints: nothing of chain {0} has been read yet")]
@@ -80,6 +82,10 @@ codes! {
         "A checkpoint cannot be carried any more: the hub's contract has overwritten it, a reorganization replaced it, or the registry is past its eon.",
         "Ends the message; later checkpoints go on, within the gap the registry allows.",
         "Find out what held it up: `relayer lane list`, and the history of the message.";
+    NO_CHECKPOINT = "RLY-HUB-049", "No such hub or checkpoint",
+        "The database has no hub of this name, or the hub's chain has no checkpoint of this eon.",
+        "Nothing.",
+        "The names are those under `[hubs]`; a hub is known once its chain has been read, an eon once its checkpoint was submitted.";
 }
 
 impl Coded for RelayError {
@@ -91,6 +97,7 @@ impl Coded for RelayError {
             }
             Self::NotRegistered { .. } => NOT_REGISTERED,
             Self::OtherOutbox { .. } => OTHER_OUTBOX,
+            Self::SignatureRefused { .. } => SIGNATURE,
         }
     }
 
@@ -100,7 +107,10 @@ impl Coded for RelayError {
             Self::Chain(error) => error.class(),
             Self::Read { source, .. } => source.class(),
             Self::Decode { .. } => Class::Bug,
-            Self::NotRegistered { .. } | Self::OtherOutbox { .. } | Self::UnknownChain(_) => Class::Reject,
+            Self::NotRegistered { .. }
+            | Self::OtherOutbox { .. }
+            | Self::SignatureRefused { .. }
+            | Self::UnknownChain(_) => Class::Reject,
             Self::NotRead(_) => Class::NotYet,
         }
     }

@@ -6,7 +6,8 @@ use super::error::IntakeError;
 use super::policy::IntakePolicy;
 use super::verify::Verified;
 use crate::settlement::receipt::{AmountError, check_amount};
-use crate::store::{HubFacts, NewSettlement, NonceFact, SignerFact, VaultFacts};
+use crate::store::{HubFacts, NewSettlement, NonceFact, Reliance, SignerFact, VaultFacts};
+use alloy::primitives::U256;
 
 /// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are
 /// known; `hub` how the hub stands whose allotment the payer showed.
@@ -56,7 +57,17 @@ pub fn judge(
         .map(|proven| stand(proven, hub))
         .transpose()?;
     let leaving = facts.leaving.get(&(payer, terms.token)).copied().unwrap_or_default();
-    Ok(NewSettlement {
+    Ok(accepted(verified, authority, tier, leaving, relies_on))
+}
+
+fn accepted(
+    verified: &Verified,
+    authority: &Authority,
+    tier: u8,
+    leaving: U256,
+    relies_on: Option<Reliance>,
+) -> NewSettlement {
+    NewSettlement {
         id: verified.id,
         coordinator_id: verified.coordinator_id.clone(),
         trace_id: verified.trace_id.clone(),
@@ -73,7 +84,23 @@ pub fn judge(
         receipts: verified.receipts.clone(),
         leaving,
         relies_on,
-    })
+    }
+}
+
+/// A settlement that a message on its way carries, or that was paid, before this database knew of it. Its payer's word is out and its message
+/// sent, so that it is not judged by what would be right for a new one; refused, its receipts would seem free to be paid a second time. None
+/// when the nonce was used for something else: then it can never be paid.
+pub fn judge_recalled(verified: &Verified, authority: &Authority, facts: &VaultFacts) -> Option<NewSettlement> {
+    let terms = &verified.terms;
+    match facts.nonces.get(&(terms.payer, terms.nonce)) {
+        Some(NonceFact::Burned) => return None,
+        Some(NonceFact::Paid(id)) if *id != verified.id => return None,
+        Some(NonceFact::Paid(_) | NonceFact::BurnAnnounced) | None => {}
+    }
+    let token = facts.tokens.get(&terms.token);
+    let tier = token.map_or(1, |token| token.quorum_for(terms.amount)).max(1);
+    // Its message is on its way, whatever its hub does now.
+    Some(accepted(verified, authority, tier, U256::ZERO, None))
 }
 
 /// Late enough to cross a bridge; early enough that nothing announced after acceptance takes effect before it.

@@ -3,7 +3,7 @@
 use super::allotment::Proven;
 use super::authorize::Authority;
 use super::error::IntakeError;
-use super::judge::judge;
+use super::judge::{judge, judge_recalled};
 use super::policy::IntakePolicy;
 use super::pool::VerifyPool;
 use super::request::Accepted;
@@ -266,6 +266,7 @@ impl Committer {
         let hubs = hubs(&txn, &parts).await?;
         let mut answers: Vec<Option<Answer>> = vec![None; parts.len()];
         let mut candidates = Vec::new();
+        let mut refused: BTreeMap<ChainId, Vec<usize>> = BTreeMap::new();
         for (index, Candidate { verified, authority }) in parts.iter().enumerate() {
             if let Some(existing) = known.get(&verified.id) {
                 answers[index] = Some(again(existing, &verified.coordinator_id));
@@ -273,7 +274,19 @@ impl Committer {
             }
             match self.judge(verified, authority, &targets, &hubs) {
                 Ok(new) => candidates.push((index, new)),
-                Err(error) => answers[index] = Some(Err(error)),
+                Err(error) => {
+                    answers[index] = Some(Err(error));
+                    refused.entry(verified.target).or_default().push(index);
+                }
+            }
+        }
+        for (target, indices) in refused {
+            let Some(facts) = targets.get(&target).map(|target| &target.facts) else {
+                continue;
+            };
+            for (index, new) in recalled(&txn, target, &indices, &parts, facts).await? {
+                answers[index] = None;
+                candidates.push((index, new));
             }
         }
         let (indices, news): (Vec<_>, Vec<_>) = candidates.into_iter().unzip();
@@ -328,6 +341,24 @@ impl Committer {
             .and_then(|proven| hubs.get(&hub_key(proven)));
         judge(&self.policy, verified, authority, &target.facts, hub, head)
     }
+}
+
+/// Those of the refused that a chain knows: they were accepted once, before this database was what it is.
+async fn recalled(
+    txn: &Txn,
+    target: ChainId,
+    refused: &[usize],
+    parts: &[&Candidate],
+    facts: &VaultFacts,
+) -> Result<Vec<(usize, NewSettlement)>, StoreError> {
+    let ids: Vec<SettlementId> = refused.iter().map(|index| parts[*index].verified.id).collect();
+    let known = txn.known_on_chain(target, &ids).await?;
+    let judged = refused.iter().filter_map(|index| {
+        let Candidate { verified, authority } = parts[*index];
+        let known = known.contains(&verified.id);
+        Some((*index, known.then(|| judge_recalled(verified, authority, facts))??))
+    });
+    Ok(judged.collect())
 }
 
 /// The answer to every candidate of a job that could not be stored.

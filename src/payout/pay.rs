@@ -14,7 +14,7 @@ use crate::store::{Claim, Cursor, Execution, ExecutionPatch, Intent, IntentKind,
 use alloy::primitives::{Address, Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ISettlementInbox::{executeCall, executeOneCall};
-use relayer_adapter_api::{Body, Call, ChainView, SealedMessage, ViewError, tree};
+use relayer_adapter_api::{Call, ChainView, SealedMessage, ViewError, tree};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ struct Board<'a> {
     message: &'a Message,
     token: i64,
     sealed: SealedMessage,
-    members: Vec<MessageMember>,
+    /// By leaf; None where nobody knows the terms.
+    members: Vec<Option<MessageMember>>,
     leaves: Vec<Leaf>,
     view: Arc<dyn ChainView>,
     /// Leaves whose execution reverted before.
@@ -58,21 +59,23 @@ impl Payout {
         if is_under_way(message, &in_flight, &seen) {
             return Ok(self.next_look(message, &Round::default(), !in_flight.is_empty(), now_ms));
         }
-        let members = self.store.list_members(message.id).await?;
-        let leaves: Vec<Leaf> = members
-            .iter()
-            .map(|member| Leaf::of(facts(member, &in_flight, &seen), cursor.seen.timestamp))
-            .collect();
+        let sealed = self.store.get_sealed_message(message.id, true).await?;
+        let mut members: Vec<Option<MessageMember>> = sealed.ids().iter().map(|_| None).collect();
+        for member in self.store.list_members(message.id).await? {
+            let leaf = member.leaf;
+            if let Some(place) = members.get_mut(leaf) {
+                *place = Some(member);
+            }
+        }
+        let leaf = |member: &Option<MessageMember>| match member {
+            Some(member) => Leaf::of(facts(member, &in_flight, &seen), cursor.seen.timestamp),
+            None => Leaf::Unknown,
+        };
+        let leaves: Vec<Leaf> = members.iter().map(leaf).collect();
         let board = Board {
             message,
             token: claim.token,
-            sealed: SealedMessage {
-                header: message.header.clone(),
-                body: Body::Batch {
-                    ids: members.iter().map(|member| member.settlement.id).collect(),
-                },
-                committed: true,
-            },
+            sealed,
             members,
             leaves,
             reverted: executions
@@ -86,10 +89,7 @@ impl Payout {
         let worked = self.work(&board, &mut round, now_ms).await;
         self.probe(&board, &mut round).await;
         for (leaf, seen) in &seen {
-            let untold = board
-                .members
-                .get(*leaf)
-                .is_some_and(|m| m.settlement.skip_reason.is_none());
+            let untold = board.member(*leaf).is_some_and(|m| m.settlement.skip_reason.is_none());
             if let (false, true, Some(name)) = (seen.paid, untold, seen.skipped.and_then(skip_name)) {
                 round.reasons.entry(*leaf).or_insert_with(|| name.to_owned());
             }
@@ -292,10 +292,7 @@ impl Payout {
         let mut probes = 0_usize;
         for leaf in round.left.clone() {
             let known = round.reasons.contains_key(&leaf);
-            let stored = board
-                .members
-                .get(leaf)
-                .is_some_and(|m| m.settlement.skip_reason.is_some());
+            let stored = board.member(leaf).is_some_and(|m| m.settlement.skip_reason.is_some());
             // A reason that is stored is asked for again only while it is the single one: it may have changed.
             if known || (stored && round.left.len() > 1) || probes >= self.params.probes_max {
                 continue;
@@ -309,7 +306,7 @@ impl Payout {
 
     /// What `executeOne` would answer. A member of a group has no signature of its own, so it cannot be asked that way.
     async fn skip_reason(&self, board: &Board<'_>, leaf: usize) -> Option<String> {
-        let member = board.members.get(leaf)?;
+        let member = board.member(leaf)?;
         let Authorization::Single(auth) = &member.authorization else {
             return None;
         };
@@ -337,7 +334,7 @@ impl Payout {
     async fn note_reasons(&self, board: &Board<'_>, round: &Round, now_ms: i64) -> Result<(), PayoutError> {
         let mut by_reason: BTreeMap<&str, Vec<SettlementId>> = BTreeMap::new();
         for (leaf, reason) in &round.reasons {
-            let Some(member) = board.members.get(*leaf) else {
+            let Some(member) = board.member(*leaf) else {
                 continue;
             };
             let standing = board.leaves.get(*leaf);
@@ -369,14 +366,20 @@ impl Payout {
 }
 
 impl Board<'_> {
+    fn member(&self, leaf: usize) -> Option<&MessageMember> {
+        self.members.get(leaf)?.as_ref()
+    }
+
+    /// Of leaves whose terms are known: no range to execute has another.
     fn packable(&self, range: &Range<usize>) -> Vec<Member> {
         let members = self.members.get(range.clone()).unwrap_or_default();
-        members.iter().map(MessageMember::member).collect()
+        members.iter().flatten().map(MessageMember::member).collect()
     }
 
     fn tokens(&self, range: &Range<usize>) -> Vec<Address> {
         let members = self.members.get(range.clone()).unwrap_or_default();
-        let tokens: BTreeSet<Address> = members.iter().map(|member| member.settlement.terms.token).collect();
+        let known = members.iter().flatten();
+        let tokens: BTreeSet<Address> = known.map(|member| member.settlement.terms.token).collect();
         tokens.into_iter().collect()
     }
 

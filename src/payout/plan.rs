@@ -15,6 +15,8 @@ pub enum Leaf {
     Skipped,
     /// Never tried.
     Fresh,
+    /// Nobody knows its terms: this database was recovered, and its coordinator has not submitted it again.
+    Unknown,
 }
 
 /// What is known about one leaf.
@@ -56,7 +58,7 @@ pub struct Stretch {
 }
 
 /// Fresh leaves in runs that bridge up to `gap_max` leaves which an execution would merely skip, then what was left before, apart,
-/// so that a stubborn leaf costs nobody else anything. Nothing in flight is ever part of a stretch.
+/// so that a stubborn leaf costs nobody else anything. Nothing in flight is ever part of a stretch, and nothing whose terms are unknown.
 pub fn stretches(leaves: &[Leaf], gap_max: usize) -> Vec<Stretch> {
     let mut fresh = runs(leaves, Leaf::Fresh, gap_max);
     let covered = |leaf: usize, fresh: &[Stretch]| fresh.iter().any(|stretch| stretch.leaves.contains(&leaf));
@@ -75,7 +77,7 @@ fn runs(leaves: &[Leaf], wanted: Leaf, gap_max: usize) -> Vec<Stretch> {
     for (index, _) in leaves.iter().enumerate().filter(|(_, leaf)| **leaf == wanted) {
         if let Some(last) = found.last_mut() {
             let gap = &leaves[last.leaves.end..index];
-            if gap.len() <= gap_max && !gap.contains(&Leaf::InFlight) {
+            if gap.len() <= gap_max && !gap.contains(&Leaf::InFlight) && !gap.contains(&Leaf::Unknown) {
                 last.leaves.end = index.saturating_add(1);
                 last.payable = last.payable.saturating_add(1);
                 continue;
@@ -101,6 +103,7 @@ mod tests {
                 'i' => Leaf::InFlight,
                 'l' => Leaf::Late,
                 's' => Leaf::Skipped,
+                'u' => Leaf::Unknown,
                 _ => Leaf::Fresh,
             })
             .collect()
@@ -132,6 +135,13 @@ mod tests {
         check("fif", &[(0..1, 1, true), (2..3, 1, true)]);
         check("ii", &[]);
         check("fdif", &[(0..1, 1, true), (3..4, 1, true)]);
+    }
+
+    #[test]
+    fn what_nobody_knows_the_terms_of_is_never_part_of_an_execution() {
+        check("fuf", &[(0..1, 1, true), (2..3, 1, true)]);
+        check("fduf", &[(0..1, 1, true), (3..4, 1, true)]);
+        check("uu", &[]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::service::Reconciler;
 use crate::ledger::{AccountKey, Asset, Cause, EventRef, Obligation, Posting, Reason, postings};
 use crate::settlement::states::SettlementEvent;
 use crate::settlement::{MessageId, SettlementId};
-use crate::store::{ChainLog, Drift, DriftClass, Ending, Evidence, Payment, Settlement, Txn};
+use crate::store::{ChainLog, Drift, DriftClass, Ending, Evidence, Payment, Settlement, StoreError, Txn};
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -94,6 +94,7 @@ impl Reconciler {
             self.apply_run(&mut txn, &logs, &paid, run, &known, &mut payments)
                 .await?;
         }
+        self.resolve_strangers(&mut txn, &ids, &known).await?;
         txn.settlements_pay(&payments).await?;
         for credit in &paid.fee_credits {
             txn.post(&[fee_credit(&paid, credit)]).await?;
@@ -104,6 +105,27 @@ impl Reconciler {
         txn.mark_applied_final(&open).await?;
         txn.commit().await?;
         Ok(open.len())
+    }
+
+    /// Leaves of messages whose settlements nobody knows are done all the same. One that was accepted since the rows were read was not known
+    /// to be paid: then everything is read again. Whoever accepts it holds the payer's accounts, as we do by now.
+    async fn resolve_strangers(
+        &self,
+        txn: &mut Txn,
+        ids: &[SettlementId],
+        known: &HashMap<SettlementId, Settlement>,
+    ) -> Result<(), ReconcilerError> {
+        let strangers: Vec<SettlementId> = ids.iter().copied().filter(|id| !known.contains_key(id)).collect();
+        if strangers.is_empty() {
+            return Ok(());
+        }
+        let accepted = txn.find_settlements(&strangers).await?;
+        if accepted.iter().any(|row| self.is_here(row)) {
+            let what = "a settlement that was paid while it was accepted".into();
+            return Err(StoreError::Conflict { what }.into());
+        }
+        txn.resolve_leaves(&strangers, true).await?;
+        Ok(())
     }
 
     /// Adds what is ours to `payments`; what is not, leaves the payer's available balance.

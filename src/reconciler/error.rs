@@ -23,6 +23,8 @@ pub enum ReconcilerError {
     },
     #[error("reconciling: log {log} cannot be booked: {reason}")]
     Log { log: String, reason: String },
+    #[error("repairing {subject}: {reason}")]
+    Repair { subject: String, reason: String },
 }
 
 const STORE: ErrorCode = ErrorCode {
@@ -66,8 +68,40 @@ pub(super) const FORGED: ErrorCode = ErrorCode {
           the drift). Check first that every chain whose outbox the inbox trusts is configured, with a `start_block` at its deployment.",
 };
 
+pub(super) const DRIFT: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-010",
+    title: "Ledger and chains differ",
+    meaning: "What the ledger has booked of a settlement, a message or a log is not what the outbox, the inbox or the vault say in final blocks.",
+    relayer: "Keeps the difference on record until it is gone, adjusts nothing, and goes on.",
+    you: "`relayer drift` lists it, `relayer explain` tells the settlement's story, `relayer reconcile --repair --dry-run` what would put it right.",
+};
+pub(super) const GAP: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-011",
+    title: "Blocks could not be compared",
+    meaning: "The endpoints did not tell the logs of a range of final blocks, or told fewer than the contracts counted.",
+    relayer: "Keeps the range as a gap and reads it again, in smaller pieces, until it is filled; later blocks are compared meanwhile.",
+    you: "If it lasts, check the endpoints of the chain; `reconcile_rpc` names others for the comparison.",
+};
+pub(super) const REPAIR: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-012",
+    title: "A difference was not repaired",
+    meaning: "What would put it right was tried and refused, or changes nothing.",
+    relayer: "Changed nothing of it; the difference stays on record.",
+    you: "The message says why; `relayer explain` tells the settlement's story. A dispute is ended with `relayer dispute`.",
+};
+
+/// Of the operator's service; here, because it is about what the reconciler found.
+pub const DISPUTE: ErrorCode = ErrorCode {
+    code: "RLY-RECONCILER-013",
+    title: "Dispute cannot end so",
+    meaning: "The settlement is not disputed, or what the operator says contradicts the books: `paid` needs a final payment on the chain, `unpaid` \
+              that none stands on the books.",
+    relayer: "Changed nothing.",
+    you: "`relayer explain` tells the settlement's story; resolve it the other way, or `relayer reconcile --since` if the chain knows better.",
+};
+
 /// Every code of this module, for docs/errors.md.
-pub const CODES: &[ErrorCode] = &[STORE, VIEW, DECODE, LOG, FORGED];
+pub const CODES: &[ErrorCode] = &[STORE, VIEW, DECODE, LOG, FORGED, DRIFT, GAP, REPAIR, DISPUTE];
 
 impl Coded for ReconcilerError {
     fn code(&self) -> ErrorCode {
@@ -76,6 +110,7 @@ impl Coded for ReconcilerError {
             Self::View { .. } => VIEW,
             Self::Decode { .. } => DECODE,
             Self::Log { .. } => LOG,
+            Self::Repair { .. } => REPAIR,
         }
     }
 
@@ -85,6 +120,7 @@ impl Coded for ReconcilerError {
             Self::View { source, .. } => source.class(),
             Self::Decode { .. } => Class::Reject,
             Self::Log { .. } => Class::Bug,
+            Self::Repair { .. } => Class::Reject,
         }
     }
 }

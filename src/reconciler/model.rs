@@ -1,13 +1,13 @@
 //! A target chain in a few lines: the rules of inbox and vault that the books depend on, and the logs they emit.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use crate::chain::{Chain, Fees};
+use crate::chain::{Chain, Fees, TransactionSource};
 use crate::settlement::terms::Terms;
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::store::testing::{FEE_RECIPIENT, INBOX, OUTBOX, TARGET, TOKEN};
 use crate::store::{Cursor, NewChainLog, Store};
-use alloy::primitives::{Address, B256, Bytes, U256, keccak256};
-use alloy::sol_types::{SolCall, SolValue};
+use alloy::primitives::{Address, B256, Bytes, LogData, U256, keccak256};
+use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use async_trait::async_trait;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, ISettlementVault};
 use relayer_adapter_api::{BlockRef, Call, ChainView, LogFilter, LogRecord, TxReceipt, ViewError};
@@ -38,7 +38,22 @@ pub struct State {
 #[derive(Debug, Clone)]
 struct Block {
     at: BlockRef,
+    parent: B256,
     state: State,
+    logs: Vec<Emitted>,
+}
+
+/// What is wrong with who reads the model.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// The observer's endpoint answers ranges of logs with nothing.
+    pub observer_blind: bool,
+    /// The comparison's endpoint does.
+    pub auditor_blind: bool,
+    /// The comparison's endpoint has no old state.
+    pub no_state: bool,
+    /// Nobody answers.
+    pub dark: bool,
 }
 
 /// Every block has one transaction.
@@ -47,6 +62,9 @@ pub struct Model {
     blocks: Arc<Mutex<Vec<Block>>>,
     store: Store,
     chain: ChainId,
+    pub faults: Arc<Mutex<Faults>>,
+    /// Inputs of transactions.
+    pub inputs: Arc<Mutex<BTreeMap<B256, Bytes>>>,
 }
 
 fn word(address: Address) -> B256 {
@@ -67,10 +85,14 @@ impl Model {
         Self {
             blocks: Arc::new(Mutex::new(vec![Block {
                 at,
+                parent: B256::ZERO,
                 state: State::default(),
+                logs: Vec::new(),
             }])),
             store: store.clone(),
             chain,
+            faults: Arc::default(),
+            inputs: Arc::default(),
         }
     }
 
@@ -92,7 +114,15 @@ impl Model {
             hash,
             timestamp: timestamp.max(parent.timestamp),
         };
-        self.blocks.lock().unwrap().push(Block { at, state });
+        self.blocks.lock().unwrap().push(Block {
+            at,
+            parent: parent.hash,
+            state,
+            logs: logs.clone(),
+        });
+        if self.faults.lock().unwrap().observer_blind {
+            return at;
+        }
         let rows: Vec<NewChainLog> = (0..)
             .zip(logs)
             .map(|(log_index, log)| NewChainLog {
@@ -248,7 +278,7 @@ impl Model {
                 kind: "runs_paid",
                 key: message.0,
                 key2: word(payer),
-                amount: U256::ZERO,
+                amount: runs.last().unwrap().1.iter().map(|entry| number(entry, "amount")).sum(),
                 detail: json!({"token": TOKEN, "payer": payer, "runs": runs.last().unwrap().1}),
             });
         }
@@ -261,6 +291,91 @@ impl Model {
         all.extend(logs);
         self.mine(0, state, all).await;
         paid
+    }
+}
+
+fn number(entry: &Value, field: &str) -> U256 {
+    entry[field].as_str().unwrap().parse().unwrap()
+}
+
+impl Emitted {
+    /// As the contract emits it.
+    fn data(&self) -> LogData {
+        use ISettlementInbox as Inbox;
+        use ISettlementOutbox as Outbox;
+        use ISettlementVault as Vault;
+        let (one, two) = (Address::from_word(self.key), Address::from_word(self.key2));
+        let amount = self.amount;
+        match self.kind {
+            "deposited" => Vault::Deposited {
+                payer: one,
+                token: two,
+                from: one,
+                amount,
+            }
+            .encode_log_data(),
+            "withdrawn" => Vault::Withdrawn {
+                payer: one,
+                token: two,
+                amount,
+            }
+            .encode_log_data(),
+            "credited" => Vault::Credited {
+                account: one,
+                token: two,
+                amount,
+            }
+            .encode_log_data(),
+            "claimed" => Vault::Claimed {
+                account: one,
+                token: two,
+                amount,
+            }
+            .encode_log_data(),
+            "nonce_burned" => Vault::NonceBurned {
+                payer: one,
+                nonce: self.key2.into(),
+            }
+            .encode_log_data(),
+            "settlement_paid" => Inbox::SettlementPaid {
+                id: self.key,
+                payer: two,
+                nonceAndCredited: amount,
+            }
+            .encode_log_data(),
+            "message_received" => Inbox::MessageReceived {
+                messageId: self.key,
+                port: two,
+                votes: U256::ZERO,
+            }
+            .encode_log_data(),
+            "message_dispatched" => Outbox::MessageDispatched {
+                messageId: self.key,
+                port: two,
+                bridgeRef: B256::ZERO,
+                targetChain: 0,
+                sequence: 0,
+                count: 0,
+            }
+            .encode_log_data(),
+            "runs_paid" => {
+                let mut runs = Vec::new();
+                for entry in self.detail["runs"].as_array().unwrap() {
+                    runs.extend(entry["payee"].as_str().unwrap().parse::<Address>().unwrap());
+                    runs.extend(number(entry, "count").to::<u16>().to_be_bytes());
+                    runs.extend(&number(entry, "amount").to::<u128>().to_be_bytes()[3..]);
+                    runs.extend(&number(entry, "fee").to::<u128>().to_be_bytes()[3..]);
+                }
+                Inbox::RunsPaid {
+                    messageId: self.key,
+                    token: TOKEN,
+                    payer: two,
+                    runs: runs.into(),
+                }
+                .encode_log_data()
+            }
+            other => panic!("the model emits no {other}"),
+        }
     }
 }
 
@@ -300,6 +415,30 @@ fn unused<T>() -> Result<T, ViewError> {
     panic!("the reconciler does not ask for this")
 }
 
+impl Model {
+    fn lit(&self) -> Result<(), ViewError> {
+        match self.faults.lock().unwrap().dark {
+            true => Err(unavailable(self.chain)),
+            false => Ok(()),
+        }
+    }
+}
+
+fn unavailable(chain: ChainId) -> ViewError {
+    ViewError::Unavailable {
+        chain: chain.0,
+        reason: "dark".into(),
+    }
+}
+
+#[async_trait]
+impl TransactionSource for Model {
+    async fn transaction_inputs(&self, tx: B256) -> Result<Vec<Bytes>, ViewError> {
+        self.lit()?;
+        Ok(self.inputs.lock().unwrap().get(&tx).cloned().into_iter().collect())
+    }
+}
+
 #[async_trait]
 impl Chain for Model {
     fn id(&self) -> ChainId {
@@ -309,7 +448,8 @@ impl Chain for Model {
         unused()
     }
     async fn finalized(&self) -> Result<BlockRef, ViewError> {
-        unused()
+        self.lit()?;
+        Ok(Model::head(self))
     }
     fn view(&self, block: BlockRef) -> Arc<dyn ChainView> {
         Arc::new(View {
@@ -317,8 +457,11 @@ impl Chain for Model {
             model: self.clone(),
         })
     }
-    async fn block_at(&self, _number: u64) -> Result<Option<(BlockRef, B256)>, ViewError> {
-        unused()
+    async fn block_at(&self, number: u64) -> Result<Option<(BlockRef, B256)>, ViewError> {
+        self.lit()?;
+        let blocks = self.blocks.lock().unwrap();
+        let found = blocks.iter().find(|block| block.at.number == number);
+        Ok(found.map(|block| (block.at, block.parent)))
     }
     async fn estimate_gas(&self, _from: Address, _call: &Call) -> Result<u64, ViewError> {
         unused()
@@ -355,6 +498,9 @@ impl ChainView for View {
         self.block
     }
     async fn call(&self, _from: Option<Address>, to: Address, data: Bytes, _value: U256) -> Result<Bytes, ViewError> {
+        if self.model.faults.lock().unwrap().no_state {
+            return Err(unavailable(self.model.chain));
+        }
         let blocks = self.model.blocks.lock().unwrap();
         let found = blocks.iter().find(|block| block.at.hash == self.block.hash);
         let Some(Block { state, .. }) = found else {
@@ -402,8 +548,32 @@ impl ChainView for View {
             other => panic!("call {other:02x?} to {to}"),
         })
     }
-    async fn logs(&self, _filter: &LogFilter) -> Result<Vec<LogRecord>, ViewError> {
-        unused()
+    async fn logs(&self, filter: &LogFilter) -> Result<Vec<LogRecord>, ViewError> {
+        self.model.lit()?;
+        if self.model.faults.lock().unwrap().auditor_blind {
+            return Ok(Vec::new());
+        }
+        let first = filter.from_block.unwrap_or(self.block.number);
+        let blocks = self.model.blocks.lock().unwrap();
+        let range = blocks
+            .iter()
+            .filter(|block| (first..=self.block.number).contains(&block.at.number));
+        let mut logs = Vec::new();
+        for block in range {
+            for (log_index, log) in (0..).zip(&block.logs) {
+                let data = log.data();
+                logs.push(LogRecord {
+                    address: log.address,
+                    topics: data.topics().to_vec(),
+                    data: data.data,
+                    block_number: block.at.number,
+                    block_hash: block.at.hash,
+                    tx_hash: keccak256(block.at.hash),
+                    log_index,
+                });
+            }
+        }
+        Ok(logs)
     }
     async fn receipt(&self, _tx: B256) -> Result<Option<TxReceipt>, ViewError> {
         unused()

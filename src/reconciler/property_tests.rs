@@ -227,6 +227,38 @@ impl World {
         }
     }
 
+    /// Whatever happened, the comparison finds nothing: the books say of every settlement what the chain says.
+    async fn check_three_sides(&self) {
+        let patience = super::compare::Patience { now: 0, seconds: 0 };
+        let books = self.store.page_books(TARGET, 0, 1_000).await.unwrap();
+        assert_eq!(books.len(), self.accepted.len());
+        let found = super::examine::check_all(&self.store, TARGET, &books, &patience)
+            .await
+            .unwrap();
+        assert_eq!(found, vec![]);
+    }
+
+    /// A comparison of everything, read from the chain.
+    async fn audit(&self) {
+        let params = AuditorParams {
+            contracts: crate::chain::Contracts {
+                outbox: Some(testing::OUTBOX),
+                inbox: Some(INBOX),
+                vault: Some(super::model::VAULT),
+                registry: None,
+            },
+            start_block: 0,
+            range_max: 7,
+            every_ms: 0,
+            patience: 0,
+        };
+        let chain = std::sync::Arc::new(self.model.clone());
+        let auditor = Auditor::new(self.store.clone(), chain.clone(), chain, params);
+        while auditor.step(60, 100).await.unwrap().more {}
+        let gaps = self.store.list_intervals(TARGET).await.unwrap();
+        assert!(!gaps.iter().any(crate::store::Interval::is_gap), "{gaps:?}");
+    }
+
     async fn check_ends(&self) {
         for (id, _) in &self.accepted {
             let row = self.store.get_settlement(*id).await.unwrap();
@@ -250,6 +282,8 @@ fn run(ops: Vec<Op>) {
         }
         world.finish().await;
         world.check().await;
+        world.check_three_sides().await;
+        world.audit().await;
         world.check_ends().await;
     });
 }

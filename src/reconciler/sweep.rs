@@ -4,7 +4,7 @@ use super::error::ReconcilerError;
 use super::service::Reconciler;
 use crate::ledger::{AccountKey, AccountKind, Asset, Balance};
 use crate::settlement::ChainId;
-use crate::store::{Cursor, Drift, DriftClass, TallyKey, Txn};
+use crate::store::{Cursor, Drift, DriftAbout, DriftClass, TallyKey, Txn};
 use alloy::primitives::{Address, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::ChainView;
@@ -19,6 +19,8 @@ pub struct Check {
     pub expected: String,
     /// What we have.
     pub actual: String,
+    /// The token it is about.
+    pub token: Option<Address>,
 }
 
 impl Check {
@@ -34,6 +36,7 @@ pub fn check_count(subject: &str, contract: u128, logs: u64) -> [Check; 2] {
         subject: subject.to_owned(),
         expected: contract.to_string(),
         actual: if agrees { contract.to_string() } else { logs.to_string() },
+        token: None,
     };
     let logs_wide = u128::from(logs);
     [
@@ -75,6 +78,7 @@ pub fn check_token(asset: Asset, totals: Totals, accounts: &[(AccountKey, Balanc
                 subject: format!("account {key}"),
                 expected: "0 short".into(),
                 actual: format!("{} short", balance.shortfall()),
+                token: Some(asset.token),
             });
         }
     }
@@ -86,12 +90,14 @@ pub fn check_token(asset: Asset, totals: Totals, accounts: &[(AccountKey, Balanc
             subject: format!("vault balances of {:#x}", asset.token),
             expected: difference(totals.deposited, &[totals.withdrawn, totals.debited]),
             actual: signed(&balances),
+            token: Some(asset.token),
         },
         Check {
             class: DriftClass::Amount,
             subject: format!("vault credits of {:#x}", asset.token),
             expected: difference(totals.credited, &[totals.claimed]),
             actual: signed(&unclaimed),
+            token: Some(asset.token),
         },
     ];
     checks.extend(overdrawn);
@@ -235,7 +241,11 @@ impl Reconciler {
                 expected: check.expected.clone(),
                 actual: check.actual.clone(),
             };
-            if txn.report_drift(&found).await? {
+            let about = DriftAbout {
+                token: check.token,
+                settlement: None,
+            };
+            if txn.report_drift_about(&found, about).await? {
                 tracing::error!(%chain, class = %found.class, subject = %found.subject, expected = %found.expected, actual = %found.actual, "drift");
             }
         }
@@ -245,7 +255,7 @@ impl Reconciler {
             let gone = match checks.iter().find(same) {
                 Some(check) => check.agrees(),
                 // Accounts in order, logs booked at last, blocks whose loss was reversed.
-                None => all_agree && is_transient(class, &subject),
+                None => all_agree && is_transient(class, &subject) && self.is_booked(&subject).await?,
             };
             if gone {
                 txn.resolve_drift(class, chain, &subject, &resolution).await?;
@@ -255,7 +265,19 @@ impl Reconciler {
     }
 }
 
+impl Reconciler {
+    /// Whether the log a drift names is on the books; nothing is said of other subjects.
+    async fn is_booked(&self, subject: &str) -> Result<bool, ReconcilerError> {
+        let Some(reference) = subject.strip_prefix("log ") else {
+            return Ok(true);
+        };
+        let log = self.store.find_log_by_reference(reference).await?;
+        Ok(log.is_some_and(|log| log.applied_final))
+    }
+}
+
 /// Records that no check of a sweep repeats, and that its agreement closes. What an event itself got wrong stays open for an operator.
 fn is_transient(class: DriftClass, subject: &str) -> bool {
-    class == DriftClass::Stale || subject.starts_with("account ") || subject.starts_with("log ")
+    let finality = class == DriftClass::Stale && subject.starts_with("finality of block ");
+    finality || subject.starts_with("account ") || subject.starts_with("log ")
 }

@@ -30,14 +30,14 @@ pub(super) fn reconciler(store: &Store, model: &Model) -> Reconciler {
     Reconciler::new(store.clone(), Arc::new(model.clone()), params)
 }
 
-struct World {
-    store: TestStore,
-    model: Model,
-    reconciler: Reconciler,
+pub(super) struct World {
+    pub store: TestStore,
+    pub model: Model,
+    pub reconciler: Reconciler,
 }
 
 impl World {
-    async fn new(deposit: u128) -> Self {
+    pub async fn new(deposit: u128) -> Self {
         let store = testing::open().await;
         let model = Model::new(&store);
         let reconciler = reconciler(&store, &model);
@@ -52,21 +52,21 @@ impl World {
     }
 
     /// What is mined becomes final, and is booked and compared.
-    async fn settle(&self) {
+    pub async fn settle(&self) {
         self.model.finalize().await;
         self.reconciler.step(50, 1_000).await.unwrap();
     }
 
-    async fn accept(&self, new: &NewSettlement) {
+    pub async fn accept(&self, new: &NewSettlement) {
         let answers = accept(&self.store, std::slice::from_ref(new)).await;
         assert!(matches!(answers[0], crate::store::Accept::Accepted(_)), "{answers:?}");
     }
 
-    async fn state(&self, id: SettlementId) -> SettlementState {
+    pub async fn state(&self, id: SettlementId) -> SettlementState {
         self.store.get_settlement(id).await.unwrap().state
     }
 
-    async fn assert_agreed(&self) {
+    pub async fn assert_agreed(&self) {
         assert_eq!(self.store.list_open_drifts().await.unwrap(), vec![]);
         assert!(self.store.list_unbalanced_accounts().await.unwrap().is_empty());
     }
@@ -80,17 +80,17 @@ impl World {
     }
 }
 
-fn item(new: &NewSettlement) -> (SettlementId, Terms) {
+pub(super) fn item(new: &NewSettlement) -> (SettlementId, Terms) {
     (new.id, new.terms)
 }
 
 /// Terms of the payer that this database never saw.
-fn stranger(nonce: u64, amount: u64, fee: u64) -> (SettlementId, Terms) {
+pub(super) fn stranger(nonce: u64, amount: u64, fee: u64) -> (SettlementId, Terms) {
     let terms = testing::terms(PAYER, nonce, amount, fee, B256::repeat_byte(0xee));
     (Domain::new(TARGET, INBOX).settlement_id(&terms), terms)
 }
 
-const STRANGE: MessageId = MessageId(B256::repeat_byte(0x99));
+pub(super) const STRANGE: MessageId = MessageId(B256::repeat_byte(0x99));
 
 #[tokio::test]
 async fn deposits_and_withdrawals_count_when_final_and_once() {

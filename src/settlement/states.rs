@@ -109,6 +109,8 @@ names! {
         /// Finality of the paying block broke.
         Unpay = "unpay",
         Dispute = "dispute",
+        /// An operator gave a disputed one up: it was not paid.
+        Dismiss = "dismiss",
     }
 }
 

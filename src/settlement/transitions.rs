@@ -65,6 +65,7 @@ impl Machine for SettlementState {
             (S::Dispatched, E::Pay, S::Settled),
             (S::Delivered, E::Pay, S::Settled),
             (S::Disputed, E::Pay, S::Settled),
+            (S::Disputed, E::Dismiss, S::Cancelled),
             (S::Accepted, E::Expire, S::Expired),
             (S::Batched, E::Expire, S::Expired),
             (S::Dispatched, E::Expire, S::Expired),

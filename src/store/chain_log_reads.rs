@@ -24,6 +24,25 @@ impl Store {
         rows(found)
     }
 
+    /// A log by [`ChainLog::reference`].
+    pub async fn find_log_by_reference(&self, reference: &str) -> Result<Option<ChainLog>, StoreError> {
+        let mut parts = reference.split(':');
+        let (Some(chain), Some(block), Some(index)) = (parts.next(), parts.next(), parts.next()) else {
+            return Ok(None);
+        };
+        let (Ok(chain), Ok(block), Ok(index)) = (chain.parse::<i64>(), block.parse::<B256>(), index.parse::<i64>())
+        else {
+            return Ok(None);
+        };
+        let found = chain_log::Entity::find()
+            .filter(chain_log::Column::Chain.eq(chain))
+            .filter(chain_log::Column::BlockHash.eq(block.to_vec()))
+            .filter(chain_log::Column::LogIndex.eq(index))
+            .all(&self.db)
+            .await?;
+        Ok(rows(found)?.pop())
+    }
+
     /// Whether the ledger has booked every final log of a chain.
     pub async fn is_fully_applied(&self, chain: ChainId) -> Result<bool, StoreError> {
         let open = chain_log::Entity::find()

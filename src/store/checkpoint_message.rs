@@ -65,6 +65,26 @@ impl Store {
         rows.iter().map(decode).collect()
     }
 
+    /// Messages that carry one checkpoint, to all targets.
+    pub async fn list_messages_of_checkpoint(
+        &self,
+        source: ChainId,
+        hub: Address,
+        eon: u64,
+    ) -> Result<Vec<Message>, StoreError> {
+        let rows = message::Entity::find()
+            .filter(message::Column::SourceChain.eq(int("message.source_chain", source.0)?))
+            .filter(message::Column::Hub.eq(hub.to_vec()))
+            .filter(message::Column::Sequence.eq(int("message.sequence", eon)?))
+            // A literal, so that the partial index serves.
+            .filter(Expr::cust("kind = 2"))
+            .order_by_asc(message::Column::TargetChain)
+            .order_by_asc(message::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.iter().map(decode).collect()
+    }
+
     /// The newest messages of a lane, newest eon first.
     pub async fn list_newest_checkpoint_messages(
         &self,

@@ -5,7 +5,7 @@ use super::entity::checkpoint_signature::{self as table, Column, Entity};
 use super::txn::expect_one;
 use super::{CheckpointLane, NewEvent, Store, StoreError, Txn};
 use crate::settlement::ChainId;
-use alloy::primitives::{B256, Bytes};
+use alloy::primitives::{Address, B256, Bytes};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -53,15 +53,17 @@ impl SignatureState {
 }
 
 impl Store {
-    /// Open signatures for a target that are due, oldest first.
+    /// Open signatures of a lane that are due, oldest first.
     pub async fn list_due_signatures(
         &self,
-        target: ChainId,
+        lane: CheckpointLane,
         now_ms: i64,
         limit: u64,
     ) -> Result<Vec<SignedCheckpoint>, StoreError> {
         let rows = Entity::find()
-            .filter(Column::TargetChain.eq(int("checkpoint_signature.target_chain", target.0)?))
+            .filter(Column::TargetChain.eq(int("checkpoint_signature.target_chain", lane.target.0)?))
+            .filter(Column::HubChain.eq(int("checkpoint_signature.hub_chain", lane.source.0)?))
+            .filter(Column::Hub.eq(lane.hub.to_vec()))
             // A literal, so that the partial index serves.
             .filter(Expr::cust("state = 'open'"))
             .filter(Column::NextAt.lte(now_ms))
@@ -72,13 +74,17 @@ impl Store {
         rows.into_iter().map(decode).collect()
     }
 
-    /// Signatures of a lane for an eon.
-    pub async fn list_signatures(&self, lane: CheckpointLane, eon: u64) -> Result<Vec<SignedCheckpoint>, StoreError> {
+    /// Signatures of a hub for an eon, for all targets.
+    pub async fn list_signatures_of(
+        &self,
+        chain: ChainId,
+        hub: Address,
+        eon: u64,
+    ) -> Result<Vec<SignedCheckpoint>, StoreError> {
         let rows = Entity::find()
-            .filter(Column::HubChain.eq(int("checkpoint_signature.hub_chain", lane.source.0)?))
-            .filter(Column::Hub.eq(lane.hub.to_vec()))
+            .filter(Column::HubChain.eq(int("checkpoint_signature.hub_chain", chain.0)?))
+            .filter(Column::Hub.eq(hub.to_vec()))
             .filter(Column::Eon.eq(int("checkpoint_signature.eon", eon)?))
-            .filter(Column::TargetChain.eq(int("checkpoint_signature.target_chain", lane.target.0)?))
             .order_by_asc(Column::Id)
             .all(&self.db)
             .await?;

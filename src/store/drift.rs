@@ -1,9 +1,10 @@
 //! Differences found between ledger, source and target. Reported, closed when they are gone, never adjusted.
 
-use super::codec::{int, name, uint};
+use super::codec::{address, b256, int, name, uint};
 use super::entity::drift;
 use super::{NewEvent, Store, StoreError, Txn};
-use crate::settlement::ChainId;
+use crate::settlement::{ChainId, SettlementId};
+use alloy::primitives::Address;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +27,7 @@ pub enum DriftClass {
 }
 
 impl DriftClass {
-    const ALL: [Self; 8] = [
+    pub const ALL: [Self; 8] = [
         Self::Missing,
         Self::Duplicate,
         Self::Amount,
@@ -84,11 +85,35 @@ pub struct Drift {
     pub actual: String,
 }
 
+/// Which ones to list; an unset field does not filter.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DriftFilter {
+    pub class: Option<DriftClass>,
+    pub chain: Option<ChainId>,
+    pub settlement: Option<SettlementId>,
+    /// Also those that are resolved.
+    pub resolved: bool,
+}
+
+/// Name of the counter that orders changes of drifts.
+const DRIFT_SEQ: &str = "drift_seq";
+
+/// Whose money a difference is about, where that is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DriftAbout {
+    /// On the drift's chain.
+    pub token: Option<Address>,
+    pub settlement: Option<SettlementId>,
+}
+
 /// One on record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DriftRow {
     pub id: i64,
     pub drift: Drift,
+    pub about: DriftAbout,
+    /// Place in the order of all changes of drifts.
+    pub seq: i64,
     pub found_at: i64,
     pub resolved_at: Option<i64>,
     pub resolution: Option<String>,
@@ -105,6 +130,48 @@ impl Store {
         rows.into_iter().map(decode).collect()
     }
 
+    /// Newest first, before row `before`.
+    pub async fn list_drifts(
+        &self,
+        filter: &DriftFilter,
+        before: Option<i64>,
+        limit: u64,
+    ) -> Result<Vec<DriftRow>, StoreError> {
+        let mut query = drift::Entity::find();
+        if let Some(class) = filter.class {
+            query = query.filter(drift::Column::Class.eq(class.as_str()));
+        }
+        if let Some(chain) = filter.chain {
+            query = query.filter(drift::Column::Chain.eq(int("drift.chain", chain.0)?));
+        }
+        if let Some(settlement) = filter.settlement {
+            query = query.filter(drift::Column::SettlementId.eq(settlement.0.to_vec()));
+        }
+        if !filter.resolved {
+            query = query.filter(drift::Column::ResolvedAt.is_null());
+        }
+        if let Some(before) = before {
+            query = query.filter(drift::Column::Id.lt(before));
+        }
+        let rows = query
+            .order_by_desc(drift::Column::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(decode).collect()
+    }
+
+    /// What was found or resolved after a place in the order of changes; each drift as it is now.
+    pub async fn list_drift_changes(&self, after: i64, limit: u64) -> Result<Vec<DriftRow>, StoreError> {
+        let rows = drift::Entity::find()
+            .filter(drift::Column::ChangedSeq.gt(after))
+            .order_by_asc(drift::Column::ChangedSeq)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(decode).collect()
+    }
+
     pub async fn count_open_drifts(&self) -> Result<u64, StoreError> {
         Ok(drift::Entity::find()
             .filter(drift::Column::ResolvedAt.is_null())
@@ -116,6 +183,11 @@ impl Store {
 impl Txn {
     /// Puts a difference on record, or brings the record up to date. True when it was not open before.
     pub async fn report_drift(&mut self, found: &Drift) -> Result<bool, StoreError> {
+        self.report_drift_about(found, DriftAbout::default()).await
+    }
+
+    /// [`Txn::report_drift`], and whose money it is about.
+    pub async fn report_drift_about(&mut self, found: &Drift, about: DriftAbout) -> Result<bool, StoreError> {
         let row = self.find_drift(found.class, found.chain, &found.subject).await?;
         let fresh = row.as_ref().is_none_or(|row| row.resolved_at.is_some());
         let same = row
@@ -124,6 +196,7 @@ impl Txn {
         if !fresh && same {
             return Ok(false);
         }
+        let seq = self.reserve_counter(DRIFT_SEQ, 1).await?;
         match row {
             Some(row) => {
                 let mut set = drift::ActiveModel {
@@ -131,6 +204,7 @@ impl Txn {
                     actual: Set(found.actual.clone()),
                     resolved_at: Set(None),
                     resolution: Set(None),
+                    changed_seq: Set(seq),
                     ..Default::default()
                 };
                 if fresh {
@@ -147,6 +221,9 @@ impl Txn {
                     class: Set(found.class.as_str().to_owned()),
                     chain: Set(int("drift.chain", found.chain.0)?),
                     subject: Set(found.subject.clone()),
+                    token: Set(about.token.map(|token| token.to_vec())),
+                    settlement_id: Set(about.settlement.map(|id| id.0.to_vec())),
+                    changed_seq: Set(seq),
                     expected: Set(found.expected.clone()),
                     actual: Set(found.actual.clone()),
                     found_at: Set(self.now_ms),
@@ -173,10 +250,19 @@ impl Txn {
         subject: &str,
         resolution: &str,
     ) -> Result<bool, StoreError> {
+        if self
+            .find_drift(class, chain, subject)
+            .await?
+            .is_none_or(|row| row.resolved_at.is_some())
+        {
+            return Ok(false);
+        }
+        let seq = self.reserve_counter(DRIFT_SEQ, 1).await?;
         let written = drift::Entity::update_many()
             .set(drift::ActiveModel {
                 resolved_at: Set(Some(self.now_ms)),
                 resolution: Set(Some(resolution.to_owned())),
+                changed_seq: Set(seq),
                 ..Default::default()
             })
             .filter(drift::Column::Class.eq(class.as_str()))
@@ -232,8 +318,17 @@ impl Txn {
 }
 
 fn decode(row: drift::Model) -> Result<DriftRow, StoreError> {
+    let token = row.token.as_deref();
+    let settlement = row.settlement_id.as_deref();
     Ok(DriftRow {
         id: row.id,
+        about: DriftAbout {
+            token: token.map(|token| address("drift.token", token)).transpose()?,
+            settlement: settlement
+                .map(|id| b256("drift.settlement_id", id).map(SettlementId))
+                .transpose()?,
+        },
+        seq: row.changed_seq,
         drift: Drift {
             class: name("drift.class", &row.class)?,
             chain: ChainId(uint("drift.chain", row.chain)?),

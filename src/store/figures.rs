@@ -3,6 +3,7 @@
 use super::entity::{dispatch, drift, message, settlement};
 use super::{Store, StoreError, codec};
 use crate::settlement::states::SettlementState;
+use alloy::primitives::Address;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Statement};
 use std::collections::BTreeMap;
@@ -131,6 +132,27 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.into_iter().map(|(class, n)| Ok((class, count(n)?))).collect()
+    }
+
+    /// Unresolved differences by class, chain and token; 0 for one that had any.
+    pub async fn count_drift_of_assets(&self) -> Result<Vec<(String, u64, Option<Address>, u64)>, StoreError> {
+        let open = drift::Column::Id.count().sub(drift::Column::ResolvedAt.count());
+        let rows: Vec<(String, i64, Option<Vec<u8>>, i64)> = drift::Entity::find()
+            .select_only()
+            .columns([drift::Column::Class, drift::Column::Chain, drift::Column::Token])
+            .column_as(open, "n")
+            .group_by(drift::Column::Class)
+            .group_by(drift::Column::Chain)
+            .group_by(drift::Column::Token)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        rows.into_iter()
+            .map(|(class, chain, token, n)| {
+                let token = token.map(|token| codec::address("drift.token", &token)).transpose()?;
+                Ok((class, codec::uint("drift.chain", chain)?, token, count(n)?))
+            })
+            .collect()
     }
 
     /// Dispatches that are overdue and have not arrived, by bridge.

@@ -283,7 +283,12 @@ impl Store {
                 }
             }
         }
-        run(&self.db, "DELETE FROM hub_token_commitment WHERE root_id = $1", vec![root.into()]).await?;
+        run(
+            &self.db,
+            "DELETE FROM hub_token_commitment WHERE root_id = $1",
+            vec![root.into()],
+        )
+        .await?;
         run(&self.db, "DELETE FROM hub_root WHERE id = $1", vec![root.into()]).await?;
         Ok(())
     }

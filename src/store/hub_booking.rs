@@ -125,7 +125,18 @@ const BOOKINGS: Insert = Insert {
 
 const EVENTS: Insert = Insert {
     table: "hub_event",
-    columns: &["hub_id", "seq", "kind", "eon", "token", "wallet", "amount", "reference", "operation_id", "at_ms"],
+    columns: &[
+        "hub_id",
+        "seq",
+        "kind",
+        "eon",
+        "token",
+        "wallet",
+        "amount",
+        "reference",
+        "operation_id",
+        "at_ms",
+    ],
     constants: &[],
     tail: "",
 };
@@ -310,7 +321,11 @@ impl Txn {
     }
 
     /// What the final operations of eons before this one come to, by token.
-    pub async fn hub_backing(&mut self, hub: HubId, before: u64) -> Result<BTreeMap<Address, TokenBacking>, StoreError> {
+    pub async fn hub_backing(
+        &mut self,
+        hub: HubId,
+        before: u64,
+    ) -> Result<BTreeMap<Address, TokenBacking>, StoreError> {
         const PAGE: usize = 10_000;
         let sql = format!(
             "SELECT {OPERATION}, b.operation_id AS booked, b.short AS short FROM hub_operation o \
@@ -464,7 +479,9 @@ fn event(row: &QueryResult) -> Result<HubEvent, StoreError> {
         token: account("token")?,
         wallet: account("wallet")?,
         recipient: account("recipient")?,
-        amount: bytes("amount")?.map(|bytes| u256("hub_event.amount", &bytes)).transpose()?,
+        amount: bytes("amount")?
+            .map(|bytes| u256("hub_event.amount", &bytes))
+            .transpose()?,
         reference: tx_id.or(reference).unwrap_or_default(),
     })
 }

@@ -137,11 +137,7 @@ const WALLETS: Insert = Insert {
 /// Wallets by token row and address.
 pub(super) type Wallets = BTreeMap<(i64, Address), HubWallet>;
 
-pub(super) async fn all(
-    db: &impl ConnectionTrait,
-    sql: &str,
-    values: Vec<Value>,
-) -> Result<Vec<QueryResult>, DbErr> {
+pub(super) async fn all(db: &impl ConnectionTrait, sql: &str, values: Vec<Value>) -> Result<Vec<QueryResult>, DbErr> {
     let statement = Statement::from_sql_and_values(db.get_database_backend(), sql, values);
     db.query_all_raw(statement).await
 }

@@ -51,7 +51,12 @@ async fn the_database_itself_refuses_money_from_nowhere() {
 
     let spend = "UPDATE hub_wallet SET gained = $2, spent = $3 WHERE id = $1";
     refused(&test, spend, vec![a.into(), word(255), word(256)]).await;
-    assert_eq!(run(&test.db, spend, vec![a.into(), word(256), word(255)]).await.unwrap(), 1);
+    assert_eq!(
+        run(&test.db, spend, vec![a.into(), word(256), word(255)])
+            .await
+            .unwrap(),
+        1
+    );
     let short = "UPDATE hub_wallet SET gained = $2 WHERE id = $1";
     refused(&test, short, vec![a.into(), vec![0xff_u8; 31].into()]).await;
 
@@ -81,22 +86,33 @@ async fn the_database_itself_refuses_contents_that_contradict_themselves() {
     let root = txn.stage_hub_root(hub, 1, RootOrigin::Imported).await.unwrap();
     let commitment = txn.stage_hub_commitment(root, CONTRACT, 0).await.unwrap();
     txn.commit().await.unwrap();
-    let insert = "INSERT INTO hub_allotment (commitment_id, trail, wallet, left_bound, right_bound) VALUES ($1, $2, $3, $4, $5)";
+    let insert =
+        "INSERT INTO hub_allotment (commitment_id, trail, wallet, left_bound, right_bound) VALUES ($1, $2, $3, $4, $5)";
     let row = |trail: i64, left: u64, right: u64| -> Vec<Value> {
-        vec![commitment.into(), trail.into(), vec![1_u8; 20].into(), word(left), word(right)]
+        vec![
+            commitment.into(),
+            trail.into(),
+            vec![1_u8; 20].into(),
+            word(left),
+            word(right),
+        ]
     };
     run(&test.db, insert, row(0, 0, 256)).await.unwrap();
     refused(&test, insert, row(1, 256, 255)).await;
     refused(&test, insert, row(0, 256, 300)).await;
     let complete = "UPDATE hub_root SET state = 'complete' WHERE id = $1";
     refused(&test, complete, vec![root.into()]).await;
-    assert!(test.find_hub_root(hub, Some(1)).await.unwrap().is_none(), "staged contents are seen");
+    assert!(
+        test.find_hub_root(hub, Some(1)).await.unwrap().is_none(),
+        "staged contents are seen"
+    );
 
     let done = |root: i64| {
         let store = test.store.clone();
         async move {
             let mut txn = store.begin(2).await.unwrap();
-            txn.complete_hub_root(root, alloy::primitives::B256::repeat_byte(7), 1).await?;
+            txn.complete_hub_root(root, alloy::primitives::B256::repeat_byte(7), 1)
+                .await?;
             txn.commit().await
         }
     };

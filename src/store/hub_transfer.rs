@@ -162,7 +162,16 @@ const TRANSFERS: Insert = Insert {
 
 const EONS: Insert = Insert {
     table: "hub_wallet_eon",
-    columns: &["wallet_id", "eon", "received", "sent", "deposited", "withdrawn", "marker", "active_state"],
+    columns: &[
+        "wallet_id",
+        "eon",
+        "received",
+        "sent",
+        "deposited",
+        "withdrawn",
+        "marker",
+        "active_state",
+    ],
     constants: &[],
     tail: "ON CONFLICT (wallet_id, eon) DO UPDATE SET received = excluded.received, sent = excluded.sent, \
            deposited = excluded.deposited, withdrawn = excluded.withdrawn, marker = excluded.marker, active_state = excluded.active_state",
@@ -205,7 +214,9 @@ impl Accounts {
         TOTALS.run(&txn.tx, rows).await?;
         let mut rows: Vec<Vec<Value>> = Vec::new();
         for (wallet, eon) in &self.changed_eons {
-            let Some(did) = self.eons.get(&(*wallet, *eon)) else { continue };
+            let Some(did) = self.eons.get(&(*wallet, *eon)) else {
+                continue;
+            };
             rows.push(vec![
                 (*wallet).into(),
                 int("hub_wallet_eon.eon", *eon)?.into(),
@@ -325,7 +336,11 @@ impl Txn {
         Ok(all.then(|| vec![TransferAnswer::Known; transfers.len()]))
     }
 
-    async fn known_transfers(&self, hub: HubId, new: &[NewTransfer]) -> Result<BTreeMap<String, NewTransfer>, StoreError> {
+    async fn known_transfers(
+        &self,
+        hub: HubId,
+        new: &[NewTransfer],
+    ) -> Result<BTreeMap<String, NewTransfer>, StoreError> {
         let mut known = BTreeMap::new();
         for chunk in new.chunks(256) {
             let ids = padded(chunk.iter().map(|new| new.tx_id.clone()).collect());
@@ -356,7 +371,10 @@ impl Txn {
         new: &[NewTransfer],
     ) -> Result<BTreeSet<(i64, U256)>, StoreError> {
         let senders: BTreeSet<Address> = new.iter().map(|new| new.sender).collect();
-        let ids = accounts.wallets.values().filter(|wallet| senders.contains(&wallet.wallet));
+        let ids = accounts
+            .wallets
+            .values()
+            .filter(|wallet| senders.contains(&wallet.wallet));
         let ids: Vec<i64> = ids.map(|wallet| wallet.id).collect();
         let mut used = BTreeSet::new();
         // Of the nonces asked for only, however much a sender has sent.
@@ -476,7 +494,12 @@ impl Recording {
         signed: &SignedState,
     ) -> Result<B256, TransferRefusal> {
         let wrong = |what: String| TransferRefusal::Signed(what);
-        let did = self.accounts.eons.get(&(sender.id, self.eon)).copied().unwrap_or_default();
+        let did = self
+            .accounts
+            .eons
+            .get(&(sender.id, self.eon))
+            .copied()
+            .unwrap_or_default();
         let spent = did.sent.saturating_add(new.amount);
         if signed.spent != spent || !signed.gained.is_zero() {
             return Err(wrong(format!("it has spent {spent} and gained 0 actively")));
@@ -506,9 +529,15 @@ impl Recording {
 
     /// Moves what [`Recording::judge`] has found movable.
     fn push(&mut self, head: &mut LedgerHead, new: &NewTransfer, now_ms: i64) -> Result<(), StoreError> {
-        let gone = || StoreError::Conflict { what: "a wallet of a hub".into() };
+        let gone = || StoreError::Conflict {
+            what: "a wallet of a hub".into(),
+        };
         let token = self.tokens.get(&new.token).map(|token| token.id).ok_or_else(gone)?;
-        let active = match (&new.signed, self.account(new, new.sender), self.account(new, new.recipient)) {
+        let active = match (
+            &new.signed,
+            self.account(new, new.sender),
+            self.account(new, new.recipient),
+        ) {
             (Some(signed), Ok(from), Ok(to)) => self.check_signed(new, from, to, signed).ok(),
             _ => None,
         };
@@ -526,7 +555,13 @@ impl Recording {
         if let Some(set) = self.sets.get_mut(&sender_id) {
             set.push(sent_checksum(new.recipient, new.amount, recipient_trail, new.nonce));
         }
-        self.known.insert(new.tx_id.clone(), NewTransfer { signed: None, ..new.clone() });
+        self.known.insert(
+            new.tx_id.clone(),
+            NewTransfer {
+                signed: None,
+                ..new.clone()
+            },
+        );
         let signed = new.signed.as_ref();
         self.rows.push(vec![
             head.hub.0.into(),
@@ -622,7 +657,10 @@ impl TransferFilter {
         let mut values: Vec<Value> = vec![self.hub.0.into()];
         let mut with = |condition: &str, value: Value| {
             values.push(value);
-            sql.push_str(&format!(" AND {}", condition.replace('?', &format!("${}", values.len()))));
+            sql.push_str(&format!(
+                " AND {}",
+                condition.replace('?', &format!("${}", values.len()))
+            ));
         };
         if let Some(id) = self.id {
             with("x.id = ?", id.into());
@@ -669,7 +707,8 @@ impl Store {
 
     pub async fn count_hub_transfers(&self, filter: &TransferFilter) -> Result<u64, StoreError> {
         let (condition, values) = filter.sql()?;
-        let sql = format!("SELECT COUNT(*) AS n FROM hub_transfer x JOIN hub_token t ON t.id = x.token_id WHERE {condition}");
+        let sql =
+            format!("SELECT COUNT(*) AS n FROM hub_transfer x JOIN hub_token t ON t.id = x.token_id WHERE {condition}");
         let row = one(&self.db, &sql, values).await?;
         uint("count", row.map_or(Ok(0), |row| row.try_get("", "n"))?)
     }

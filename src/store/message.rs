@@ -193,6 +193,11 @@ impl Store {
     }
 }
 
+/// Counter of the last sequence taken.
+pub(super) fn sequence_counter(outbox: alloy::primitives::Address, target: ChainId, kind: u8) -> String {
+    format!("sequence:{outbox}:{target}:{kind}")
+}
+
 impl Txn {
     /// Takes the next sequence of (outbox, target, kind). Part of the sealing transaction, so an aborted seal leaves no hole.
     pub async fn next_sequence(
@@ -201,9 +206,7 @@ impl Txn {
         target: ChainId,
         kind: u8,
     ) -> Result<u64, StoreError> {
-        let value = self
-            .reserve_counter(&format!("sequence:{outbox}:{target}:{kind}"), 1)
-            .await?;
+        let value = self.reserve_counter(&sequence_counter(outbox, target, kind), 1).await?;
         uint("counter.value", value)
     }
 

@@ -45,7 +45,8 @@ pub struct LeafSeen {
 }
 
 impl Store {
-    /// All leaves in order, with terms and authorizations.
+    /// The leaves this database knows the settlements of, in order, with terms and authorizations: all of them, unless it was recovered and
+    /// not everything has been submitted again.
     pub async fn list_members(&self, id: MessageId) -> Result<Vec<MessageMember>, StoreError> {
         self.members(id, None).await
     }
@@ -84,10 +85,8 @@ impl Store {
         }
         let groups = self.signed_groups(by_id.values()).await?;
         rows.into_iter()
-            .map(|row| {
-                let settlement = by_id.remove(&row.settlement_id).ok_or_else(|| StoreError::Missing {
-                    what: format!("settlement of leaf {} of message {id}", row.leaf),
-                })?;
+            .filter_map(|row| Some((by_id.remove(&row.settlement_id)?, row)))
+            .map(|(settlement, row)| {
                 Ok(MessageMember {
                     leaf: leaf_number(row.leaf)?,
                     resolved: row.resolved,

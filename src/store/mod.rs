@@ -4,6 +4,7 @@
 //! events, [`lease`] claims, [`codec`] columns, then one file per aggregate. `entity/` are the rows.
 
 pub mod account;
+pub mod books;
 mod bulk;
 #[doc(hidden)]
 pub mod ceiling;
@@ -28,9 +29,10 @@ pub mod hub_allotment;
 pub mod hub_booking;
 pub mod hub_chain;
 pub mod hub_ledger;
-pub mod hub_transfer;
 pub mod hub_reads;
+pub mod hub_transfer;
 pub mod hub_verdict;
+pub mod interval;
 pub mod lane;
 pub mod lease;
 mod log_tally;
@@ -39,6 +41,8 @@ pub mod message_members;
 mod open;
 pub mod posting;
 mod prune;
+mod recovery;
+pub mod repair;
 #[doc(hidden)]
 pub mod seed;
 pub mod settlement;
@@ -47,6 +51,7 @@ pub mod settlement_apply;
 pub mod settlement_end;
 mod settlement_page;
 pub mod settlement_pay;
+mod settlement_recall;
 pub mod signer_lease;
 mod statistics;
 #[cfg(test)]
@@ -69,25 +74,29 @@ mod plan_tests;
 #[cfg(test)]
 mod postgres_tests;
 
+pub use books::{MessageBooks, Movement, PaidLog, SettlementBooks};
 pub use chain_cursor::{Cursor, StoredBlock};
 pub use chain_log::{ChainLog, LogStatus, NewChainLog};
 pub use checkpoint_message::CheckpointLane;
 pub use checkpoint_signature::{NewSignedCheckpoint, SignatureState, SignedCheckpoint};
 pub use dispatch::{Dispatch, DispatchChange, DispatchId, DispatchPatch, DispatchQueue, LaneKey, NewDispatch};
-pub use drift::{Drift, DriftClass, DriftRow};
+pub use drift::{Drift, DriftAbout, DriftClass, DriftFilter, DriftRow};
 pub use error::StoreError;
 pub use event::Event;
 pub use execution::{Execution, ExecutionId, ExecutionPatch};
 pub use figures::{Census, Counted};
 pub use group::NewGroup;
+pub use hub::{CheckpointStanding, Halt, HaltReason, Hub, HubCheckpoint, HubId};
 pub use hub_allotment::{HubRoot, RootOrigin, StoredAllotment, StoredCommitment, WalletHistory};
 pub use hub_booking::{HubEvent, HubEventFilter, HubEventKind, LedgerOperation, TokenBacking};
-pub use hub_ledger::{HubToken, HubWallet, LedgerHead, NewHubWallet};
-pub use hub_transfer::{HubTransfer, NewTransfer, SignedState, TransferAnswer, TransferFilter, TransferRefusal, WalletEon};
-pub use hub::{CheckpointStanding, Halt, HaltReason, Hub, HubCheckpoint, HubId};
 pub use hub_chain::{HubFact, HubOperationKind, NewHub, NewHubLog};
+pub use hub_ledger::{HubToken, HubWallet, LedgerHead, NewHubWallet};
 pub use hub_reads::{HubBound, HubChallenge, HubOperation, HubPlace, HubSums};
+pub use hub_transfer::{
+    HubTransfer, NewTransfer, SignedState, TransferAnswer, TransferFilter, TransferRefusal, WalletEon,
+};
 pub use hub_verdict::{CheckpointFact, HubFacts, Restored};
+pub use interval::{Counters, Interval, Standing};
 pub use lane::{InFlight, InsertLimits, Insertion, LaneMode, LaneObstacle, LaneSwitch, Passage};
 pub use lease::{Claim, LeaseClock, SystemLeaseClock};
 pub use log_tally::TallyKey;
@@ -96,7 +105,9 @@ pub use message_members::{LeafSeen, MessageMember};
 pub use open::{Durability, Store, StoreConfig};
 pub use posting::PostingRow;
 pub use prune::{Archive, PruneRule, Pruned};
+pub use recovery::{Adopted, AdoptedDispatch, AdoptedMessage, Overtaken};
 pub use relayer_migrations::SCHEMA_VERSION;
+pub use repair::{DisputeOutcome, DisputeRefusal, RepairNote};
 pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Reliance, Settlement, SettlementFilter};
 pub use settlement_accept::{Accept, NewSettlement};
 pub use settlement_end::Ending;

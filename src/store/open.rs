@@ -248,7 +248,13 @@ fn count_statement(sql: &str) {
 
 fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {
     let mut options = ConnectOptions::new(config.url.clone());
-    options.sqlx_logging(false).test_before_acquire(false);
+    options
+        .sqlx_logging(false)
+        .test_before_acquire(false)
+        // Without lifetimes sqlx 0.9 does not run its reaper, which loops for ever when a connection is given back and taken again while it
+        // counts the idle ones: the count falls below zero, which is 2^64 - 1.
+        .idle_timeout(None)
+        .max_lifetime(None);
     if config.url.starts_with("sqlite") {
         options
             .max_connections(1)

@@ -150,6 +150,14 @@ async fn work(plans: &mut Plans) {
         store.list_nonces_from(SOURCE, SIGNER, 400);
         store.find_live_tx(&Intent::new(IntentKind::Dispatch, "1:0"));
         store.get_cursor(TARGET);
+        store.claim_messages_of(relayer_adapter_api::Kind::Checkpoint, &[MessageState::Received], "me", now, 10, 1);
+        store.list_checkpoint_messages(checkpoints(), 3, 10);
+        store.list_newest_checkpoint_messages(checkpoints(), 10);
+        store.list_open_checkpoint_messages(checkpoints(), 10);
+        store.list_messages_of_checkpoint(SOURCE, OUTBOX, 3);
+        store.count_pending_records(checkpoints());
+        store.list_due_signatures(checkpoints(), now, 10);
+        store.list_signatures_of(SOURCE, OUTBOX, 3);
     }
 }
 
@@ -158,6 +166,14 @@ fn lane() -> LaneKey {
         source: SOURCE,
         target: TARGET,
         bridge: "layerzero".parse().unwrap(),
+    }
+}
+
+fn checkpoints() -> CheckpointLane {
+    CheckpointLane {
+        source: SOURCE,
+        hub: OUTBOX,
+        target: TARGET,
     }
 }
 

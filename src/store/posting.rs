@@ -272,6 +272,17 @@ impl Txn {
         Ok(standing)
     }
 
+    /// Whether anything was ever posted for a settlement.
+    pub(super) async fn has_payment(&self, settlement: SettlementId) -> Result<bool, StoreError> {
+        let row = posting::Entity::find()
+            .filter(posting::Column::SettlementId.eq(settlement.0.to_vec()))
+            .filter(posting::Column::CauseKind.is_in([Reason::Accept.as_str(), Reason::Payment.as_str()]))
+            .limit(1)
+            .one(&self.tx)
+            .await?;
+        Ok(row.is_some())
+    }
+
     async fn is_reversed(&self, reason: Reason, reference: &str) -> Result<bool, StoreError> {
         let row = posting::Entity::find()
             .filter(posting::Column::CauseKind.eq(reason.as_str()))

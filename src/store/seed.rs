@@ -270,8 +270,8 @@ impl Rows<'_> {
         let proof = if settled {
             format!(
                 "1 + i / 128, {}, {}",
-                self.hash(BLOCK, "i / 128"),
-                self.hash(EXECUTION_TX, "i / 128")
+                self.hash(BLOCK, "(i / 128)"),
+                self.hash(EXECUTION_TX, "(i / 128)")
             )
         } else {
             "NULL, NULL, NULL".to_owned()
@@ -321,9 +321,9 @@ impl Rows<'_> {
         let id = self.hash_hex(SETTLEMENT, "i");
         let accepted = format!("'accepted:0x' || {id}");
         let paid = format!(
-            "'event:{}:0x' || {} || ':' || i",
+            "'event:{}:0x' || {} || ':' || (i * 2)",
             seed.target.0,
-            self.hash_hex(BLOCK, "i / 128")
+            self.hash_hex(BLOCK, "(i / 128)")
         );
         let total = seed.amount.saturating_add(seed.fee);
         let mut moves = vec![(accounts.available, accounts.reserved, total, "accept", &accepted)];
@@ -355,19 +355,10 @@ impl Rows<'_> {
         let series = Self::series(first.unsigned_abs(), last.unsigned_abs());
         let seed = self.seed;
         let (source, target, per) = (seed.source.0, seed.target.0, seed.per_message.max(1));
-        let message = self.hash(MESSAGE, "i");
         let at = seed.accepted_at;
         let zero = self.literal(&[0; 32]);
-        // Leaves of the last message of the chunk may be fewer; nothing reads the count of an executed message.
         let mut statements = vec![
-            format!(
-                "{series}INSERT INTO message (message_id, kind, hub, header, source_chain, target_chain, tier, sequence, root, leaves, state, \
-                 received_block, next_at, created_at, updated_at, version, lease_until, lease_token) SELECT {message}, 1, {batch}, {header}, \
-                 {source}, {target}, 1, 1000000000 + i, {root}, {per}, 'executed', i, {at}, {at}, {at}, 3, 0, 0 FROM s",
-                header = self.literal(&self.header()),
-                batch = self.literal(&[]),
-                root = self.hash(ROOT, "i"),
-            ),
+            self.message_rows(first),
             format!(
                 "{}INSERT INTO message_settlement (message_id, leaf, settlement_id, resolved) \
                  SELECT {}, (i - {from}) % {per}, {}, TRUE FROM s",
@@ -427,39 +418,98 @@ impl Rows<'_> {
                 message = self.hash(MESSAGE, &number("tx.intent_id")),
             ));
         }
-        statements.extend(self.logs(&series));
+        statements.extend(self.logs(&series, first));
         statements
     }
 
-    fn header(&self) -> Vec<u8> {
-        use relayer_adapter_api::{Header, Kind};
+    /// Messages with the roots of their leaves; their ids are made up all the same.
+    fn message_rows(&self, first: i64) -> String {
+        let (at, per) = (self.seed.accepted_at, self.seed.per_message.max(1));
+        let mut rows = Vec::new();
+        for (number, place) in (first..).zip(0..self.messages()) {
+            let from = self.from.saturating_add(place.saturating_mul(per));
+            let to = from.saturating_add(per.saturating_sub(1)).min(self.to);
+            let ids: Vec<B256> = (from..=to)
+                .filter_map(|i| settlement_id(i).ok())
+                .map(|id| id.0)
+                .collect();
+            let header = self.header(number.unsigned_abs(), &ids);
+            rows.push(format!(
+                "({message}, 1, {batch}, {bytes}, {source}, {target}, 1, {sequence}, {root}, {leaves}, 'executed', {number}, {at}, {at}, {at}, 3, 0, 0)",
+                message = self.hash(MESSAGE, &number.to_string()),
+                batch = self.literal(&[]),
+                bytes = self.literal(&header.encode()),
+                source = self.seed.source.0,
+                target = self.seed.target.0,
+                sequence = header.sequence,
+                root = self.literal(header.root.as_slice()),
+                leaves = ids.len(),
+            ));
+        }
+        format!(
+            "INSERT INTO message (message_id, kind, hub, header, source_chain, target_chain, tier, sequence, root, leaves, state, received_block, \
+             next_at, created_at, updated_at, version, lease_until, lease_token) VALUES {}",
+            rows.join(", ")
+        )
+    }
+
+    fn header(&self, number: u64, ids: &[B256]) -> relayer_adapter_api::Header {
+        use relayer_adapter_api::{Header, Kind, tree};
         Header {
             kind: Kind::SettlementBatch,
             source: self.seed.source,
             target: self.seed.target,
             outbox: self.seed.outbox,
             inbox: self.seed.inbox,
-            sequence: 0,
-            root: B256::ZERO,
-            count: u32::try_from(self.seed.per_message).unwrap_or(1),
+            sequence: number.saturating_add(1_000_000_000),
+            root: tree::root(ids).unwrap_or_default(),
+            count: u32::try_from(ids.len()).unwrap_or(1),
             fee_recipient: Address::repeat_byte(0xfe),
         }
-        .encode()
-        .to_vec()
+    }
+
+    /// What the executions say they paid: one run for each block, to the one payee there is.
+    fn runs_paid(&self, columns: &str, first_message: i64) -> String {
+        let seed = self.seed;
+        let per = seed.per_message.max(1);
+        let detail = format!(
+            "'{{\"token\":\"{token}\",\"payer\":\"{payer}\",\"runs\":[{{\"payee\":\"{payee}\",\"count\":\"' || COUNT(*) || \
+             '\",\"amount\":\"' || (COUNT(*) * {amount}) || '\",\"fee\":\"' || (COUNT(*) * {fee}) || '\"}}]}}'",
+            token = seed.token,
+            payer = seed.payer,
+            payee = seed.payee,
+            amount = seed.amount,
+            fee = seed.fee,
+        );
+        format!(
+            "{}{columns} SELECT {}, {}, MAX(i) * 2 + 1, 1 + i / 128, 1000 + i / 128, {}, {}, 'runs_paid', {}, {}, {}, {detail}, \
+             'final', TRUE, TRUE FROM s GROUP BY i / 128",
+            Self::series(self.from, self.to),
+            seed.target.0,
+            self.hash(BLOCK, "(i / 128)"),
+            self.hash(EXECUTION_TX, "(i / 128)"),
+            self.literal(seed.inbox.as_slice()),
+            self.hash(
+                MESSAGE,
+                &format!("({first_message} + (MAX(i) - {from}) / {per})", from = self.from)
+            ),
+            self.literal(seed.payer.into_word().as_slice()),
+            self.word(&format!("(COUNT(*) * {})", seed.amount)),
+        )
     }
 
     /// What the chains said: one payment per settlement, one departure and one arrival per message.
-    fn logs(&self, messages: &str) -> Vec<String> {
+    fn logs(&self, messages: &str, first_message: i64) -> Vec<String> {
         let seed = self.seed;
         let columns = "INSERT INTO chain_log (chain, block_hash, log_index, block_number, block_timestamp, tx_hash, address, kind, \
                        key, key2, amount, detail, status, applied_seen, applied_final)";
         let paid = format!(
-            "{}{columns} SELECT {}, {}, i, 1 + i / 128, 1000 + i / 128, {}, {}, 'settlement_paid', {}, {}, {}, '{{}}', 'final', \
+            "{}{columns} SELECT {}, {}, i * 2, 1 + i / 128, 1000 + i / 128, {}, {}, 'settlement_paid', {}, {}, {}, '{{}}', 'final', \
              TRUE, TRUE FROM s",
             Self::series(self.from, self.to),
             seed.target.0,
-            self.hash(BLOCK, "i / 128"),
-            self.hash(EXECUTION_TX, "i / 128"),
+            self.hash(BLOCK, "(i / 128)"),
+            self.hash(EXECUTION_TX, "(i / 128)"),
             self.literal(seed.inbox.as_slice()),
             self.hash(SETTLEMENT, "i"),
             self.literal(seed.payer.into_word().as_slice()),
@@ -479,6 +529,7 @@ impl Rows<'_> {
         };
         vec![
             paid,
+            self.runs_paid(columns, first_message),
             crossing(seed.source.0, "message_dispatched", DISPATCH_TX, seed.outbox),
             crossing(seed.target.0, "message_received", EXECUTION_TX, seed.inbox),
         ]
@@ -521,7 +572,6 @@ const SETTLEMENT: u8 = 1;
 const JOB: u8 = 2;
 const RECEIPT: u8 = 3;
 const MESSAGE: u8 = 4;
-const ROOT: u8 = 5;
 const BLOCK: u8 = 6;
 const DISPATCH_TX: u8 = 7;
 const EXECUTION_TX: u8 = 8;

@@ -6,6 +6,7 @@ use super::bulk::{Insert, Tables, padded};
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Reliance, Settlement};
+use super::settlement_recall::{self as recall, Recalled};
 use super::{NewEvent, StoreError, Txn};
 use crate::ledger::{AccountKey, Asset, Obligation, Posting};
 use crate::settlement::policy::RoutePolicy;
@@ -194,13 +195,14 @@ impl Txn {
             .collect();
         let mut accounts = self.lock_accounts(&keys).await?;
         // After the locks: whoever accepts the same settlement holds the same accounts, so what is unknown now stays so.
-        let (released, known) = if self.meets_earlier(open.iter().map(|index| &news[*index])).await? {
+        let (released, known, recalled) = if self.meets_earlier(open.iter().map(|index| &news[*index])).await? {
             (
                 self.load_earlier(open.iter().map(|index| &news[*index]), false).await?,
                 self.find_by_id(open.iter().map(|index| &news[*index])).await?,
+                self.recall(open.iter().map(|index| &news[*index])).await?,
             )
         } else {
-            (Earlier::default(), HashMap::new())
+            (Earlier::default(), HashMap::new(), Recalled::default())
         };
         let mut decided = Vec::new();
         let mut candidates = Vec::new();
@@ -217,7 +219,7 @@ impl Txn {
         }
         let inserted = self.insert_settlements(news, &candidates, &released).await?;
         let holding = self.insert_receipts(news, &inserted).await?;
-        let (accepted, short) = cover(news, &holding, &accounts);
+        let (accepted, short) = cover(news, &holding, &accounts, &recalled);
         let refused: Vec<usize> = inserted
             .iter()
             .copied()
@@ -226,17 +228,24 @@ impl Txn {
         self.delete_settlements(refused.iter().map(|index| news[*index].id))
             .await?;
         decided.extend(short);
-        decided.extend(self.reserve(news, &accepted, &released, &mut accounts).await?);
+        let mut answers = self
+            .reserve(news, &accepted, &released, &recalled, &mut accounts)
+            .await?;
+        self.take_up(&recalled, &mut answers).await?;
+        decided.extend(answers);
         let done: HashSet<usize> = decided.iter().map(|(index, _)| *index).collect();
         let lost: Vec<usize> = open.iter().copied().filter(|index| !done.contains(index)).collect();
         decided.extend(self.explain_conflicts(news, &lost).await?);
         Ok(decided)
     }
 
-    /// Whether any of them is known, or covers a receipt or a job that another covered and let go. Mostly none does, and one statement says so.
+    /// Whether any of them is known, here or on a chain, or covers a receipt or a job that another covered and let go. Mostly none does, and
+    /// one statement says so.
     async fn meets_earlier(&self, news: impl Iterator<Item = &NewSettlement>) -> Result<bool, StoreError> {
         let (mut ids, mut receipts) = (Vec::new(), Vec::new());
+        let mut targets = BTreeSet::new();
         for new in news {
+            targets.insert(int("settlement.target_chain", new.target.0)?);
             ids.push(vec![new.id.0.to_vec().into()]);
             for receipt in &new.receipts {
                 let coordinator = new.coordinator_id.clone();
@@ -254,16 +263,19 @@ impl Txn {
             let mut met = Vec::new();
             if let Some(ids) = ids.next() {
                 tables = tables.with("ids", "id", ids.to_vec());
-                met.push("EXISTS (SELECT 1 FROM ids v CROSS JOIN settlement s WHERE s.settlement_id = v.id)");
+                met.push(
+                    "EXISTS (SELECT 1 FROM ids v CROSS JOIN settlement s WHERE s.settlement_id = v.id)".to_owned(),
+                );
+                met.extend(recall::met(&targets));
             }
             if let Some(receipts) = receipts.next() {
                 tables = tables.with("receipts", "coordinator, job, hash", receipts.to_vec());
-                met.extend([
-                    "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
-                     WHERE r.coordinator_id = v.coordinator AND r.job_id = v.job AND NOT r.holds)",
-                    "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
-                     WHERE r.coordinator_id = v.coordinator AND r.receipt_hash = v.hash AND NOT r.holds)",
-                ]);
+                met.extend(["job_id = v.job", "receipt_hash = v.hash"].map(|same| {
+                    format!(
+                        "EXISTS (SELECT 1 FROM receipts v CROSS JOIN settlement_receipt r \
+                         WHERE r.coordinator_id = v.coordinator AND r.{same} AND NOT r.holds)"
+                    )
+                }));
             }
             let statement = tables.statement(&format!("SELECT 1 AS met WHERE {}", met.join(" OR ")));
             if self.tx.query_one_raw(statement).await?.is_some() {
@@ -433,10 +445,13 @@ impl Txn {
         news: &[NewSettlement],
         accepted: &BTreeSet<usize>,
         earlier: &Earlier,
+        recalled: &Recalled,
         accounts: &mut LockedAccounts,
     ) -> Result<Vec<(usize, Accept)>, StoreError> {
         let postings: Vec<Posting> = accepted
             .iter()
+            // What was paid has left the payer's balance already.
+            .filter(|index| !recalled.is_paid(news[**index].id))
             .flat_map(|index| {
                 let new = &news[*index];
                 Obligation::new(new.id, new.target, &new.terms).accept()
@@ -533,12 +548,17 @@ fn cover(
     news: &[NewSettlement],
     holding: &[usize],
     accounts: &LockedAccounts,
+    recalled: &Recalled,
 ) -> (BTreeSet<usize>, Vec<(usize, Accept)>) {
     let mut left: BTreeMap<AccountKey, U256> = BTreeMap::new();
     let mut accepted = BTreeSet::new();
     let mut short = Vec::new();
     for index in holding.iter().copied() {
         let new = &news[index];
+        if recalled.is_paid(new.id) {
+            accepted.insert(index);
+            continue;
+        }
         let key = new.available();
         let balance = left
             .entry(key)

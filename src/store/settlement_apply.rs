@@ -122,7 +122,12 @@ impl Txn {
         let mut row = self.lock_settlement(id).await?.ok_or_else(|| missing(id))?;
         let mut standing = self.standing_postings(event).await?;
         standing.retain(|posting| posting.settlement == Some(id));
-        if standing.is_empty() {
+        // One that was paid before this database knew of it has no postings of its own: they are those of terms nobody knew.
+        let recalled = standing.is_empty()
+            && row.state == SettlementState::Settled
+            && row.evidence.is_some_and(|evidence| evidence.block_hash == event.block)
+            && !self.has_payment(id).await?;
+        if standing.is_empty() && !recalled {
             return Ok(false);
         }
         let cause = format!("orphaned {}", Cause::Event(event));

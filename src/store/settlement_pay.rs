@@ -105,6 +105,69 @@ impl Txn {
         Ok(true)
     }
 
+    /// The postings of a payment that are not on the books; true when one was missing.
+    pub(super) async fn post_payment(&mut self, row: &Settlement, payment: &Payment) -> Result<bool, StoreError> {
+        let reserved = self.reserved_of(&[row.id]).await?.contains(&row.id);
+        let mut missing = false;
+        // One by one: those that stand stay, and hide none of the others.
+        for posting in payment_postings(row, payment, reserved) {
+            missing |= self.post(&[posting]).await?.iter().any(Option::is_some);
+        }
+        Ok(missing)
+    }
+
+    /// The state after a payment, with its evidence, receipts and leaves.
+    pub(super) async fn pay_state(
+        &mut self,
+        row: &mut Settlement,
+        event: SettlementEvent,
+        payment: &Payment,
+        cause: &str,
+    ) -> Result<(), StoreError> {
+        let patch = settlement::ActiveModel {
+            credited: Set(Some(payment.payout == Payout::Credited)),
+            skip_reason: Set(None),
+            ..evidence_patch(&payment.evidence)
+        };
+        self.settlement_apply(row, event, patch, cause).await?;
+        self.hold_receipts(row.id, true).await?;
+        self.resolve_leaves(&[row.id], true).await
+    }
+
+    /// A payment of this settlement that nothing has taken back.
+    pub(super) async fn standing_payment(&self, id: SettlementId) -> Result<Option<i64>, StoreError> {
+        let rows: Vec<(i64, String, Option<i64>)> = posting::Entity::find()
+            .select_only()
+            .columns([
+                posting::Column::Id,
+                posting::Column::CauseKind,
+                posting::Column::Reverses,
+            ])
+            .filter(posting::Column::SettlementId.eq(id.0.to_vec()))
+            .into_tuple()
+            .all(&self.tx)
+            .await?;
+        let taken_back: HashSet<i64> = rows.iter().filter_map(|(.., reverses)| *reverses).collect();
+        let pays = [Reason::Payment, Reason::Credit, Reason::External].map(Reason::as_str);
+        let standing = rows
+            .iter()
+            .find(|(row, reason, _)| pays.contains(&reason.as_str()) && !taken_back.contains(row));
+        Ok(standing.map(|(row, ..)| *row))
+    }
+
+    /// A disputed settlement is given up: its reservation, where it still stands, is released.
+    pub(super) async fn dismiss(&mut self, row: &mut Settlement, cause: &str) -> Result<(), StoreError> {
+        if self.reserved_of(&[row.id]).await?.contains(&row.id) {
+            let obligation = Obligation::new(row.id, row.target, &row.terms);
+            let word = Cause::Operator(format!("dispute:{}:{}", row.id, row.version));
+            self.post(&obligation.ended_unpaid(&word)).await?;
+        }
+        self.settlement_apply(row, SettlementEvent::Dismiss, settlement::ActiveModel::default(), cause)
+            .await?;
+        self.hold_receipts(row.id, false).await?;
+        self.resolve_leaves(&[row.id], true).await
+    }
+
     /// Those of `ids` whose amount and fee are set aside still.
     async fn reserved_of(&self, ids: &[SettlementId]) -> Result<HashSet<SettlementId>, StoreError> {
         let (mut accepted, mut released) = (HashSet::new(), HashSet::new());

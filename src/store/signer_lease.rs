@@ -104,7 +104,7 @@ impl Store {
     }
 }
 
-fn nonce_base(chain: ChainId, signer: Address) -> String {
+pub(super) fn nonce_base(chain: ChainId, signer: Address) -> String {
     format!("nonce_base:{chain}:{signer:#x}")
 }
 

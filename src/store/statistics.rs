@@ -7,8 +7,15 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Events after which the first look is worth it.
 const FIRST: i64 = 500;
-/// Growth until the next.
+/// Growth until the next…
 const GROWTH: i64 = 4;
+/// …and events after which it is time in any case: recovery moves the counter far ahead, and then a multiple of it is never reached.
+const STEP_MAX: i64 = 1_000_000;
+
+fn next(seq: i64) -> i64 {
+    let grown = seq.saturating_mul(GROWTH).max(FIRST);
+    grown.min(seq.saturating_add(STEP_MAX))
+}
 
 /// Tables that grow with settlements.
 const ANALYZE: &str = "ANALYZE settlement, settlement_receipt, settlement_group, event, posting, account, message, message_settlement, dispatch, \
@@ -45,16 +52,15 @@ impl Statistics {
 
     /// True for one caller each time. A process that starts on a grown database finds it as known as the last one left it.
     fn take(&self, seq: i64) -> bool {
-        let first = seq.saturating_mul(GROWTH).max(FIRST);
         let seen = self
             .due
-            .compare_exchange(0, first, Ordering::Relaxed, Ordering::Relaxed);
+            .compare_exchange(0, next(seq), Ordering::Relaxed, Ordering::Relaxed);
         let due = seen.unwrap_or_else(|due| due);
         seen.is_err()
             && seq >= due
             && self
                 .due
-                .compare_exchange(due, seq.saturating_mul(GROWTH), Ordering::Relaxed, Ordering::Relaxed)
+                .compare_exchange(due, next(seq), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
     }
 }

@@ -20,9 +20,63 @@ pub struct World {
     /// What the chains say against the lane of a bridge.
     pub obstacles: BTreeMap<String, String>,
     pub simulations: usize,
+    pub registry: ScriptedRegistry,
 }
 
-pub(super) type Shared = Arc<Mutex<World>>;
+/// A registry of checkpoints on the target chain.
+#[derive(Debug, Default)]
+pub struct ScriptedRegistry {
+    /// 0 = the hub is not registered.
+    pub quorum: u8,
+    pub operator: Address,
+    /// Another outbox than ours.
+    pub outbox: Option<Address>,
+    pub families: u64,
+    /// From which block on the registry has which root, and which other one, for an eon.
+    pub recorded: BTreeMap<u64, (u64, B256, B256)>,
+    /// Revert data of recordings, by eon.
+    pub refuses: BTreeMap<u64, Vec<u8>>,
+}
+
+impl ScriptedRegistry {
+    fn answer(&self, at: u64, data: &[u8]) -> Result<Vec<u8>, ViewError> {
+        use ICheckpointRegistry as R;
+        if R::hubOfCall::abi_decode(data).is_ok() {
+            return Ok(R::hubOfCall::abi_encode_returns(&R::Hub {
+                chain: SOURCE.0,
+                hub: HUB,
+                outbox: self.outbox.unwrap_or(OUTBOX),
+                operator: self.operator,
+                quorum: self.quorum,
+                gapMax: 5,
+                eonSeconds: 0,
+            }));
+        }
+        if let Ok(asked) = R::checkpointOfCall::abi_decode(data) {
+            let found = self.recorded.get(&asked.eon).filter(|(from, ..)| *from <= at);
+            let (_, root, other) = found.copied().unwrap_or_default();
+            return Ok(R::checkpointOfCall::abi_encode_returns(&R::Checkpoint {
+                root,
+                other,
+                standing: R::Standing::Provisional,
+                recordedAt: 0,
+            }));
+        }
+        if R::familiesOfCall::abi_decode(data).is_ok() {
+            return Ok(U256::from(self.families).to_be_bytes::<32>().to_vec());
+        }
+        let eon = match R::recordCall::abi_decode(data) {
+            Ok(record) => WireMessage::decode(&record.message).unwrap().header.sequence,
+            Err(_) => R::recordSignedCall::abi_decode(data).unwrap().eon,
+        };
+        match self.refuses.get(&eon) {
+            Some(data) => Err(ViewError::Reverted { data: data.clone() }),
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+pub(crate) type Shared = Arc<Mutex<World>>;
 
 pub(super) struct ScriptedChain {
     pub id: ChainId,
@@ -111,8 +165,11 @@ impl ChainView for ScriptedView {
     }
 
     async fn call(&self, _from: Option<Address>, to: Address, data: Bytes, _value: U256) -> Result<Bytes, ViewError> {
-        assert_eq!(to, INBOX);
         let mut world = self.world.lock().unwrap();
+        if to == REGISTRY {
+            return world.registry.answer(self.block.number, &data).map(Bytes::from);
+        }
+        assert_eq!(to, INBOX);
         if let Ok(one) = ISettlementInbox::executeOneCall::abi_decode(&data) {
             let nonce: u64 = one.settlement.nonce.to();
             let skip = world.skipped.get(&nonce).copied().unwrap_or(0);
@@ -147,7 +204,7 @@ impl ChainView for ScriptedView {
     }
 }
 
-pub(super) struct ScriptedBridge {
+pub(crate) struct ScriptedBridge {
     pub id: BridgeId,
     pub world: Shared,
 }

@@ -41,6 +41,30 @@ fn rpc_config(name: &ChainName, config: &ChainConfig) -> Result<RpcConfig, Wirin
     })
 }
 
+/// The chain as the comparison reads it: behind endpoints of its own where they are configured, else behind those the others ask last. None when
+/// there are only those every reading asks.
+pub(super) fn audit_chain(
+    name: &ChainName,
+    config: &ChainConfig,
+    clock: &Arc<dyn Clock>,
+) -> Result<Option<RpcChain>, WiringError> {
+    if config.reconcile_rpc.is_empty() && config.rpc.len() <= config.quorum() {
+        return Ok(None);
+    }
+    let mut other = config.clone();
+    if config.reconcile_rpc.is_empty() {
+        other.rpc.reverse();
+    } else {
+        other.rpc = config.reconcile_rpc.clone();
+    }
+    let rpc = RpcConfig {
+        quorum: config.reconcile_quorum(),
+        read_only: true,
+        ..rpc_config(name, &other)?
+    };
+    Ok(Some(RpcChain::new(&rpc, clock.clone())?))
+}
+
 /// All chains.
 pub(super) fn chains(config: &Config, clock: &Arc<dyn Clock>) -> Result<BTreeMap<ChainId, Arc<RpcChain>>, WiringError> {
     let made = config.chains.iter().map(|(name, chain)| {

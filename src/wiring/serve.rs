@@ -3,7 +3,8 @@
 use super::chains::check_chain_ids;
 use super::{Face, Wired, WiringError, store, wire};
 use crate::api::{
-    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, ServeError, Settlements,
+    Api, Auth, DryRun, Feed, FeedLimits, Handlers, Health, HealthListener, Hubs, Listeners, Operators, ServeError,
+    Settlements,
 };
 use crate::chain::Sender;
 use crate::clock::Clock;
@@ -44,7 +45,8 @@ pub async fn serve(
         liveness: health.liveness.clone(),
         changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
-    let hubs = hubs(config, &wired.store, wired.clock.clone(), supervisor.wakers.clone());
+    let ledger = Ledger::new(wired.store.clone(), wired.clock.clone());
+    let hubs = hubs(config, ledger, wired.face.as_ref(), supervisor.wakers.clone());
     let roles = &config.supervisor.roles;
     if config.dry_run {
         tracing::warn!(
@@ -72,13 +74,15 @@ pub async fn serve(
 }
 
 /// What answers about hubs. A hint wakes the loops that read the hub's chain in this process; elsewhere they look by themselves.
-fn hubs(config: &Config, store: &Store, clock: Arc<dyn Clock>, wakers: Wakers) -> Hubs {
+fn hubs(config: &Config, ledger: Ledger, face: Option<&Face>, wakers: Wakers) -> Hubs {
     let keepers = config
         .hubs
         .iter()
         .filter_map(|(name, hub)| Some((name.clone(), hub.coordinator.clone()?)));
     Hubs {
-        ledger: Ledger::new(store.clone(), clock),
+        ledger,
+        signed: face.map(|face| face.signed.clone()),
+        dry_run: config.dry_run,
         keepers: keepers.collect(),
         look: Arc::new(move |chain: ChainId| {
             for stage in ["observer", "hubs"] {
@@ -96,10 +100,13 @@ async fn start(config: &Config) -> Result<(Wired, Listening), WiringError> {
 }
 
 /// What this process listens on.
-#[derive(Debug)]
 enum Listening {
     /// Role `api`.
-    Api { listeners: Listeners, auth: Auth },
+    Api {
+        listeners: Listeners,
+        auth: Auth,
+        operator_token: Option<String>,
+    },
     /// Any other: only how it stands.
     Health(HealthListener),
 }
@@ -124,7 +131,12 @@ impl Listening {
         if !config.supervisor.roles.has(Role::Api) {
             return Ok(Self::Health(Listeners::bind_health(&config.api).await?));
         }
+        let operator_token = match &config.operator.token {
+            Some(secret) => Some(secret.resolve("operator.token")?),
+            None => None,
+        };
         Ok(Self::Api {
+            operator_token,
             auth: Auth::from_config(&config.coordinators)?,
             listeners: Listeners::bind(&config.api).await?,
         })
@@ -140,7 +152,14 @@ impl Listening {
         stop: &CancellationToken,
     ) -> Result<(), ServeError> {
         match (self, face) {
-            (Self::Api { listeners, auth }, Some(face)) => {
+            (
+                Self::Api {
+                    listeners,
+                    auth,
+                    operator_token,
+                },
+                Some(face),
+            ) => {
                 let writer = tokio::spawn(face.writer.run(stop.clone()));
                 let limits = FeedLimits {
                     ring_events: config.api.watch_ring_events,
@@ -148,6 +167,7 @@ impl Listening {
                     stall: Duration::from_millis(config.api.watch_stall_ms),
                     outage: FeedLimits::OUTAGE,
                 };
+                let operators = Operators::new(store.clone(), clock.clone(), operator_token.as_deref(), stop.clone());
                 let feed = Feed::start(store.clone(), clock, limits, stop.clone());
                 let mut service: Arc<dyn Settlements> = Arc::new(face.service);
                 if config.dry_run {
@@ -159,6 +179,7 @@ impl Listening {
                     .with_hubs(hubs);
                 let api = Api {
                     handlers: Arc::new(handlers),
+                    operators: Some(operators),
                     health,
                 };
                 first_look(store, config, stop).await;

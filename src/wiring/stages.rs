@@ -1,5 +1,6 @@
 //! The loops of one process: observer and transaction engine per chain, the pipeline in its order, the intake's policy.
 
+use super::books::{auditor, reconciler_params};
 use super::chains::{fee_policy, key_of, signers};
 use super::{Face, WiringError, hubs, ms, seconds_ms, wrong};
 use crate::api::{Ends, Service};
@@ -9,17 +10,18 @@ use crate::chain::engine::TxEngine;
 use crate::chain::observer::{Observer, ObserverParams};
 use crate::chain::retry::RetryPolicy;
 use crate::chain::sender::{Sender, SenderParams};
-use crate::chain::{Chain, ExitDelayReader, RpcChain, TxChain};
+use crate::chain::{Chain, ExitDelayReader, Gate, RpcChain, TxChain};
 use crate::clock::Clock;
-use crate::config::{BridgeConfig, Config};
+use crate::config::{BridgeConfig, ChainConfig, Config};
 use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::hub::ledger::Follower;
 use crate::hub::observer::{HubObserver, HubObserverParams};
-use crate::hub::{CheckpointRelay, HubLane, Recorder};
+use crate::hub::{CheckpointRelay, HubLane, Recorder, SignedCheckpoints};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
-use crate::reconciler::{Origin, Reconciler, ReconcilerParams, TargetContracts};
+use crate::reconciler::{Origin, Reconciler};
+use crate::recover::{Recover, RecoverChain};
 use crate::router::{
     BreakerRule, BridgeLimits, CapRule, HistoryRule, LaneWatch, Patience, Router, RouterParams, WatchParams,
 };
@@ -57,6 +59,8 @@ pub(super) struct Wiring<'a> {
     pub senders: BTreeMap<ChainId, Arc<Sender>>,
     pub adapters: BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
     pub tasks: Vec<Task>,
+    /// Of the chains that are sent to.
+    pub gates: BTreeMap<ChainId, Arc<Gate>>,
 }
 
 impl Wiring<'_> {
@@ -84,25 +88,13 @@ impl Wiring<'_> {
             let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
             };
-            let contracts = Contracts {
-                outbox: chain.contracts.outbox,
-                inbox: chain.contracts.inbox,
-                vault: chain.contracts.vault,
-                registry: chain.contracts.registry,
-            };
-            let params = ObserverParams {
-                start_block: chain.start_block,
-                range_max: chain.log_range_max,
-                ..ObserverParams::default()
-            };
-            let hubs = hubs::followed(self.config, id);
-            let contracts_of_hubs: Vec<Address> = hubs.iter().map(|hub| hub.contract).collect();
-            let observer = Observer::new(rpc.clone(), self.store.clone(), contracts, params).with_hubs(hubs);
+            let observer = observer(self.config, chain, rpc.clone(), self.store.clone());
             self.task(observer, chain.poll_ms);
-            if !contracts_of_hubs.is_empty() {
+            let hubs: Vec<Address> = hubs::followed(self.config, id).iter().map(|hub| hub.contract).collect();
+            if !hubs.is_empty() {
                 let params = HubObserverParams {
                     chain: id,
-                    hubs: contracts_of_hubs,
+                    hubs,
                     check_ms: ms(self.config.reconciler.sweep_ms),
                 };
                 self.task(HubObserver::new(self.store.clone(), rpc, params), chain.poll_ms);
@@ -127,7 +119,8 @@ impl Wiring<'_> {
                 lease_ms: self.config.supervisor.lease_ms,
                 fees: fee_policy(self.config, chain),
             };
-            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone());
+            let gate = self.gate(id, chain, rpc.clone(), pool.addresses());
+            let sender = Sender::new(rpc.clone(), self.store.clone(), pool, params, self.clock.clone()).behind(gate);
             if self.config.dry_run {
                 // No engine either: what an earlier run prepared stays where it is.
                 self.senders.insert(id, Arc::new(sender.dry_run()));
@@ -142,6 +135,20 @@ impl Wiring<'_> {
             );
         }
         Ok(())
+    }
+
+    /// What keeps a chain from being sent to while this database is behind it.
+    fn gate(&mut self, id: ChainId, chain: &ChainConfig, rpc: Arc<RpcChain>, signers: Vec<Address>) -> Arc<Gate> {
+        let contracts = contracts(chain);
+        let gate = Arc::new(Gate::new(
+            rpc,
+            self.store.clone(),
+            contracts,
+            signers,
+            self.clock.clone(),
+        ));
+        self.gates.insert(id, gate.clone());
+        gate
     }
 
     pub fn router(&self) -> Result<Router, WiringError> {
@@ -236,7 +243,7 @@ impl Wiring<'_> {
         );
         self.payout();
         self.checkpoints();
-        self.reconcilers();
+        self.reconcilers()?;
         let sampler = Sampler {
             store: self.store.clone(),
             chains: self.chains.keys().copied().collect(),
@@ -250,6 +257,53 @@ impl Wiring<'_> {
         self.task(Follower::new(self.store.clone(), self.clock.clone()), HUB_LEDGER_MS);
         Ok(())
     }
+}
+
+/// Our contracts on a chain.
+fn contracts(chain: &ChainConfig) -> Contracts {
+    Contracts {
+        outbox: chain.contracts.outbox,
+        inbox: chain.contracts.inbox,
+        vault: chain.contracts.vault,
+        registry: chain.contracts.registry,
+    }
+}
+
+fn observer(config: &Config, chain: &ChainConfig, rpc: Arc<RpcChain>, store: Store) -> Observer {
+    let params = ObserverParams {
+        start_block: chain.start_block,
+        range_max: chain.log_range_max,
+        ..ObserverParams::default()
+    };
+    let hubs = hubs::followed(config, ChainId(chain.chain_id));
+    Observer::new(rpc, store, contracts(chain), params).with_hubs(hubs)
+}
+
+/// Everything recovery needs of the configured chains and bridges.
+pub(super) fn recover(
+    config: &Config,
+    store: Store,
+    rpc: &BTreeMap<ChainId, Arc<RpcChain>>,
+    adapters: &BTreeMap<BridgeId, Arc<dyn BridgeAdapter>>,
+) -> Result<Recover, WiringError> {
+    let mut chains = BTreeMap::new();
+    for (name, chain) in &config.chains {
+        let id = ChainId(chain.chain_id);
+        let Some(rpc) = rpc.get(&id) else { continue };
+        let member = RecoverChain {
+            chain: rpc.clone(),
+            transactions: rpc.clone(),
+            contracts: contracts(chain),
+            observer: observer(config, chain, rpc.clone(), store.clone()),
+            signers: signers(name, chain)?.addresses(),
+        };
+        chains.insert(id, member);
+    }
+    let ids: Vec<ChainId> = chains.keys().copied().collect();
+    let pairs = ids.iter().flat_map(|from| ids.iter().map(move |to| (*from, *to)));
+    let lanes = pairs.flat_map(|(from, to)| adapters.values().filter_map(move |adapter| adapter.lane(from, to)));
+    let lanes = lanes.collect();
+    Ok(Recover::new(store, chains, lanes))
 }
 
 fn bridge_limits(id: &BridgeId, bridge: &BridgeConfig) -> Result<BridgeLimits, WiringError> {
@@ -289,26 +343,23 @@ impl Wiring<'_> {
         };
         // Batches wait for their linger time, so looking more often than that pays off only when the linger time is short.
         let idle = config.supervisor.idle_ms.min(config.batcher.linger_ms.max(50));
-        self.task(Batcher::new(self.store.clone(), params), idle);
+        let batcher = Batcher::new(self.store.clone(), params).behind(self.gates.clone());
+        self.task(batcher, idle);
     }
 
-    fn reconcilers(&mut self) {
-        for chain in self.config.chains.values() {
+    fn reconcilers(&mut self) -> Result<(), WiringError> {
+        for (name, chain) in &self.config.chains {
             let id = ChainId(chain.chain_id);
-            let Some(rpc) = self.chains.get(&id).cloned() else {
+            let Some(rpc) = self.rpc.get(&id).cloned() else {
                 continue;
             };
-            let contracts = &chain.contracts;
-            let target = contracts.inbox.zip(contracts.vault);
-            let params = ReconcilerParams {
-                chain_id: id,
-                target: target.map(|(inbox, vault)| TargetContracts { inbox, vault }),
-                outbox: contracts.outbox,
-                sweep_ms: ms(self.config.reconciler.sweep_ms),
-            };
+            let (auditor, _) = auditor(self.config, (name, chain), &self.store, &rpc, &self.clock)?;
+            let params = reconciler_params(self.config, chain);
             let reconciler = Reconciler::new(self.store.clone(), rpc, params).with_origins(self.origins(id));
             self.task(reconciler, self.config.supervisor.idle_ms);
+            self.task(auditor, self.config.supervisor.idle_ms);
         }
+        Ok(())
     }
 
     /// Where messages to a chain come from: the other chains with an outbox, and which port there belongs to which port here.
@@ -485,7 +536,12 @@ impl Wiring<'_> {
             count_max: config.batcher.count_max,
             quote_age_ms_max: config.dispatcher.quote_age_ms_max,
         };
-        Ok(Face { service, writer })
+        let signed = SignedCheckpoints::new(self.store.clone(), self.chains.clone(), self.hub_lanes());
+        Ok(Face {
+            service,
+            signed: Arc::new(signed),
+            writer,
+        })
     }
 
     async fn intake(&mut self, accepted: Arc<Notify>) -> Result<(Intake, IntakeWriter), WiringError> {

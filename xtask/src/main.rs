@@ -49,7 +49,7 @@ enum Command {
         /// Rewrite the measured part of docs/benchmarks.md.
         #[arg(long)]
         write: bool,
-        /// Only these families: processor, store, grpc, node, intake, settling, gas, bridges, scale, watch.
+        /// Only these families: processor, store, grpc, node, intake, settling, gas, bridges, scale, watch, books.
         #[arg(long, value_delimiter = ',')]
         only: Vec<String>,
     },

@@ -198,6 +198,171 @@ def message_vectors():
     return {"messages": good, "bad": [{"why": why, "bytes": show(data)} for why, data in bad]}
 
 
+# --- section 2, kind 2: checkpoints of hubs ----------------------------------------------------------------------------
+
+HUB = "0x" + "6b" * 20
+REGISTRY = "0x" + "2b" * 20
+CHECKPOINT = [("uint256", "chain"), ("address", "hub"), ("uint256", "eon"), ("bytes32", "root")]
+
+
+def checkpoint(root, eon=1, source=SOURCE, target=TARGET, outbox=OUTBOX, inbox=INBOX, hub=HUB):
+    data = be(1, 1) + be(2, 1) + be(source, 8) + be(target, 8) + raw(outbox).rjust(32, b"\0") + raw(inbox).rjust(32, b"\0")
+    data += be(eon, 8) + root + be(0, 4) + bytes(32) + raw(hub).rjust(32, b"\0")
+    assert len(data) == 190
+    return data
+
+
+def checkpoint_digest(value, chain, registry):
+    struct = keccak(type_hash("Checkpoint", CHECKPOINT) + b"".join(word(k, value[n]) for k, n in CHECKPOINT))
+    kind = keccak(b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)")
+    domain = keccak(kind + keccak(b"CheckpointRegistry") + keccak(b"1") + be(chain, 32) + word("address", registry))
+    found = keccak(b"\x19\x01" + domain + struct)
+    named = {"name": "CheckpointRegistry", "version": "1", "chainId": chain, "verifyingContract": registry}
+    typed = encode_typed_data(named, {"Checkpoint": [{"name": n, "type": k} for k, n in CHECKPOINT]}, value)
+    assert found == keccak(b"\x19" + typed.version + typed.header + typed.body)
+    return found
+
+
+def allotment_root(hub, a):
+    """Root the proof leads to, None when it proves nothing: docs/hub.md."""
+    chain, values, membership = a["allotmentChain"], a["values"], a["membershipChain"]
+    if len(chain) != len(values) or max(len(chain), len(membership)) > 32 or a["right"] < a["left"]:
+        return None
+    if a["trail"] >> len(chain) or a["tokenTrail"] >> len(membership):
+        return None
+    passive = keccak(a["passiveRoot"] + be(a["passiveAmount"], 32) + be(a["passiveMarker"], 32))
+    content = keccak(b"".join(keccak(raw(x)) for x in (hub, a["token"], a["wallet"])) + passive + a["activeStateChecksum"])
+    left, right = a["left"], a["right"]
+    node = keccak(be(left, 32) + content + be(right, 32))
+    for level, (sibling, outer) in enumerate(zip(chain, values)):
+        if a["trail"] >> level & 1:
+            if outer > left:
+                return None
+            node = keccak(be(level, 4) + be(outer, 32) + keccak(sibling + be(left, 32) + node) + be(right, 32))
+            left = outer
+        else:
+            if outer < right:
+                return None
+            node = keccak(be(level, 4) + be(left, 32) + keccak(node + be(right, 32) + sibling) + be(outer, 32))
+            right = outer
+    if left:
+        return None
+    node = keccak(bytes(32) + node + be(right, 32))
+    for level, sibling in enumerate(membership):
+        node = keccak(be(level, 4) + (sibling + node if a["tokenTrail"] >> level & 1 else node + sibling))
+    return node
+
+
+def shown_allotment(hub, root, a, why=None):
+    shown = {"why": why} if why else {}
+    shown |= {"hub": hub.lower(), "root": show(root)}
+    for name, value in a.items():
+        if isinstance(value, list):
+            value = b"".join(be(item, 32) if isinstance(item, int) else item for item in value)
+        shown[name] = show(value) if isinstance(value, bytes) else str(value).lower()
+    return shown
+
+
+def allotment_vectors():
+    """The proofs of testdata/nocust, and what has been done to them that must not hold."""
+    document = json.loads((HERE.parents[2] / "testdata" / "nocust" / "vectors.json").read_text())
+    good, bad = [], []
+    for one in document["checkpoints"]:
+        hub, root = one["contract"], raw(one["checkpoint_merkle_root"])
+        for token in one["tokens"]:
+            for account in token["accounts"]:
+                good.append((hub, root, {
+                    "token": token["token"], "wallet": account["wallet"], "trail": account["trail"], "tokenTrail": token["token_trail"],
+                    "left": int(account["left"]), "right": int(account["right"]), "activeStateChecksum": raw(account["active_state_checksum"]),
+                    "passiveRoot": raw(account["passive_checksum"]), "passiveAmount": int(account["passive_amount"]),
+                    "passiveMarker": int(account["passive_marker"]), "allotmentChain": [raw(x) for x in account["allotment_chain"]],
+                    "values": [int(x) for x in account["values"]], "membershipChain": [raw(x) for x in token["membership_chain"]],
+                }))
+    for hub, root, a in good:
+        assert allotment_root(hub, a) == root
+
+    def refuse(why, hub, root, a):
+        assert allotment_root(hub, a) != root, why
+        bad.append(shown_allotment(hub, root, a, why))
+
+    # The one with the longest way up, and a token that is not the first.
+    hub, root, a = max(good, key=lambda case: (len(case[2]["allotmentChain"]) + len(case[2]["membershipChain"]), case[2]["trail"]))
+    depth, above = len(a["allotmentChain"]), len(a["membershipChain"])
+    assert depth > 1 and above > 0
+
+    def flipped(data, bit=0):
+        return data[:-1] + be(data[-1] ^ 1 << bit, 1)
+
+    for name in ("activeStateChecksum", "passiveRoot"):
+        refuse(f"{name} with a flipped bit", hub, root, a | {name: flipped(a[name])})
+    for name in ("left", "right", "passiveAmount", "passiveMarker", "trail", "tokenTrail"):
+        refuse(f"{name} with a flipped bit", hub, root, a | {name: a[name] ^ 1})
+    for name in ("allotmentChain", "membershipChain"):
+        for level in range(len(a[name])):
+            chain = list(a[name])
+            chain[level] = flipped(chain[level], level)
+            refuse(f"{name}, level {level}, with a flipped bit", hub, root, a | {name: chain})
+        refuse(f"{name} with a level too few", hub, root, a | {name: a[name][:-1]})
+        refuse(f"{name} with a level too many", hub, root, a | {name: a[name] + [bytes(32)]})
+    for level in range(depth):
+        values = list(a["values"])
+        values[level] += 1
+        refuse(f"values, level {level}, one more", hub, root, a | {"values": values})
+    refuse("values with one too many", hub, root, a | {"values": a["values"] + [a["values"][-1]]})
+    refuse("a level less in both lists", hub, root, a | {"values": a["values"][:-1], "allotmentChain": a["allotmentChain"][:-1]})
+    refuse("a trail bit above the proof", hub, root, a | {"trail": a["trail"] | 1 << depth})
+    refuse("the highest trail bit", hub, root, a | {"trail": a["trail"] | 1 << 63})
+    refuse("a token trail bit above the proof", hub, root, a | {"tokenTrail": a["tokenTrail"] | 1 << above})
+    refuse("the highest token trail bit", hub, root, a | {"tokenTrail": a["tokenTrail"] | 1 << 63})
+    refuse("another wallet", hub, root, a | {"wallet": place("another wallet")})
+    refuse("another token", hub, root, a | {"token": place("another token")})
+    refuse("another hub", HUB, root, a)
+    refuse("another root", hub, flipped(root), a)
+    refuse("left beyond right", hub, root, a | {"left": a["right"] + 1})
+    refuse("the account root as a wallet's leaf", hub, root, a | {"allotmentChain": [], "values": [], "trail": 0, "left": 0, "right": a["values"][-1]})
+    # Consistent up to its own root, but two wallets would share coins.
+    overlap = a | {"trail": 1, "left": 5, "right": 9, "allotmentChain": [keccak(b"sibling")], "values": [6], "membershipChain": [], "tokenTrail": 0}
+    refuse("the sibling's interval reaches into the wallet's", hub, keccak(b"root of that"), overlap)
+    refuse("the line does not begin at 0", hub, keccak(b"root of that"), overlap | {"values": [1]})
+    return [shown_allotment(*case) for case in good], bad
+
+
+def checkpoint_vectors():
+    good = []
+    high = dict(eon=2**64 - 1, source=2**64 - 1, target=2**64 - 2, outbox="0x" + "ff" * 20, inbox="0x" + "fe" * 20, hub="0x" + "fd" * 20)
+    for case in (dict(root=keccak(b"root 1")), dict(root=keccak(b"root 12"), eon=12), dict(root=be(1, 32), source=1, target=137), dict(root=b"\xff" * 32, **high)):
+        data = checkpoint(**case)
+        good.append({
+            "sourceChain": str(case.get("source", SOURCE)), "targetChain": str(case.get("target", TARGET)),
+            "outbox": show(data[30:50]), "inbox": show(data[62:82]), "hub": show(data[170:190]), "eon": str(case.get("eon", 1)),
+            "root": show(data[90:122]), "bytes": show(data), "messageId": show(keccak(data)),
+            "hubId": show(keccak(be(case.get("source", SOURCE), 32) + data[158:190])),
+        })
+    base = checkpoint(keccak(b"root 1"))
+
+    def patched(at, patch):
+        return base[:at] + patch + base[at + len(patch):]
+
+    bad = [
+        ("empty", b""), ("one byte short", base[:-1]), ("one byte long", base + b"\0"), ("without its body", base[:158]),
+        ("version 0", patched(0, b"\0")), ("version 2", patched(0, b"\2")), ("kind 0", patched(1, b"\0")),
+        ("kind 1 with the layout of a checkpoint", patched(1, b"\1")), ("kind 3", patched(1, b"\3")),
+        ("source chain 0", patched(2, be(0, 8))), ("target chain 0", patched(10, be(0, 8))), ("eon 0", patched(82, be(0, 8))),
+        ("root 0", patched(90, bytes(32))), ("count 1", patched(122, be(1, 4))), ("fee recipient", patched(126, raw(FEE_RECIPIENT).rjust(32, b"\0"))),
+        ("hub 0", patched(158, bytes(32))), ("hub is no address", patched(158, b"\1")), ("a batch", message(root_of(tree_ids(3)), 3)),
+        ("a batch with a hub behind it", message(root_of(tree_ids(3)), 3) + raw(HUB).rjust(32, b"\0")),
+    ]
+    signed = []
+    for chain, registry, eon in ((TARGET, REGISTRY, 1), (TARGET, REGISTRY, 2**64 - 1), (137, REGISTRY, 1), (TARGET, OUTBOX, 1)):
+        value = {"chain": SOURCE, "hub": HUB, "eon": eon, "root": show(keccak(b"root 1"))}
+        digest_ = checkpoint_digest(value, chain, registry)
+        signed.append({"chainId": str(chain), "registry": registry, "chain": str(SOURCE), "hub": HUB, "eon": str(eon), "root": value["root"],
+                       "digest": show(digest_), "operator": address("hub operator"), "signature": show(sign("hub operator", digest_))})
+    allotments, bad_allotments = allotment_vectors()
+    return {"messages": good, "bad": [{"why": why, "bytes": show(data)} for why, data in bad], "signed": signed,
+            "allotments": allotments, "badAllotments": bad_allotments}
+
+
 # --- section 1: terms -------------------------------------------------------------------------------------------------
 
 def word(kind, value):
@@ -514,7 +679,7 @@ def signature_vectors():
 
 
 def main():
-    made = {"tree": tree_vectors, "message": message_vectors, "terms": terms_vectors, "packed": packed_vectors, "signatures": signature_vectors}
+    made = {"tree": tree_vectors, "message": message_vectors, "checkpoint": checkpoint_vectors, "terms": terms_vectors, "packed": packed_vectors, "signatures": signature_vectors}
     stale = []
     for name, make in made.items():
         text, path = json.dumps(make(), indent=1) + "\n", HERE / f"{name}.json"

@@ -77,6 +77,7 @@ fn settlement() -> Result<NewSettlement> {
         tier: 1,
         fee_recipient: Address::ZERO,
         policy: None,
+        relies_on: None,
         receipts: vec![CoveredReceipt {
             hash,
             receipt_id: text[2..34].to_owned(),
@@ -85,7 +86,6 @@ fn settlement() -> Result<NewSettlement> {
             price: Some("0.25".into()),
         }],
         leaving: U256::ZERO,
-        relies_on: None,
     })
 }
 

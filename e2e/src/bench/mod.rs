@@ -2,8 +2,9 @@
 //!
 //! Layout: [`report`] figures as JSON and Markdown, [`targets`] the goals, [`stats`] percentiles, [`machine`] what it runs on, [`document`]
 //! docs/benchmarks.md; one file per family of figures: `ceilings*` what processor, database, gRPC and node allow, [`intake`] accepting,
-//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`scale`] bytes, memory and start, [`watch`]; [`site`] a relayer to measure and [`load`] what is put on it.
+//! [`settling`] end to end, [`gas`], [`bridges`] beside each other, [`hub`] checkpoints and postings, [`scale`] bytes, memory and start, [`watch`], [`books`] their comparison with the chains; [`site`] a relayer to measure and [`load`] what is put on it.
 
+pub mod books;
 pub mod bridges;
 pub mod ceilings;
 pub mod ceilings_grpc;
@@ -11,6 +12,7 @@ pub mod ceilings_node;
 pub mod ceilings_store;
 pub mod document;
 pub mod gas;
+pub mod hub;
 pub mod intake;
 pub mod load;
 pub mod machine;
@@ -130,14 +132,18 @@ pub enum Family {
     Gas,
     /// The three bridges beside each other: gas, fees, times, RPC calls.
     Bridges,
+    /// A checkpoint of a million allotments, its proofs, and postings.
+    Hub,
     /// Bytes per settlement, memory, start.
     Scale,
     /// Events to many watchers.
     Watch,
+    /// The comparison of a million settlements.
+    Books,
 }
 
 impl Family {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Processor,
         Self::Store,
         Self::Grpc,
@@ -146,8 +152,10 @@ impl Family {
         Self::Settling,
         Self::Gas,
         Self::Bridges,
+        Self::Hub,
         Self::Scale,
         Self::Watch,
+        Self::Books,
     ];
 
     pub fn name(self) -> &'static str {
@@ -160,8 +168,10 @@ impl Family {
             Self::Settling => "settling",
             Self::Gas => "gas",
             Self::Bridges => "bridges",
+            Self::Hub => "hub",
             Self::Scale => "scale",
             Self::Watch => "watch",
+            Self::Books => "books",
         }
     }
 
@@ -175,8 +185,10 @@ impl Family {
             Self::Settling => settling::run(bench).await,
             Self::Gas => gas::run(bench).await,
             Self::Bridges => bridges::run(bench).await,
+            Self::Hub => hub::run(bench).await,
             Self::Scale => scale::run(bench).await,
             Self::Watch => watch::run(bench).await,
+            Self::Books => books::run(bench).await,
         }
     }
 }

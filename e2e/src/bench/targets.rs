@@ -1,6 +1,6 @@
 //! What we set out to reach, beside what was measured.
 
-use super::report::{Report, shown};
+use super::report::{Report, VALUE, shown};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -208,6 +208,24 @@ const TARGETS: &[(&str, Bound, f64, &str, &str, &str, &str)] = {
             "postgres",
         ),
         (
+            "1,000,000 settlements reconciled, SQLite",
+            Below,
+            60.0,
+            "s",
+            "books",
+            "reconcile_seconds",
+            "sqlite",
+        ),
+        (
+            "1,000,000 settlements reconciled, PostgreSQL",
+            Below,
+            60.0,
+            "s",
+            "books",
+            "reconcile_seconds",
+            "postgres",
+        ),
+        (
             "start with a full database, SQLite",
             Below,
             3.0,
@@ -287,6 +305,25 @@ const TARGETS: &[(&str, Bound, f64, &str, &str, &str, &str)] = {
             "bridge_times",
             "own_p95",
             "wormhole",
+        ),
+        (
+            "checkpoint of 1,000,000 allotments",
+            Below,
+            3.0,
+            "s",
+            "hub_tree",
+            "seconds",
+            VALUE,
+        ),
+        ("peak memory of that", Below, 1_073.0, "MB", "hub_tree", "rss_mb", VALUE),
+        (
+            "proofs made and checked, share of the raw hashes they need",
+            AtLeast,
+            50.0,
+            "%",
+            "hub_tree",
+            "share",
+            VALUE,
         ),
     ]
 };

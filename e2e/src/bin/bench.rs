@@ -5,7 +5,7 @@ use clap::Parser;
 use relayer_e2e::bench::machine::Machine;
 use relayer_e2e::bench::report::Report;
 use relayer_e2e::bench::targets::{self, Target};
-use relayer_e2e::bench::{Bench, Family, bridges, ceilings_grpc, document, run};
+use relayer_e2e::bench::{Bench, Family, bridges, ceilings_grpc, document, hub, run};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -30,6 +30,9 @@ struct Cli {
     /// Serves calls that do nothing; the bench starts itself with this.
     #[arg(long, hide = true)]
     serve_nothing: Option<SocketAddr>,
+    /// Measures a hub's checkpoint of so many allotments and prints it as JSON; the bench starts itself with this.
+    #[arg(long, hide = true)]
+    measure_tree: Option<usize>,
 }
 
 #[tokio::main]
@@ -39,9 +42,10 @@ async fn main() {
         .with_writer(std::io::stderr)
         .with_max_level(tracing::Level::WARN)
         .init();
-    let outcome = match cli.serve_nothing {
-        Some(listen) => ceilings_grpc::serve(listen).await,
-        None => tokio::select! {
+    let outcome = match (cli.serve_nothing, cli.measure_tree) {
+        (Some(listen), _) => ceilings_grpc::serve(listen).await,
+        (_, Some(count)) => print_tree(count),
+        _ => tokio::select! {
             outcome = measure(&cli) => outcome,
             _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted; everything it started is stopped")),
         },
@@ -50,6 +54,11 @@ async fn main() {
         eprintln!("error: {error:#}");
         std::process::exit(1);
     }
+}
+
+fn print_tree(count: usize) -> Result<()> {
+    println!("{}", serde_json::to_string(&hub::measure(count)?)?);
+    Ok(())
 }
 
 fn command_line(cli: &Cli) -> String {
@@ -87,13 +96,17 @@ async fn measure(cli: &Cli) -> Result<()> {
     let report = run(&mut bench, &families).await;
     let seconds = started.elapsed().as_secs_f64();
     let judged = targets::judge(&report);
-    let (bridges, others) = report.part(bridges::is_of);
-    let (of_bridges, of_others): (Vec<Target>, Vec<Target>) =
-        judged.iter().cloned().partition(|target| bridges::is_of(target.table));
-    // Bridges have a part of their own, so that measuring them does not cost half an hour.
+    // Bridges and hub have a part of their own, so that measuring them does not cost half an hour.
+    let (bridges, rest) = report.part(bridges::is_of);
+    let (hub, others) = rest.part(hub::is_of);
+    let of = |is_of: &dyn Fn(&str) -> bool| -> Vec<Target> {
+        judged.iter().filter(|target| is_of(target.table)).cloned().collect()
+    };
+    let of_others = of(&|table| !bridges::is_of(table) && !hub::is_of(table));
     let parts = [
         (document::BEGIN, others, of_others, cli.only.is_empty()),
-        (document::BRIDGES_BEGIN, bridges, of_bridges, true),
+        (document::BRIDGES_BEGIN, bridges, of(&bridges::is_of), true),
+        (document::HUB_BEGIN, hub, of(&hub::is_of), true),
     ];
     for (begin, report, judged, with_targets) in parts {
         if report.tables.is_empty() && report.failures.is_empty() {

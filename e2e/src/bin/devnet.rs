@@ -7,6 +7,7 @@ use ed25519_dalek::SigningKey;
 use relayer_adapter_ccip::Version;
 use relayer_e2e::demo::SAMPLE_KEY;
 use relayer_e2e::devnet::config::RelayerOptions;
+use relayer_e2e::devnet::hub::HubOptions;
 use relayer_e2e::devnet::switches::Setting;
 use relayer_e2e::devnet::{Devnet, Options, WORMHOLE_BRIDGE, key};
 use relayer_e2e::relayer_process::RelayerProcess;
@@ -33,6 +34,9 @@ struct Cli {
     /// Wormhole's guardians: 19 as in the real set, of which 13 must sign.
     #[arg(long, default_value_t = 19, value_parser = clap::value_parser!(u8).range(1..=19))]
     guardians: u8,
+    /// Blocks of an eon of the hub on the source chain; 0 = no hub.
+    #[arg(long, default_value_t = 0)]
+    hub: u64,
     /// How the roles behave from the start, as GET /roles shows it; what is left out behaves well. For example {"dvn": false}.
     #[arg(long, value_name = "JSON", value_parser = roles)]
     roles: Option<Setting>,
@@ -73,6 +77,10 @@ async fn run(cli: Cli) -> Result<()> {
         Ccip::None => None,
     };
     options.guardians = usize::from(cli.guardians);
+    options.hub = (cli.hub > 0).then(|| HubOptions {
+        blocks_per_eon: cli.hub,
+        ..HubOptions::default()
+    });
     options.roles = cli.roles.clone().unwrap_or_default();
     let devnet = Devnet::start(options).await?;
     let mut config = RelayerOptions::new(&cli.dir, "127.0.0.1:50051".into(), "127.0.0.1:8080".into());
@@ -135,6 +143,12 @@ fn print_table(devnet: &Devnet, relayer: &RelayerProcess, cli: &Cli) {
         table.add_row([format!("port {bridge}"), port.to_string(), there.unwrap_or_default()]);
     }
     println!("{table}");
+    if let Some(hub) = &devnet.hub {
+        println!(
+            "hub              {} with eons of {} blocks",
+            hub.contract, hub.blocks_per_eon
+        );
+    }
     println!(
         "payer            {} with {} tokens deposited on each chain",
         devnet.accounts.payer.address(),

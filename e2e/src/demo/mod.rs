@@ -1,17 +1,23 @@
 //! The demo: what happens, in order. Everything it claims about money it has read from the chains itself.
 //!
 //! Layout: [`submit`] what is submitted and refused, [`progress`] the wait for it, [`lanes`] which bridge it takes, [`trouble`] a payment that
-//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`tables`] what was read from the chains.
+//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`hub`] checkpoints of a hub, [`books`] a log the relayer was not
+//! shown, [`restore`] an old database, [`tables`] what was read from the chains.
 
+mod books;
+mod hub;
 mod lanes;
 mod payee;
 mod progress;
+mod restore;
 mod submit;
 mod tables;
 mod trouble;
 
 use crate::carriage::{Carried, Heads, carried, heads};
 use crate::coordinator::Signed;
+use crate::devnet::forgetful::Forgetful;
+use crate::devnet::hub::HubOptions;
 use crate::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
 use crate::harness::World;
 use crate::metrics::{scrape, total};
@@ -34,6 +40,8 @@ const BATCH: u32 = 16;
 /// Seconds after source finality at which a dispatch is overdue. Short, so that nobody waits long to see another bridge take over, and
 /// longer than any healthy bridge takes on a busy machine.
 const OVERDUE_AFTER: u64 = 15;
+/// As short as the hub's operator can be: three eons shall pass while somebody looks on.
+const EON_BLOCKS: u64 = 16;
 
 /// The last line of `cargo xtask demo --json`.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +57,12 @@ pub struct Report {
     pub failovers: u64,
     /// Settlements paid only after two bridges of different families had brought them.
     pub quorum_settled: u64,
+    /// Checkpoints of the hub that the other chain has learnt.
+    pub hub: hub::HubFigures,
+    /// A difference that was brought about, found and put right.
+    pub repaired: books::Repaired,
+    /// What recovery found after an old copy of the database was put back.
+    pub recovered: restore::Recovered,
     pub drift: u64,
     pub gas_per_settlement: u64,
     pub rpc_calls_per_settlement: f64,
@@ -73,7 +87,7 @@ fn say(text: impl AsRef<str>) {
 /// Runs the whole demo in `dir`.
 pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     let started = Instant::now();
-    let (mut world, deposited) = ready(dir).await?;
+    let (mut world, mut deposited, endpoint) = ready(dir).await?;
     let witness = Witness::watch([&world.devnet.source, &world.devnet.target]);
     let begin = heads(&world.devnet).await?;
     let mut story = Story {
@@ -95,6 +109,13 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     checked(&world, &story.signed, deposited).await?;
     story.signed.push(payee::alone(&mut world, dir).await?);
     checked(&world, &story.signed, deposited).await?;
+    lanes::open_all(&world)?;
+    let hub = hub::checkpoints(&world, begin).await?;
+    let (unseen, repaired) = books::forgotten(&world, &endpoint).await?;
+    deposited += unseen;
+    let (again, recovered) = restore::old_copy(&mut world, dir).await?;
+    story.signed.extend(again);
+    checked(&world, &story.signed, deposited).await?;
     let drift = settled_books(&world).await?;
 
     let messages = carried(&world.devnet, begin).await?;
@@ -111,6 +132,9 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
         bridge: CARRIERS[0].into(),
         failovers: failovers(&messages, quorum_message),
         quorum_settled,
+        hub,
+        repaired,
+        recovered,
         drift,
         gas_per_settlement: gas / paid.max(1),
         rpc_calls_per_settlement: tables::two_digits(rpc_calls / shared as f64),
@@ -127,14 +151,18 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     Ok(report)
 }
 
-/// Chains and relayer, and what the payer has deposited.
-async fn ready(dir: &Path) -> Result<(World, U256)> {
+/// Chains and relayer, what the payer has deposited, and the endpoint through which the relayer reads the target chain.
+async fn ready(dir: &Path) -> Result<(World, U256, Forgetful)> {
     let started = Instant::now();
     say(
-        "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours",
+        "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours;\n   on the first a hub's contract, on the second the registry of its checkpoints",
     );
     let mut world = World::prepare(dir, &|devnet, relayer| {
         devnet.with_every_protocol();
+        devnet.hub = Some(HubOptions {
+            blocks_per_eon: EON_BLOCKS,
+            ..HubOptions::default()
+        });
         relayer.bridges = vec![BRIDGES[0].into(), WORMHOLE_BRIDGE.into()];
         relayer.batch_max = BATCH;
         relayer.linger_ms = 1_000;
@@ -142,6 +170,10 @@ async fn ready(dir: &Path) -> Result<(World, U256)> {
         relayer.coordinators[0].1.push(SAMPLE_KEY.into());
     })
     .await?;
+    let (source, target) = (&world.devnet.source.anvil, &world.devnet.target.anvil);
+    let endpoint = Forgetful::before(target).await?;
+    world.relayer_options.rpc = Some([source.url.clone(), endpoint.url.clone()]);
+    world.devnet.write_relayer_config(&world.relayer_options)?;
     let deposited = U256::from(world.devnet.options.deposit) * world.coordinator.unit;
     say(format!(
         "   ready after {:.1} s; the payer has deposited {} tokens",
@@ -154,7 +186,7 @@ async fn ready(dir: &Path) -> Result<(World, U256)> {
         world.relayer.grpc_url(),
         world.relayer.rest_url()
     ));
-    Ok((world, deposited))
+    Ok((world, deposited, endpoint))
 }
 
 /// What was submitted, and over which bridges.

@@ -111,6 +111,12 @@ pub async fn deploy(plan: &Plan, keys: &Keys) -> Result<Deployment> {
         deployment.chain(chain).inbox = Some(inbox);
         let vault = ISettlementInbox::new(inbox, &deployer.provider).vault().call().await?;
         deployment.chain(chain).vault = Some(vault);
+        if let Some(registry) = &wanted.registry {
+            let args = (inbox, wanted.admin, U256::from(registry.resolve_delay));
+            let code = with_args(&ours("CheckpointRegistry")?, &args);
+            let address = ensure(&deployer, plan, &mut deployment, "registry", code).await?;
+            deployment.chain(chain).registry = Some(address);
+        }
         for (bridge, port) in &wanted.layerzero {
             let args = (port.endpoint, outbox, inbox, wanted.admin, wanted.guardian);
             let code = with_args(&ours("LayerZeroPort")?, &args);
@@ -151,6 +157,7 @@ async fn ensure(
     let known = match name {
         "outbox" => chain.outbox,
         "inbox" => chain.inbox,
+        "registry" => chain.registry,
         _ => name
             .strip_prefix("port:")
             .and_then(|bridge| chain.ports.get(bridge).copied()),

@@ -17,6 +17,8 @@ pub struct ChainDeployment {
     pub outbox: Option<Address>,
     pub inbox: Option<Address>,
     pub vault: Option<Address>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Address>,
     /// By bridge id.
     #[serde(default)]
     pub ports: BTreeMap<String, Address>,

@@ -45,6 +45,48 @@ pub struct ChainPlan {
     /// By bridge id.
     #[serde(default)]
     pub ccip: BTreeMap<String, CcipPlan>,
+    /// Records the checkpoints of hubs on other chains.
+    #[serde(default)]
+    pub registry: Option<RegistryPlan>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistryPlan {
+    /// Seconds between announcing and making a choice between two roots of one eon.
+    pub resolve_delay: u64,
+    /// By name; a registered hub can never change.
+    #[serde(default)]
+    pub hubs: BTreeMap<String, HubPlan>,
+}
+
+/// A hub whose checkpoints a registry records. Its outbox is that of its chain in this plan; with none, only its operator's signature counts.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubPlan {
+    /// Numeric id of the chain the hub's contract is on.
+    pub chain: u64,
+    pub contract: Address,
+    /// Whose signature counts as a family of its own; absent = nobody's.
+    #[serde(default)]
+    pub operator: Option<Address>,
+    /// Families that must have brought a root.
+    pub quorum: u8,
+    /// Eons the next may lie past the newest recorded one, 1 to 5.
+    pub gap_max: u8,
+    /// Shortest time in seconds an eon takes: what the gap grows with. 0 = never.
+    pub eon_seconds: u32,
+    /// Positions of its tokens, as its contract's `getTokenTrail` says; the native coin is known.
+    #[serde(default)]
+    pub tokens: Vec<HubTokenPlan>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubTokenPlan {
+    /// On the hub's chain.
+    pub address: Address,
+    pub trail: u64,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -143,6 +185,19 @@ impl Plan {
                     "chains.{name}.port_delay must be more than exit_delay + 72 h ({} s)",
                     chain.exit_delay + 72 * 3600
                 );
+            }
+            for (hub, wanted) in chain.registry.iter().flat_map(|registry| &registry.hubs) {
+                let key = format!("chains.{name}.registry.hubs.{hub}");
+                if wanted.chain == 0 || wanted.quorum == 0 || !(1..=5).contains(&wanted.gap_max) {
+                    bail!("{key}: chain and quorum must not be 0, gap_max must be 1 to 5");
+                }
+                let has_outbox = self.chains.contains_key(&wanted.chain.to_string());
+                if !has_outbox && (wanted.operator.is_none() || wanted.quorum != 1) {
+                    bail!(
+                        "{key}: chain {} is not in this plan, so its operator alone vouches for it: operator is needed, and quorum 1",
+                        wanted.chain
+                    );
+                }
             }
             for (bridge, port) in &chain.layerzero {
                 if port.verifiers.is_empty() || !port.verifiers.is_sorted() {

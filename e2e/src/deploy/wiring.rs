@@ -2,6 +2,7 @@
 //! for the owner (a multisig) instead.
 
 mod ccip;
+mod registry;
 mod wormhole;
 
 use super::deployer::{Deployer, Keys};
@@ -89,6 +90,7 @@ pub async fn wire(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<V
     for site in &sites {
         site.dispatchers(&mut steps).await?;
         site.tokens(&mut steps).await?;
+        site.hubs(&sites, &mut steps).await?;
     }
     Ok(steps)
 }
@@ -339,6 +341,10 @@ pub async fn show(plan: &Plan, deployment: &Deployment, keys: &Keys) -> Result<V
             let exit: U256 = vault.exitDelay().call().await?;
             rows.push((chain, "vault owner".into(), vault.owner().call().await?.to_string()));
             rows.push((chain, "exit delay".into(), format!("{exit} s")));
+        }
+        if let (Some(address), Some(registry)) = (found.registry, &wanted.registry) {
+            rows.push((chain, "registry".into(), address.to_string()));
+            rows.extend(registry::rows(chain, &deployer, address, registry).await?);
         }
         for (bridge, port) in &found.ports {
             let frozen = ISettlementPort::new(*port, &deployer.provider).frozen().call().await?;

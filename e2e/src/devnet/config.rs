@@ -1,6 +1,6 @@
 //! `relayer.toml` for a devnet: short waits, shallow finality, one coordinator.
 
-use super::{BRIDGES, Chain, Devnet, WORMHOLE_BRIDGE, ccip};
+use super::{BRIDGES, Chain, Devnet, WORMHOLE_BRIDGE, ccip, hub};
 use anyhow::{Context, Result};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -93,6 +93,7 @@ impl Devnet {
             self.bridge_table(&mut text, bridge)?;
         }
         self.ccip_table(&mut text)?;
+        self.hub_table(&mut text)?;
         for (name, keys) in &o.coordinators {
             let keys: Vec<String> = keys
                 .iter()
@@ -111,16 +112,26 @@ impl Devnet {
 
     fn chain_table(&self, text: &mut String, chain: &Chain, rpc: &str) -> Result<()> {
         let id = chain.anvil.chain;
+        // Whoever is given another endpoint than the chain's own compares with the chain's own.
+        let compared_with = if rpc == chain.anvil.url {
+            String::new()
+        } else {
+            format!("reconcile_rpc = [\"{}\"]\n", chain.anvil.url)
+        };
         write!(
             text,
-            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"{rpc}\"]\nrpc_timeout_ms = 3000\npoll_ms = 250\nfinality = {{ depth = {} }}\nstart_block = {}\n\
-             signers = [\"{}\"]\n\n[chains.\"eip155:{id}\".contracts]\noutbox = \"{}\"\ninbox = \"{}\"\nvault = \"{}\"\n\n",
+            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"{rpc}\"]\n{compared_with}rpc_timeout_ms = 3000\npoll_ms = 250\nfinality = {{ depth = {} }}\nstart_block = {}\n\
+             signers = [\"{}\"]\n\n[chains.\"eip155:{id}\".contracts]\noutbox = \"{}\"\ninbox = \"{}\"\nvault = \"{}\"\n{}\n",
             self.options.finality_depth,
             chain.start_block,
             self.accounts.relayer.to_bytes(),
             chain.outbox,
             chain.inbox,
             chain.vault,
+            chain
+                .registry
+                .map(|registry| format!("registry = \"{registry}\"\n"))
+                .unwrap_or_default(),
         )?;
         Ok(())
     }
@@ -156,6 +167,22 @@ impl Devnet {
                 let (eid, endpoint) = (layerzero.eid, layerzero.endpoint);
                 write!(text, "eid = {eid}\nendpoint_address = \"{endpoint}\"\n\n")?;
             }
+        }
+        Ok(())
+    }
+
+    /// The hub, on a devnet that has one: its checkpoints go to the other chain.
+    fn hub_table(&self, text: &mut String) -> Result<()> {
+        if let Some(hub) = &self.hub {
+            write!(
+                text,
+                "[hubs.{}]\nchain = \"eip155:{}\"\ncontract = \"{}\"\nstart_block = {}\ntargets = [\"eip155:{}\"]\n\n",
+                hub::NAME,
+                hub.chain,
+                hub.contract,
+                hub.genesis,
+                self.target.anvil.chain,
+            )?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //! locally.
 //!
 //! Layout: [`anvil`] a chain, [`layerzero`], [`ccip`] and [`wormhole`] the protocols, [`roles`] DVN and executor, [`guardians`] Wormhole's
-//! guardians with their public REST, [`switches`] and [`control`] turn them off and on,
+//! guardians with their public REST, [`hub`] a hub with its operator and wallets, [`switches`] and [`control`] turn them off and on,
 //! [`config`] the relayer's configuration for it. Our own contracts come from [`crate::deploy`], the tool operators use.
 
 pub mod abi;
@@ -10,7 +10,9 @@ pub mod anvil;
 pub mod ccip;
 pub mod config;
 pub mod control;
+pub mod forgetful;
 pub mod guardians;
+pub mod hub;
 pub mod layerzero;
 pub mod roles;
 pub mod switches;
@@ -31,6 +33,7 @@ use ccip::results::{self, Way};
 use ccip::v2::Aggregator;
 use ccip::{Ccip, Committee};
 use guardians::{Guardians, Observed};
+use hub::{Hub, HubFile, HubOptions};
 use layerzero::{LayerZero, Parts, call, create};
 use relayer::adapter::abi::ISettlementVault;
 use relayer_adapter_ccip::Version;
@@ -73,6 +76,8 @@ pub struct Options {
     pub guardians: usize,
     /// Chainlink CCIP too, in this version.
     pub ccip: Option<Version>,
+    /// A hub on the source chain, with a registry on the target.
+    pub hub: Option<HubOptions>,
     /// How the roles behave from the start.
     pub roles: Setting,
 }
@@ -89,6 +94,7 @@ impl Options {
             watched_blocks: 64,
             guardians: 19,
             ccip: None,
+            hub: None,
             roles: Setting::default(),
         }
     }
@@ -159,6 +165,7 @@ pub struct Chain {
     /// By bridge id.
     pub ports: BTreeMap<String, Address>,
     pub start_block: u64,
+    pub registry: Option<Address>,
 }
 
 /// What `devnet.json` says about one chain.
@@ -176,6 +183,8 @@ pub struct ChainFile {
     pub wormhole: Wormhole,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ccip: Option<Ccip>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Address>,
 }
 
 /// `devnet.json`.
@@ -186,6 +195,8 @@ pub struct DevnetFile {
     pub control: String,
     /// Public REST of Wormhole's guardians.
     pub guardians: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubFile>,
     /// Private keys by role. Worthless.
     pub keys: BTreeMap<String, B256>,
     pub addresses: BTreeMap<String, Address>,
@@ -203,6 +214,7 @@ pub struct Devnet {
     pub guardians: Guardians,
     /// Where results of CCIP 2.0's verifiers are served.
     pub ccip_results: Option<String>,
+    pub hub: Option<Hub>,
     _stop: DropGuard,
 }
 
@@ -220,7 +232,7 @@ impl Devnet {
                     .await?;
             }
         }
-        let (source, target) = build(&options, &accounts, a, b).await?;
+        let (source, target, hub) = build(&options, &accounts, a, b).await?;
         let stop = CancellationToken::new();
         let switches = Switches::default();
         switches.set(options.roles.clone());
@@ -240,6 +252,9 @@ impl Devnet {
             stop.clone(),
         )
         .await?;
+        if let Some(hub) = &hub {
+            tokio::spawn(hub.clone().run(switches.clone(), stop.clone()));
+        }
         let ccip_results = serve_results(&options, [&source, &target], &switches, &stop).await?;
         for chain in [&source, &target] {
             // The deposit counts at finality only; nobody wants to wait for it.
@@ -255,6 +270,7 @@ impl Devnet {
             control,
             guardians,
             ccip_results,
+            hub,
             _stop: stop.drop_guard(),
         };
         devnet.write_file()?;
@@ -274,11 +290,13 @@ impl Devnet {
             layerzero: chain.layerzero.clone(),
             wormhole: chain.wormhole.clone(),
             ccip: chain.ccip.clone(),
+            registry: chain.registry,
         };
         DevnetFile {
             chains: vec![chain(&self.source), chain(&self.target)],
             control: self.control.clone(),
             guardians: self.guardians.endpoints.clone(),
+            hub: self.hub.as_ref().map(Hub::file),
             keys: self
                 .accounts
                 .named()
@@ -370,7 +388,7 @@ fn wallet(url: &str, signer: &PrivateKeySigner) -> Result<DynProvider> {
 }
 
 /// Everything that is put on the two chains, while they still mine at once.
-async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Result<(Chain, Chain)> {
+async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Result<(Chain, Chain, Option<Hub>)> {
     let parts = Parts {
         admin: accounts.admin.address(),
         dvn: accounts.dvn.address(),
@@ -400,7 +418,7 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
         None => None,
     };
     let [ca, cb] = ccips.map_or([None, None], |both| both.map(Some));
-    let plan = Plan {
+    let mut plan = Plan {
         state: options.dir.join("deployment.json"),
         chains: BTreeMap::from([
             (
@@ -429,7 +447,17 @@ async fn build(options: &Options, accounts: &Accounts, a: Anvil, b: Anvil) -> Re
     let mut source = assemble(options, accounts, a, (la, wa), ta, &deployment).await?;
     let mut target = assemble(options, accounts, b, (lb, wb), tb, &deployment).await?;
     (source.ccip, target.ccip) = (ca, cb);
-    Ok((source, target))
+    // Last of all, because its clock runs with the chain's blocks.
+    let hub = match &options.hub {
+        Some(wanted) => Some(hub::put(wanted, accounts, [&source, &target], options.block_time, &mut plan).await?),
+        None => None,
+    };
+    if hub.is_some() {
+        let deployment = deploy(&plan, &keys).await?;
+        wire(&plan, &deployment, &keys).await?;
+        target.registry = deployment.find(target.anvil.chain).and_then(|chain| chain.registry);
+    }
+    Ok((source, target, hub))
 }
 
 fn chain_plan(
@@ -491,6 +519,7 @@ fn chain_plan(
             })
             .into_iter()
             .collect(),
+        registry: None,
     }
 }
 
@@ -538,6 +567,7 @@ async fn assemble(
         token,
         ports: found.ports.clone(),
         start_block: found.start_block.unwrap_or(0),
+        registry: found.registry,
         anvil,
     })
 }

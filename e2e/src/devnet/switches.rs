@@ -34,6 +34,36 @@ pub struct Setting {
     pub guardians: GuardianSetting,
     /// The CCIP committee.
     pub ccip: CcipSetting,
+    /// The hub's operator and its wallets.
+    pub hub: HubSetting,
+}
+
+/// What the hub's operator and wallets are told to do, where the devnet has a hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HubSetting {
+    /// The operator submits a checkpoint in every eon. One eon without halts the hub for ever.
+    pub submits: bool,
+    /// It submits a root that its ledger does not give.
+    pub wrong_root: bool,
+    /// A wallet challenges the operator once in every eon.
+    pub challenges: bool,
+    /// The operator answers challenges.
+    pub answers: bool,
+    /// Wallets deposit, pay one another and withdraw.
+    pub plays: bool,
+}
+
+impl Default for HubSetting {
+    fn default() -> Self {
+        Self {
+            submits: true,
+            wrong_root: false,
+            challenges: false,
+            answers: true,
+            plays: true,
+        }
+    }
 }
 
 /// What the CCIP committee is told to do.
@@ -75,6 +105,7 @@ impl Default for Setting {
             silent_ports: BTreeSet::new(),
             guardians: GuardianSetting::default(),
             ccip: CcipSetting::default(),
+            hub: HubSetting::default(),
         }
     }
 }

@@ -30,10 +30,7 @@ impl HubService for HubMethods {
         method!(self, request, submit_checkpoint)
     }
 
-    async fn list_hubs(
-        &self,
-        request: Request<v1::ListHubsRequest>,
-    ) -> Result<Response<v1::ListHubsResponse>, Status> {
+    async fn list_hubs(&self, request: Request<v1::ListHubsRequest>) -> Result<Response<v1::ListHubsResponse>, Status> {
         method!(self, request, list_hubs)
     }
 

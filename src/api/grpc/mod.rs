@@ -1,6 +1,8 @@
-//! gRPC: `SettlementService`, `HubService` ([`hub`]), health, reflection. Statuses carry `ErrorInfo` with the `RLY-…` code.
+//! gRPC: `SettlementService`, `HubService` ([`hub`]), `OperatorService` ([`operator`]), health, reflection. Statuses carry `ErrorInfo` with the
+//! `RLY-…` code.
 
 mod hub;
+mod operator;
 mod watch;
 
 use super::error::{ApiError, DOMAIN};
@@ -9,6 +11,7 @@ use super::{Api, ServeError};
 use futures::TryStreamExt;
 use relayer_proto::v1;
 use relayer_proto::v1::hub_service_server::HubServiceServer;
+use relayer_proto::v1::operator_service_server::OperatorServiceServer;
 use relayer_proto::v1::settlement_service_server::{SettlementService, SettlementServiceServer};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -118,13 +121,18 @@ pub(super) async fn serve(api: Api, listener: TcpListener, stop: CancellationTok
     let decode_max = api.handlers.limits().body_bytes_max.saturating_mul(DECODE_HEADROOM);
     let handlers = api.handlers;
     let inner = SettlementServiceServer::new(Service(handlers.clone())).max_decoding_message_size(decode_max);
-    let hubs = HubServiceServer::new(hub::HubMethods(handlers.clone())).max_decoding_message_size(decode_max.max(HUB_PIECE_BYTES));
+    let hubs = HubServiceServer::new(hub::HubMethods(handlers.clone()))
+        .max_decoding_message_size(decode_max.max(HUB_PIECE_BYTES));
     let service = watch::WithWatch { inner, handlers };
+    let operators = api
+        .operators
+        .map(|operators| OperatorServiceServer::new(operator::Operator(operators)));
     tonic::transport::Server::builder()
         .add_service(health_service)
         .add_service(reflection)
         .add_service(service)
         .add_service(hubs)
+        .add_optional_service(operators)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
             stop.cancelled().await;
             // Streams of health watchers would hold the stop up; telling them ends nothing else.

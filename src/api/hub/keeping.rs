@@ -6,8 +6,8 @@ use super::super::handlers::Handlers;
 use super::super::parse;
 use super::{Hubs, convert};
 use crate::hub::ledger::{Import, LedgerError, code_of};
-use crate::hub::model::account::{Account, Allotment, Passive};
 use crate::hub::model::Eon;
+use crate::hub::model::account::{Account, Allotment, Passive};
 use crate::store::{Hub, NewHubWallet, NewTransfer, SignedState, TransferAnswer};
 use alloy::primitives::{B256, U256};
 use futures::{Stream, StreamExt};
@@ -49,12 +49,18 @@ where
             read = tokio::time::timeout(self.stall, self.requests.next()) => read,
         };
         match read {
-            Err(_) => Err(ApiError::new(Kind::DeadlineExceeded, STALLED, "nothing came on the stream for too long")),
+            Err(_) => Err(ApiError::new(
+                Kind::DeadlineExceeded,
+                STALLED,
+                "nothing came on the stream for too long",
+            )),
             Ok(None) => Ok(None),
             Ok(Some(Ok(piece))) => Ok(Some(piece)),
-            Ok(Some(Err(error))) => {
-                Err(ApiError::new(Kind::InvalidArgument, BODY, format!("the stream cannot be read: {error}")))
-            }
+            Ok(Some(Err(error))) => Err(ApiError::new(
+                Kind::InvalidArgument,
+                BODY,
+                format!("the stream cannot be read: {error}"),
+            )),
         }
     }
 }
@@ -97,6 +103,7 @@ impl Handlers {
     ) -> Result<(&Hubs, Hub, String), ApiError> {
         let coordinator = self.acts_as(token, coordinator)?;
         let hubs = self.hubs()?;
+        hubs.may_write()?;
         if name.is_empty() {
             return Err(ApiError::field("hub", "is empty"));
         }
@@ -149,9 +156,15 @@ impl Handlers {
                 let (hubs, hub, coordinator) = self.kept(token, (&piece.hub, &piece.coordinator)).await?;
                 of = Some((hubs, hub, coordinator, parse::address("token", &piece.token)?));
             }
-            let Some((hubs, hub, coordinator, native)) = &of else { continue };
+            let Some((hubs, hub, coordinator, native)) = &of else {
+                continue;
+            };
             fits(piece.wallets.len(), "wallets")?;
-            let wallets = piece.wallets.into_iter().map(admission).collect::<Result<Vec<_>, _>>()?;
+            let wallets = piece
+                .wallets
+                .into_iter()
+                .map(admission)
+                .collect::<Result<Vec<_>, _>>()?;
             let done = hubs.ledger.admit(hub, coordinator, *native, &wallets).await?;
             answer.admitted = answer.admitted.saturating_add(done.admitted);
             answer.known = answer.known.saturating_add(done.known);
@@ -177,10 +190,16 @@ impl Handlers {
                 let (hubs, hub, coordinator) = self.kept(token, (&piece.hub, &piece.coordinator)).await?;
                 of = Some((hubs, hub, coordinator, piece.eon));
             }
-            let Some((hubs, hub, coordinator, eon)) = &of else { continue };
+            let Some((hubs, hub, coordinator, eon)) = &of else {
+                continue;
+            };
             fits(piece.transfers.len(), "transfers")?;
             let eon = if piece.eon == 0 { *eon } else { piece.eon };
-            let transfers = piece.transfers.into_iter().map(transfer).collect::<Result<Vec<_>, _>>()?;
+            let transfers = piece
+                .transfers
+                .into_iter()
+                .map(transfer)
+                .collect::<Result<Vec<_>, _>>()?;
             let answers = hubs.ledger.record(hub, coordinator, Eon(eon), &transfers).await?;
             for (new, word) in transfers.iter().zip(answers) {
                 count(&mut answer, new, word);
@@ -239,6 +258,7 @@ impl Handlers {
         E: std::fmt::Display + Send,
     {
         self.may_read(token, "import a hub's allotments")?;
+        self.hubs()?.may_write()?;
         let mut pieces = self.pieces(requests)?;
         let Some(first) = pieces.next().await? else {
             return Err(ApiError::field("hub", "is empty: nothing came"));
@@ -272,7 +292,11 @@ where
     let mut next = Some(first);
     while let Some(piece) = next {
         fits(piece.accounts.len(), "accounts")?;
-        let accounts = piece.accounts.into_iter().map(imported).collect::<Result<Vec<_>, _>>()?;
+        let accounts = piece
+            .accounts
+            .into_iter()
+            .map(imported)
+            .collect::<Result<Vec<_>, _>>()?;
         let token = parse::optional_address("token", &piece.token)?;
         import.push(token, accounts).await?;
         next = pieces.next().await?;
@@ -316,9 +340,8 @@ fn transfer(new: v1::TransferRecord) -> Result<NewTransfer, ApiError> {
 }
 
 fn imported(account: v1::ImportedAccount) -> Result<Allotment, ApiError> {
-    let hash = |field, text: &str| -> Result<B256, ApiError> {
-        Ok(parse::optional_hash(field, text)?.unwrap_or_default())
-    };
+    let hash =
+        |field, text: &str| -> Result<B256, ApiError> { Ok(parse::optional_hash(field, text)?.unwrap_or_default()) };
     let number = |field, text: &str| match text {
         "" => Ok(U256::ZERO),
         text => parse::decimal(field, text),

@@ -9,14 +9,15 @@ mod watch;
 
 pub use watch::HubWatching;
 
-use super::error::{ApiError, Kind, NO_HUBS};
+use super::error::{ApiError, DRY_RUN, Kind, NO_HUBS};
 use super::handlers::Handlers;
 use super::parse;
 use crate::error::Coded;
+use crate::hub::SignedCheckpoints;
 use crate::hub::ledger::{Ledger, LedgerError, SIGNED};
 use crate::hub::model::Eon;
 use crate::store::{Hub, HubOperationKind, LedgerOperation, TransferFilter};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use relayer_adapter_api::{ChainId, Class};
 use relayer_proto::v1;
 use std::collections::BTreeMap;
@@ -35,11 +36,17 @@ pub struct Hubs {
     /// Coordinator that may keep a hub's ledger, by the hub's name.
     pub keepers: BTreeMap<String, String>,
     pub look: Look,
+    /// Takes what hubs' operators signed.
+    pub signed: Option<Arc<SignedCheckpoints>>,
+    /// Nothing is written.
+    pub dry_run: bool,
 }
 
 impl std::fmt::Debug for Hubs {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Hubs").field("ledger", &self.ledger).finish_non_exhaustive()
+        f.debug_struct("Hubs")
+            .field("ledger", &self.ledger)
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,6 +74,16 @@ pub struct WalletAudit {
 
 /// Rows of each kind in an audit; more are found with ListTransactions.
 const AUDIT_MAX: u64 = 1_000;
+
+impl Hubs {
+    fn may_write(&self) -> Result<(), ApiError> {
+        if !self.dry_run {
+            return Ok(());
+        }
+        let message = "this relayer runs with --dry-run: it takes nothing on";
+        Err(ApiError::new(Kind::FailedPrecondition, DRY_RUN, message))
+    }
+}
 
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
@@ -196,8 +213,7 @@ impl Handlers {
             let (hubs, hub) = self.hub_of(token, &request.hub).await?;
             let root = parse::optional_hash("root", &request.root)?;
             if !request.signature.is_empty() {
-                let message = "an operator's signature is not taken here; without it this is a hint to look at the hub";
-                return Err(ApiError::new(Kind::FailedPrecondition, SIGNED, message));
+                return self.take_signed(hubs, &hub, root, &request).await;
             }
             let known = self.checkpoint(hubs, &hub, eon(request.eon)).await?;
             let same = match &known {
@@ -213,6 +229,33 @@ impl Handlers {
             })
         };
         self.admit("SubmitCheckpoint", work).await
+    }
+
+    /// The operator's word, for the registry in whose domain it is.
+    async fn take_signed(
+        &self,
+        hubs: &Hubs,
+        hub: &Hub,
+        root: Option<B256>,
+        request: &v1::SubmitCheckpointRequest,
+    ) -> Result<v1::SubmitCheckpointResponse, ApiError> {
+        hubs.may_write()?;
+        let root = root.ok_or_else(|| ApiError::field("root", "is empty, and the signature is over it"))?;
+        let signature = parse::bytes("signature", &request.signature)?;
+        let none = || {
+            let message = "an operator's signature is not taken here; without it this is a hint to look at the hub";
+            ApiError::new(Kind::FailedPrecondition, SIGNED, message)
+        };
+        let taker = hubs.signed.as_ref().ok_or_else(none)?;
+        let now_ms = hubs.ledger.now_ms();
+        taker
+            .submit((hub.chain, hub.contract), Eon(request.eon), root, &signature, now_ms)
+            .await
+            .map_err(|error| ApiError::of(&error))?;
+        Ok(v1::SubmitCheckpointResponse {
+            status: "stored".into(),
+            checkpoint: self.checkpoint(hubs, hub, eon(request.eon)).await?,
+        })
     }
 
     pub async fn get_checkpoint(
@@ -233,7 +276,12 @@ impl Handlers {
     }
 
     /// None when neither the chain nor the ledger knows the eon.
-    async fn checkpoint(&self, hubs: &Hubs, hub: &Hub, eon: Option<Eon>) -> Result<Option<v1::HubCheckpoint>, ApiError> {
+    async fn checkpoint(
+        &self,
+        hubs: &Hubs,
+        hub: &Hub,
+        eon: Option<Eon>,
+    ) -> Result<Option<v1::HubCheckpoint>, ApiError> {
         let store = hubs.ledger.store();
         let on_chain = match eon {
             Some(eon) => store.find_checkpoint(hub.id, eon).await?,
@@ -370,7 +418,11 @@ impl Handlers {
             let store = hubs.ledger.store();
             let found = store.list_hub_transfers(&filter, None, 1).await?.pop();
             let found = found.ok_or_else(|| {
-                ApiError::new(Kind::NotFound, super::error::NO_TRANSFER, "the hub has no such transfer")
+                ApiError::new(
+                    Kind::NotFound,
+                    super::error::NO_TRANSFER,
+                    "the hub has no such transfer",
+                )
             })?;
             let closed = store.find_hub_ledger(hub.id).await?.map_or(0, |head| head.closed_eon);
             let delivery = hubs.ledger.delivery(&hub, &found).await?;

@@ -70,19 +70,26 @@ async fn serve(bench: Bench, token: Option<&str>) -> Served {
         ledger: bench.ledger.clone(),
         keepers: [("own".to_owned(), KEEPER.to_owned())].into(),
         look: Arc::new(move |chain| seen.lock().unwrap().push(chain)),
+        signed: None,
+        dry_run: false,
     };
     let handlers = Handlers::new(Arc::new(None_), auth, limits)
         .with_stop(stop.clone())
         .with_hubs(hubs);
     let api = Api {
         handlers: Arc::new(handlers),
+        operators: None,
         health: Health {
             metrics: None,
             liveness: Liveness::default(),
         },
     };
     tokio::spawn(listeners.serve(api, stop.clone()));
-    let channel = Channel::from_shared(format!("http://{grpc}")).unwrap().connect().await.unwrap();
+    let channel = Channel::from_shared(format!("http://{grpc}"))
+        .unwrap()
+        .connect()
+        .await
+        .unwrap();
     Served {
         bench,
         grpc: HubServiceClient::new(channel),
@@ -99,7 +106,10 @@ impl Drop for Served {
 }
 
 fn code(status: &tonic::Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+    status
+        .get_details_error_info()
+        .map(|info| info.reason)
+        .unwrap_or_default()
 }
 
 fn text(address: Address) -> String {
@@ -198,38 +208,77 @@ async fn a_coordinator_keeps_its_hub_over_grpc_and_wallets_audit_it_over_rest() 
     assert_eq!((again.recorded, again.known), (0, 60));
     let refused = served.record(60..62, "1000").await;
     assert_eq!(refused.refused, 2);
-    assert_eq!((refused.refusals[0].tx_id.as_str(), refused.refusals[0].code.as_str()), ("id 60", "RLY-HUB-065"));
+    assert_eq!(
+        (refused.refusals[0].tx_id.as_str(), refused.refusals[0].code.as_str()),
+        ("id 60", "RLY-HUB-065")
+    );
 
     let open = served.build(2).await.unwrap_err();
-    assert_eq!((open.code(), code(&open).as_str()), (Code::FailedPrecondition, "RLY-HUB-069"));
+    assert_eq!(
+        (open.code(), code(&open).as_str()),
+        (Code::FailedPrecondition, "RLY-HUB-069")
+    );
     served.bench.read_to(13, 11).await;
     let built = served.build(2).await.unwrap();
-    assert_eq!((built.eon, built.contents.clone().unwrap().tokens[0].upper_bound.as_str()), (2, "1000"));
+    assert_eq!(
+        (
+            built.eon,
+            built.contents.clone().unwrap().tokens[0].upper_bound.as_str()
+        ),
+        (2, "1000")
+    );
     assert!(!built.accumulator.is_empty());
 
     let path = |rest: &str| format!("/v1/hubs/own/audit/{rest}");
     let (status, state) = served.get("/v1/hubs/own/audit/").await;
-    assert_eq!((status, &state["latest"]["eon_number"], &state["blocks_per_eon"]), (200, &2.into(), &10.into()));
+    assert_eq!(
+        (status, &state["latest"]["eon_number"], &state["blocks_per_eon"]),
+        (200, &2.into(), &10.into())
+    );
     let (_, tokens) = served.get(&path("tokens/")).await;
-    assert_eq!((tokens.as_array().unwrap().len(), &tokens[0]["short_name"]), (2, &"ETH".into()));
+    assert_eq!(
+        (tokens.as_array().unwrap().len(), &tokens[0]["short_name"]),
+        (2, &"ETH".into())
+    );
     let (_, whois) = served.get(&path(&format!("{CONTRACT}/{}/whois", wallet(2)))).await;
-    assert_eq!((&whois["trail_identifier"], &whois["operator_authorization"]), (&2.into(), &Value::Null));
+    assert_eq!(
+        (&whois["trail_identifier"], &whois["operator_authorization"]),
+        (&2.into(), &Value::Null)
+    );
     let (_, audit) = served.get(&path(&format!("2/{CONTRACT}/{}/", wallet(1)))).await;
-    assert_eq!((&audit["merkle_proof"]["left"], &audit["merkle_proof"]["right"]), (&"400".into(), &"600".into()));
+    assert_eq!(
+        (&audit["merkle_proof"]["left"], &audit["merkle_proof"]["right"]),
+        (&"400".into(), &"600".into())
+    );
     assert_eq!(audit["root"], Value::from(built.root.clone()));
     let (_, audit) = served.get(&path(&format!("1/{CONTRACT}/{}", wallet(0)))).await;
     assert_eq!(audit["transactions"].as_array().unwrap().len(), 60);
-    assert_eq!((&audit["deposits"][0]["amount"], &audit["merkle_proof"]), (&"1000".into(), &Value::Null));
+    assert_eq!(
+        (&audit["deposits"][0]["amount"], &audit["merkle_proof"]),
+        (&"1000".into(), &Value::Null)
+    );
 
     let (_, page) = served.get(&path("transactions/?eon_number=1&limit=1000")).await;
-    assert_eq!((&page["count"], page["results"].as_array().unwrap().len()), (&60.into(), 50));
+    assert_eq!(
+        (&page["count"], page["results"].as_array().unwrap().len()),
+        (&60.into(), 50)
+    );
     let next = page["next"].as_str().unwrap().to_owned();
     let (_, rest) = served.get(&next).await;
-    assert_eq!((rest["results"].as_array().unwrap().len(), &rest["next"]), (10, &Value::Null));
+    assert_eq!(
+        (rest["results"].as_array().unwrap().len(), &rest["next"]),
+        (10, &Value::Null)
+    );
     assert_eq!(rest["results"][9]["tx_id"], Value::from("id 0"));
     let (_, one) = served.get(&path("transactions/id%207/")).await;
     assert_eq!((&one["nonce"], &one["complete"]), (&"7".into(), &true.into()));
-    assert!(one["delivery_proof"]["transfer_membership_chain"].as_array().unwrap().len() >= 4);
+    assert!(
+        one["delivery_proof"]["transfer_membership_chain"]
+            .as_array()
+            .unwrap()
+            .len()
+            >= 4
+    );
     let (status, problem) = served.get(&path("transactions/none")).await;
     assert_eq!((status, &problem["code"]), (404, &"RLY-API-021".into()));
     let (status, problem) = served.get("/v1/hubs/other/audit").await;
@@ -244,26 +293,45 @@ async fn a_hint_rings_the_reader_s_bell_and_a_signature_is_not_taken() {
         eon: 3,
         ..Default::default()
     };
-    let answer = served.grpc.submit_checkpoint(request.clone()).await.unwrap().into_inner();
+    let answer = served
+        .grpc
+        .submit_checkpoint(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(answer.status, "looking");
     assert_eq!(served.looked.lock().unwrap().len(), 1);
     let root = B256::repeat_byte(3);
     let fact = crate::store::HubFact::Checkpoint { eon: Eon(3), root };
     served.bench.log(25, fact).await;
-    let answer = served.grpc.submit_checkpoint(request.clone()).await.unwrap().into_inner();
-    assert_eq!((answer.status.as_str(), answer.checkpoint.unwrap().root), ("known", root.to_string()));
+    let answer = served
+        .grpc
+        .submit_checkpoint(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(
+        (answer.status.as_str(), answer.checkpoint.unwrap().root),
+        ("known", root.to_string())
+    );
     let other = v1::SubmitCheckpointRequest {
         root: B256::repeat_byte(4).to_string(),
         ..request.clone()
     };
-    assert_eq!(served.grpc.submit_checkpoint(other).await.unwrap().into_inner().status, "looking");
+    assert_eq!(
+        served.grpc.submit_checkpoint(other).await.unwrap().into_inner().status,
+        "looking"
+    );
 }
 
 #[tokio::test]
 async fn ledgers_and_tokens_belong_to_their_coordinators() {
     let mut served = serve(Bench::open().await, Some("hunter2")).await;
     let list = served.grpc.list_hubs(v1::ListHubsRequest {}).await.unwrap_err();
-    assert_eq!((list.code(), code(&list).as_str()), (Code::Unauthenticated, NO_TOKEN.code));
+    assert_eq!(
+        (list.code(), code(&list).as_str()),
+        (Code::Unauthenticated, NO_TOKEN.code)
+    );
     let (status, _) = served.get("/v1/hubs").await;
     assert_eq!(status, 401);
 
@@ -275,14 +343,20 @@ async fn ledgers_and_tokens_belong_to_their_coordinators() {
         ..Default::default()
     };
     let refused = served.grpc.register_token(request.clone()).await.unwrap_err();
-    assert_eq!((refused.code(), code(&refused).as_str()), (Code::PermissionDenied, "RLY-HUB-062"));
+    assert_eq!(
+        (refused.code(), code(&refused).as_str()),
+        (Code::PermissionDenied, "RLY-HUB-062")
+    );
     let request = v1::RegisterTokenRequest {
         coordinator: KEEPER.into(),
         token: "0x12".into(),
         ..request
     };
     let refused = served.grpc.register_token(request).await.unwrap_err();
-    assert_eq!((refused.code(), code(&refused).as_str()), (Code::InvalidArgument, FIELD.code));
+    assert_eq!(
+        (refused.code(), code(&refused).as_str()),
+        (Code::InvalidArgument, FIELD.code)
+    );
 }
 
 #[tokio::test]
@@ -298,7 +372,10 @@ async fn events_come_as_they_happen_and_from_a_cursor() {
     };
     let mut events = served.grpc.watch(watch(0, &[])).await.unwrap().into_inner();
     let first = events.message().await.unwrap().unwrap();
-    assert_eq!((first.events[0].r#type.as_str(), first.events[0].amount.as_str()), ("CONFIRMED_DEPOSIT", "1000"));
+    assert_eq!(
+        (first.events[0].r#type.as_str(), first.events[0].amount.as_str()),
+        ("CONFIRMED_DEPOSIT", "1000")
+    );
     served.record(0..2, "5").await;
     let mut seen = Vec::new();
     while seen.len() < 2 {
@@ -306,9 +383,18 @@ async fn events_come_as_they_happen_and_from_a_cursor() {
         seen.extend(answer.events.into_iter().map(|event| (event.seq, event.reference)));
     }
     assert_eq!(seen, [(2, "id 0".to_owned()), (3, "id 1".to_owned())]);
-    let mut none = served.grpc.watch(watch(1, &["CONFIRMED_DEPOSIT"])).await.unwrap().into_inner();
+    let mut none = served
+        .grpc
+        .watch(watch(1, &["CONFIRMED_DEPOSIT"]))
+        .await
+        .unwrap()
+        .into_inner();
     let heartbeat = none.message().await.unwrap().unwrap();
-    assert_eq!((heartbeat.events.len(), heartbeat.after_seq), (0, 3), "what is held back moves the cursor");
+    assert_eq!(
+        (heartbeat.events.len(), heartbeat.after_seq),
+        (0, 3),
+        "what is held back moves the cursor"
+    );
     let future = served.grpc.watch(watch(9, &[])).await.unwrap_err();
     assert_eq!(code(&future), "RLY-API-014");
     let wrong = served.grpc.watch(watch(0, &["NOTHING"])).await.unwrap_err();

@@ -51,7 +51,9 @@ async fn checkpoint(
     Path((hub, eon)): Path<(String, u64)>,
 ) -> Result<Json<v1::GetCheckpointResponse>, ApiError> {
     let request = v1::GetCheckpointRequest { hub, eon };
-    Ok(Json(api.handlers.get_checkpoint(token(&headers).as_deref(), request).await?))
+    Ok(Json(
+        api.handlers.get_checkpoint(token(&headers).as_deref(), request).await?,
+    ))
 }
 
 async fn hint(
@@ -83,7 +85,8 @@ async fn state(State(api): State<Api>, headers: HeaderMap, Path(hub): Path<Strin
 async fn tokens(State(api): State<Api>, headers: HeaderMap, Path(hub): Path<String>) -> Answer {
     let request = v1::ListTokensRequest { hub };
     let answer = api.handlers.list_tokens(token(&headers).as_deref(), request).await?;
-    let token = |token: &v1::HubToken| json!({ "address": token.address, "name": token.name, "short_name": token.short_name });
+    let token =
+        |token: &v1::HubToken| json!({ "address": token.address, "name": token.name, "short_name": token.short_name });
     Ok(Json(answer.tokens.iter().map(token).collect()))
 }
 
@@ -117,7 +120,10 @@ async fn transactions(
         page_size: query.limit,
         page_token: query.page.clone(),
     };
-    let answer = api.handlers.list_transactions(token(&headers).as_deref(), request).await?;
+    let answer = api
+        .handlers
+        .list_transactions(token(&headers).as_deref(), request)
+        .await?;
     let mut next = Value::Null;
     if !answer.next_page_token.is_empty() {
         let mut url = format!("/v1/hubs/{hub}/audit/transactions/?page={}", answer.next_page_token);
@@ -139,7 +145,9 @@ async fn transactions(
         next = url.into();
     }
     let results: Vec<Value> = answer.transactions.iter().map(concise).collect();
-    Ok(Json(json!({ "count": answer.count, "next": next, "previous": null, "results": results })))
+    Ok(Json(
+        json!({ "count": answer.count, "next": next, "previous": null, "results": results }),
+    ))
 }
 
 fn escaped(text: &str) -> String {
@@ -207,7 +215,10 @@ async fn transaction(State(api): State<Api>, headers: HeaderMap, Path((hub, id))
         // What is no number is an id of the coordinator's.
         tx_id: if id.parse::<u64>().is_ok() { String::new() } else { id },
     };
-    let answer = api.handlers.get_transaction(token(&headers).as_deref(), request).await?;
+    let answer = api
+        .handlers
+        .get_transaction(token(&headers).as_deref(), request)
+        .await?;
     let transaction = answer.transaction.unwrap_or_default();
     Ok(Json(full(&transaction, answer.delivery_proof.as_ref())))
 }
@@ -231,7 +242,10 @@ async fn wallet(
     let Ok(eon) = first.parse::<u64>() else {
         return Err(ApiError::new(Kind::NotFound, ROUTE, "no such route"));
     };
-    let audit = api.handlers.audit_wallet(bearer.as_deref(), (&hub, eon), (&second, &third)).await?;
+    let audit = api
+        .handlers
+        .audit_wallet(bearer.as_deref(), (&hub, eon), (&second, &third))
+        .await?;
     Ok(Json(audit_of(&audit)))
 }
 
@@ -254,7 +268,8 @@ fn audit_of(audit: &WalletAudit) -> Value {
             "time": operation.time,
         })
     };
-    let all = |operations: &[crate::api::hub::AuditedOperation]| operations.iter().map(operation).collect::<Vec<Value>>();
+    let all =
+        |operations: &[crate::api::hub::AuditedOperation]| operations.iter().map(operation).collect::<Vec<Value>>();
     json!({
         "registration": audit.registration.as_ref().map(registration),
         "merkle_proof": audit.proof.as_ref().and_then(|proof| proof.merkle_proof.clone()),

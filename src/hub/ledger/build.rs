@@ -6,10 +6,12 @@
 use super::{Ledger, LedgerError, check_keeper};
 use crate::hub::model::account::{Account, Allotment, Passive};
 use crate::hub::model::checkpoint::token_tree;
-use crate::hub::model::transfer::passive_tree;
 use crate::hub::model::eon::EONS_KEPT;
+use crate::hub::model::transfer::passive_tree;
 use crate::hub::model::{Accumulator, CHUNK, Eon, Operation, ParentOperation, SpineBuilder};
-use crate::store::{Hub, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoredCommitment, TokenBacking, WalletHistory};
+use crate::store::{
+    Hub, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoredCommitment, TokenBacking, WalletHistory,
+};
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, HashMap};
 
@@ -89,7 +91,9 @@ impl Ledger {
         };
         let clock = hub.clock()?;
         let end = clock.last_block(before)?;
-        let taken_over = before.checked_add(EONS_KEPT as u64).map(|later| clock.first_block(later));
+        let taken_over = before
+            .checked_add(EONS_KEPT as u64)
+            .map(|later| clock.first_block(later));
         if taken_over.transpose()?.is_some_and(|block| block <= base) {
             return Ok(None);
         }
@@ -150,7 +154,9 @@ impl Ledger {
         if eon > newest {
             let last = hub.clock()?.last_block(Eon(eon.0.saturating_sub(1)))?;
             let final_ = time.confirmed_block;
-            return Err(open(format!("the eon before ends with block {last}, final is {final_}")));
+            return Err(open(format!(
+                "the eon before ends with block {last}, final is {final_}"
+            )));
         }
         Ok(eon)
     }
@@ -321,7 +327,10 @@ fn allotment(history: &WalletHistory, eon: Eon, passive: &HashMap<i64, B256>) ->
     let amount = gained.zip(spent).and_then(|(gained, spent)| gained.checked_sub(spent));
     let altered = || LedgerError::Altered {
         eon,
-        reason: format!("account {} of wallet {} had less than nothing", wallet.id, wallet.wallet),
+        reason: format!(
+            "account {} of wallet {} had less than nothing",
+            wallet.id, wallet.wallet
+        ),
     };
     Ok(Allotment {
         account,
@@ -353,7 +362,8 @@ impl Plan {
             match self.of(*token).leftover() {
                 None => return Err(self.over(*token, self.of(*token).deposited)),
                 Some(rest) if !rest.is_zero() && self.leftover_to.is_none() => {
-                    let reason = format!("{rest} of token {token} belong to no admitted wallet: name an account for them");
+                    let reason =
+                        format!("{rest} of token {token} belong to no admitted wallet: name an account for them");
                     return Err(incomplete(reason));
                 }
                 Some(_) => {}

@@ -21,11 +21,7 @@ pub enum LedgerError {
     #[error("hub {hub} has no token {token}")]
     NoToken { hub: String, token: Address },
     #[error("registering token {token} with trail {trail}: {reason}")]
-    BadToken {
-        token: Address,
-        trail: u64,
-        reason: String,
-    },
+    BadToken { token: Address, trail: u64, reason: String },
     #[error("wallet {wallet} is not admitted to token {token}")]
     NotAdmitted { token: Address, wallet: Address },
     #[error("recording a transfer: {0}")]

@@ -63,6 +63,11 @@ impl Ledger {
         &self.store
     }
 
+    /// Scheduling time, Unix ms.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     async fn begin(&self) -> Result<Txn, StoreError> {
         self.store.begin(self.clock.now_ms()).await
     }
@@ -89,7 +94,13 @@ impl Ledger {
         let latest = cursor.seen.number.min(hub.read_to);
         let confirmed = cursor.finalized.number.min(latest);
         let clock = hub.clock()?;
-        let eon = |block: u64| if block < hub.genesis { Ok(Eon(0)) } else { clock.eon(block) };
+        let eon = |block: u64| {
+            if block < hub.genesis {
+                Ok(Eon(0))
+            } else {
+                clock.eon(block)
+            }
+        };
         Ok(Some(HubTime {
             latest_block: latest,
             current: eon(latest)?,
@@ -128,7 +139,9 @@ impl Ledger {
             return Err(bad(&format!("the next trail is {}", tokens.len())));
         }
         if (trail == 0) != (token == hub.contract) {
-            return Err(bad("the contract itself, which stands for the native coin, is the first"));
+            return Err(bad(
+                "the contract itself, which stands for the native coin, is the first",
+            ));
         }
         if tokens.iter().any(|known| known.token == token) {
             return Err(bad("it has another trail"));

@@ -8,9 +8,7 @@ use crate::clock::Clock;
 use crate::error::Coded;
 use crate::hub::model::EonClock;
 use crate::store::testing::{self, SOURCE, TestStore};
-use crate::store::{
-    Cursor, HubFact, HubOperationKind, NewHub, NewHubLog, SignedState, TransferRefusal,
-};
+use crate::store::{Cursor, HubFact, HubOperationKind, NewHub, NewHubLog, SignedState, TransferRefusal};
 use alloy::primitives::{B256, U256, keccak256};
 use relayer_adapter_api::BlockRef;
 
@@ -159,7 +157,8 @@ impl Bench {
 
     pub(crate) async fn withdraw(&mut self, number: u64, who: u64, amount: u64) {
         let of = (CONTRACT, wallet(who));
-        self.operation(number, HubOperationKind::WithdrawalRequest, of, amount).await;
+        self.operation(number, HubOperationKind::WithdrawalRequest, of, amount)
+            .await;
     }
 
     pub(crate) async fn follow(&self) -> u64 {
@@ -177,7 +176,9 @@ impl Bench {
 
     pub(crate) async fn build(&self, eon: u64) -> Result<Built, LedgerError> {
         let options = (Some(OPERATOR), false);
-        self.ledger.build(&self.hub, KEEPER, Eon(eon), options, &|_, _| {}).await
+        self.ledger
+            .build(&self.hub, KEEPER, Eon(eon), options, &|_, _| {})
+            .await
     }
 
     pub(crate) async fn proven(&self, who: Address, eon: u64) -> Result<Proven, LedgerError> {

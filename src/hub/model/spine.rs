@@ -121,13 +121,7 @@ impl Spine {
         let height = whole.min(CHUNK_HEIGHT);
         let end = bounds.last().copied().unwrap_or_default();
         let pad = padding_node(padding_content(), end, height);
-        let above = build(
-            bounds.clone(),
-            nodes.clone(),
-            height,
-            whole.saturating_sub(height),
-            pad,
-        );
+        let above = build(bounds.clone(), nodes.clone(), height, whole.saturating_sub(height), pad);
         Ok(Self {
             count,
             height,
@@ -175,7 +169,8 @@ impl Spine {
         let number = usize::try_from(range.start >> CHUNK_HEIGHT).map_err(|_| altered)?;
         let start = self.bounds.get(number).copied().ok_or(altered)?;
         let tree = piece(prefix, start, accounts, self.height)?;
-        if accounts.len() as u64 != range.end.saturating_sub(range.start) || Some(&tree.root()) != self.nodes.get(number)
+        if accounts.len() as u64 != range.end.saturating_sub(range.start)
+            || Some(&tree.root()) != self.nodes.get(number)
         {
             return Err(altered);
         }

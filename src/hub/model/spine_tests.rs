@@ -41,15 +41,34 @@ fn spine(accounts: &[Allotment], piece: usize) -> Spine {
 #[test]
 fn a_tree_without_its_lower_half_has_the_same_root_and_proofs() {
     let prefix = TokenPrefix::new(CONTRACT, CONTRACT);
-    for count in [0, 1, 2, 3, 700, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 5, 5 * CHUNK] {
+    for count in [
+        0,
+        1,
+        2,
+        3,
+        700,
+        CHUNK - 1,
+        CHUNK,
+        CHUNK + 1,
+        2 * CHUNK,
+        3 * CHUNK + 5,
+        5 * CHUNK,
+    ] {
         let accounts = allotments(count);
         let tree = whole(&accounts);
         let spine = spine(&accounts, 300);
-        assert_eq!((spine.root(), spine.upper_bound()), (tree.root(), tree.upper_bound()), "{count}");
+        assert_eq!(
+            (spine.root(), spine.upper_bound()),
+            (tree.root(), tree.upper_bound()),
+            "{count}"
+        );
         let read = Spine::from_bytes(&spine.to_bytes()).unwrap();
         assert_eq!(read, spine);
         let tokens = token_tree(CONTRACT, &[(CONTRACT, read.root(), read.upper_bound())]).unwrap();
-        for trail in [0, 1, count / 2, count.saturating_sub(1)].into_iter().filter(|trail| *trail < count) {
+        for trail in [0, 1, count / 2, count.saturating_sub(1)]
+            .into_iter()
+            .filter(|trail| *trail < count)
+        {
             let range = read.piece_of(trail as u64).unwrap();
             let part = &accounts[range.start as usize..range.end as usize];
             let (interval, proof) = read.proof(&prefix, part, trail as u64).unwrap();
@@ -90,9 +109,15 @@ fn sums_that_do_not_fit_and_bytes_of_another_length_are_refused() {
         account.amount = U256::MAX;
     }
     let mut builder = SpineBuilder::new(CONTRACT, CONTRACT);
-    assert!(matches!(builder.extend(&accounts), Err(TreeError::Overflow { leaf: 0 })));
+    assert!(matches!(
+        builder.extend(&accounts),
+        Err(TreeError::Overflow { leaf: 0 })
+    ));
     let bytes = spine(&allotments(CHUNK + 1), CHUNK).to_bytes();
     assert_eq!(bytes.len(), 8 + 2 * 64);
-    assert!(matches!(Spine::from_bytes(&bytes[..bytes.len() - 1]), Err(TreeError::Stored(_))));
+    assert!(matches!(
+        Spine::from_bytes(&bytes[..bytes.len() - 1]),
+        Err(TreeError::Stored(_))
+    ));
     assert!(Spine::from_bytes(&[]).is_err());
 }

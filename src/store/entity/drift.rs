@@ -7,16 +7,21 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key)]
     pub id: i64,
-    /// missing | duplicate | amount | payee | root | stale | unknown
+    /// missing | duplicate | amount | payee | root | stale | unknown | forged
     #[sea_orm(column_type = "Text")]
     pub class: String,
     pub chain: i64,
     #[sea_orm(column_type = "Text")]
     pub subject: String,
+    /// asset of the chain it is about
+    pub token: Option<Vec<u8>>,
+    pub settlement_id: Option<Vec<u8>>,
     #[sea_orm(column_type = "Text")]
     pub expected: String,
     #[sea_orm(column_type = "Text")]
     pub actual: String,
+    /// order of changes of all drifts
+    pub changed_seq: i64,
     /// ms
     pub found_at: i64,
     /// ms

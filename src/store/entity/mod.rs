@@ -21,6 +21,7 @@ pub mod hub_trail;
 pub mod message;
 pub mod message_settlement;
 pub mod posting;
+pub mod reconcile_interval;
 pub mod settlement;
 pub mod settlement_group;
 pub mod settlement_receipt;

@@ -10,7 +10,13 @@ async fn two_eons() -> Bench {
     bench.deposit(2, 1, 50).await;
     bench.read_to(13, 11).await;
     bench.follow().await;
-    bench.record(2, &[transfer("t", 0, 1, 30), transfer("u", 2, 0, 1), transfer("v", 1, 2, 5)]).await.unwrap();
+    bench
+        .record(
+            2,
+            &[transfer("t", 0, 1, 30), transfer("u", 2, 0, 1), transfer("v", 1, 2, 5)],
+        )
+        .await
+        .unwrap();
     bench
 }
 
@@ -19,7 +25,11 @@ async fn a_checkpoint_commits_to_the_end_of_the_eon_before() {
     let mut bench = two_eons().await;
     let built = bench.build(2).await.unwrap();
     assert_eq!(
-        [bench.allotted(0, 2).await, bench.allotted(1, 2).await, bench.allotted(2, 2).await],
+        [
+            bench.allotted(0, 2).await,
+            bench.allotted(1, 2).await,
+            bench.allotted(2, 2).await
+        ],
         [100, 50, 0],
         "what was sent in eon 2 is not in its checkpoint"
     );
@@ -30,7 +40,11 @@ async fn a_checkpoint_commits_to_the_end_of_the_eon_before() {
     bench.record(3, &[transfer("w", 1, 0, 40)]).await.unwrap();
     let third = bench.build(3).await.unwrap();
     assert_eq!(
-        [bench.allotted(0, 3).await, bench.allotted(1, 3).await, bench.allotted(2, 3).await],
+        [
+            bench.allotted(0, 3).await,
+            bench.allotted(1, 3).await,
+            bench.allotted(2, 3).await
+        ],
         [50, 75, 5]
     );
     assert_ne!(third.root.root, built.root.root);
@@ -100,9 +114,15 @@ async fn what_belongs_to_nobody_is_a_last_account_until_its_wallet_is_admitted()
         .unwrap_err();
     assert_eq!(none.code().code, "RLY-HUB-070");
     let built = bench.build(2).await.unwrap();
-    assert_eq!((built.root.accounts, built.commitments[0].upper_bound), (3, U256::from(107)));
+    assert_eq!(
+        (built.root.accounts, built.commitments[0].upper_bound),
+        (3, U256::from(107))
+    );
     let leftover = bench.proven(OPERATOR, 2).await.unwrap();
-    assert_eq!((leftover.proof.trail, leftover.proof.interval.amount()), (2, Some(U256::from(7))));
+    assert_eq!(
+        (leftover.proof.trail, leftover.proof.interval.amount()),
+        (2, Some(U256::from(7)))
+    );
     bench.admit(CONTRACT, &[9]).await;
     assert_eq!(bench.available(9).await, 7);
     bench.read_to(22, 20).await;
@@ -126,7 +146,11 @@ async fn a_ledger_that_promises_more_than_the_contract_holds_builds_nothing() {
     bench.deposit(15, 9, 80).await;
     bench.read_to(23, 21).await;
     let built = bench.build(3).await.unwrap();
-    assert_eq!(built.commitments[0].upper_bound, U256::from(80), "covered by somebody's leftover");
+    assert_eq!(
+        built.commitments[0].upper_bound,
+        U256::from(80),
+        "covered by somebody's leftover"
+    );
 }
 
 #[tokio::test]
@@ -145,7 +169,12 @@ async fn deliveries_are_proven_once_their_eon_is_closed() {
     let account = delivery.recipient.allotment.account;
     assert_eq!((account.wallet, account.passive.amount), (wallet(1), U256::from(30)));
     let checksum = transfer.received_checksum();
-    assert_eq!(delivery.proof.verify(checksum, account.passive.checksum, account.passive.amount), Ok(()));
+    assert_eq!(
+        delivery
+            .proof
+            .verify(checksum, account.passive.checksum, account.passive.amount),
+        Ok(())
+    );
     let sender = bench.proven(wallet(1), 3).await.unwrap();
     assert_eq!(sender.allotment.account.passive.marker, U256::ZERO);
 }
@@ -239,11 +268,24 @@ async fn watchers_are_told_everything_in_one_order() {
     let (events, next) = bench.test.list_hub_events(bench.hub.id, 0, &filter, 100).await.unwrap();
     use HubEventKind::*;
     let kinds: Vec<HubEventKind> = events.iter().map(|event| event.kind).collect();
-    let expected = [ConfirmedDeposit, ConfirmedDeposit, TransferConfirmation, TransferConfirmation, RequestedWithdrawal, CheckpointCreated];
+    let expected = [
+        ConfirmedDeposit,
+        ConfirmedDeposit,
+        TransferConfirmation,
+        TransferConfirmation,
+        RequestedWithdrawal,
+        CheckpointCreated,
+    ];
     assert_eq!(kinds, expected);
-    assert_eq!(events.iter().map(|event| event.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(
+        events.iter().map(|event| event.seq).collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5, 6]
+    );
     assert_eq!((next, events[5].reference.clone()), (6, root.to_string()));
-    assert_eq!((events[2].reference.as_str(), events[2].recipient), ("t", Some(wallet(1))));
+    assert_eq!(
+        (events[2].reference.as_str(), events[2].recipient),
+        ("t", Some(wallet(1)))
+    );
     let (rest, _) = bench.test.list_hub_events(bench.hub.id, 4, &filter, 100).await.unwrap();
     assert_eq!(rest.len(), 2);
     filter.wallet = Some(wallet(2));
@@ -251,7 +293,15 @@ async fn watchers_are_told_everything_in_one_order() {
     let mine: Vec<i64> = mine.iter().map(|event| event.seq).collect();
     assert_eq!((mine, next), (vec![4, 6], 6), "and checkpoints, which are everybody's");
     filter.kinds = vec![ConfirmedDeposit];
-    assert!(bench.test.list_hub_events(bench.hub.id, 0, &filter, 3).await.unwrap().0.is_empty());
+    assert!(
+        bench
+            .test
+            .list_hub_events(bench.hub.id, 0, &filter, 3)
+            .await
+            .unwrap()
+            .0
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -266,7 +316,10 @@ async fn many_wallets_come_in_pieces_and_every_proof_holds() {
     assert!(answers.iter().all(|answer| *answer == TransferAnswer::Recorded));
     bench.read_to(13, 11).await;
     let built = bench.build(2).await.unwrap();
-    assert_eq!((built.root.accounts, built.commitments[0].upper_bound), (count, U256::from(10_000_000)));
+    assert_eq!(
+        (built.root.accounts, built.commitments[0].upper_bound),
+        (count, U256::from(10_000_000))
+    );
     for n in [1, 1_000, CHUNK as u64, count - 1] {
         assert_eq!(bench.allotted(n, 2).await, n);
     }
@@ -275,6 +328,10 @@ async fn many_wallets_come_in_pieces_and_every_proof_holds() {
         ..TransferFilter::of(bench.hub.id)
     };
     assert_eq!(bench.test.count_hub_transfers(&filter).await.unwrap(), 1);
-    let page = bench.test.list_hub_transfers(&TransferFilter::of(bench.hub.id), Some(100), 50).await.unwrap();
+    let page = bench
+        .test
+        .list_hub_transfers(&TransferFilter::of(bench.hub.id), Some(100), 50)
+        .await
+        .unwrap();
     assert_eq!((page.len(), page[0].id), (50, 99));
 }

@@ -24,7 +24,12 @@ async fn a_deposit_can_be_spent_once_it_is_final_and_only_once() {
     assert_eq!(bench.follow().await, 0, "booked again");
     assert_eq!(bench.available(0).await, 100);
 
-    let batch = [transfer("a", 0, 1, 60), transfer("b", 0, 2, 60), transfer("c", 1, 2, 10), transfer("a", 0, 1, 60)];
+    let batch = [
+        transfer("a", 0, 1, 60),
+        transfer("b", 0, 2, 60),
+        transfer("c", 1, 2, 10),
+        transfer("a", 0, 1, 60),
+    ];
     let answers = bench.record(0, &batch).await.unwrap();
     assert_eq!(answers[0], TransferAnswer::Recorded);
     assert!(matches!(refusal(&answers[1]), TransferRefusal::Short { available, .. } if *available == U256::from(40)));
@@ -32,7 +37,11 @@ async fn a_deposit_can_be_spent_once_it_is_final_and_only_once() {
     assert_eq!(answers[3], TransferAnswer::Known);
     let again = bench.record(1, &batch).await.unwrap();
     assert_eq!((&again[0], &again[2]), (&TransferAnswer::Known, &TransferAnswer::Known));
-    let balances = [bench.available(0).await, bench.available(1).await, bench.available(2).await];
+    let balances = [
+        bench.available(0).await,
+        bench.available(1).await,
+        bench.available(2).await,
+    ];
     assert_eq!(balances, [40, 50, 10]);
 }
 
@@ -45,7 +54,10 @@ async fn what_was_asked_back_on_the_chain_cannot_be_spent_even_before_that_is_fi
     bench.withdraw(3, 0, 70).await;
     bench.read_to(3, 1).await;
     assert_eq!(bench.available(0).await, 30);
-    let answers = bench.record(0, &[transfer("a", 0, 1, 31), transfer("b", 0, 1, 30)]).await.unwrap();
+    let answers = bench
+        .record(0, &[transfer("a", 0, 1, 31), transfer("b", 0, 1, 30)])
+        .await
+        .unwrap();
     assert!(matches!(refusal(&answers[0]), TransferRefusal::Short { .. }));
     assert_eq!(answers[1], TransferAnswer::Recorded);
     bench.read_to(5, 4).await;
@@ -82,7 +94,10 @@ async fn each_bad_transfer_is_refused_for_its_own_reason_and_holds_up_no_other()
         transfer("fine", 0, 1, 1),
     ];
     let answers = bench.record(0, &cases).await.unwrap();
-    let codes: Vec<&str> = answers[..8].iter().map(|answer| code_of(refusal(answer)).code).collect();
+    let codes: Vec<&str> = answers[..8]
+        .iter()
+        .map(|answer| code_of(refusal(answer)).code)
+        .collect();
     let expected = [
         "RLY-HUB-063",
         "RLY-HUB-064",
