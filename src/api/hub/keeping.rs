@@ -103,6 +103,7 @@ impl Handlers {
     ) -> Result<(&Hubs, Hub, String), ApiError> {
         let coordinator = self.acts_as(token, coordinator)?;
         let hubs = self.hubs()?;
+        hubs.may_write()?;
         if name.is_empty() {
             return Err(ApiError::field("hub", "is empty"));
         }
@@ -257,6 +258,7 @@ impl Handlers {
         E: std::fmt::Display + Send,
     {
         self.may_read(token, "import a hub's allotments")?;
+        self.hubs()?.may_write()?;
         let mut pieces = self.pieces(requests)?;
         let Some(first) = pieces.next().await? else {
             return Err(ApiError::field("hub", "is empty: nothing came"));

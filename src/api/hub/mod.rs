@@ -9,7 +9,7 @@ mod watch;
 
 pub use watch::HubWatching;
 
-use super::error::{ApiError, Kind, NO_HUBS};
+use super::error::{ApiError, DRY_RUN, Kind, NO_HUBS};
 use super::handlers::Handlers;
 use super::parse;
 use crate::error::Coded;
@@ -35,6 +35,8 @@ pub struct Hubs {
     /// Coordinator that may keep a hub's ledger, by the hub's name.
     pub keepers: BTreeMap<String, String>,
     pub look: Look,
+    /// Nothing is written.
+    pub dry_run: bool,
 }
 
 impl std::fmt::Debug for Hubs {
@@ -69,6 +71,16 @@ pub struct WalletAudit {
 
 /// Rows of each kind in an audit; more are found with ListTransactions.
 const AUDIT_MAX: u64 = 1_000;
+
+impl Hubs {
+    fn may_write(&self) -> Result<(), ApiError> {
+        if !self.dry_run {
+            return Ok(());
+        }
+        let message = "this relayer runs with --dry-run: it takes nothing on";
+        Err(ApiError::new(Kind::FailedPrecondition, DRY_RUN, message))
+    }
+}
 
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
@@ -224,6 +236,7 @@ impl Handlers {
         request: &v1::SubmitCheckpointRequest,
         root: Option<B256>,
     ) -> Result<v1::SubmitCheckpointResponse, ApiError> {
+        hubs.may_write()?;
         let Some(signed) = &self.signed else {
             let message = "no hub is carried anywhere; without a signature this is a hint to look at the hub";
             return Err(ApiError::new(Kind::FailedPrecondition, SIGNED, message));

@@ -70,6 +70,7 @@ async fn serve(bench: Bench, token: Option<&str>) -> Served {
         ledger: bench.ledger.clone(),
         keepers: [("own".to_owned(), KEEPER.to_owned())].into(),
         look: Arc::new(move |chain| seen.lock().unwrap().push(chain)),
+        dry_run: false,
     };
     let handlers = Handlers::new(Arc::new(None_), auth, limits)
         .with_stop(stop.clone())
@@ -316,10 +317,15 @@ async fn a_hint_rings_the_reader_s_bell_and_a_signature_is_not_taken() {
         root: B256::repeat_byte(4).to_string(),
         ..request.clone()
     };
-    assert_eq!(
-        served.grpc.submit_checkpoint(other).await.unwrap().into_inner().status,
-        "looking"
-    );
+    let answer = served.grpc.submit_checkpoint(other).await.unwrap().into_inner();
+    assert_eq!(answer.status, "looking");
+    let signed = v1::SubmitCheckpointRequest {
+        signature: format!("0x{}", "11".repeat(65)),
+        root: root.to_string(),
+        ..request
+    };
+    let refused = served.grpc.submit_checkpoint(signed).await.unwrap_err();
+    assert_eq!(code(&refused), "RLY-HUB-079");
 }
 
 #[tokio::test]
