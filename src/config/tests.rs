@@ -63,6 +63,7 @@ fn example_tables_show_the_defaults() {
     let shown = ChainConfig {
         chain_id: 0,
         rpc: vec![],
+        reconcile_rpc: vec![],
         contracts: ContractsConfig::default(),
         ..chain.clone()
     };

@@ -9,7 +9,7 @@ use super::examine;
 use super::service::Reconciler;
 use crate::chain::calldata;
 use crate::settlement::{ChainId, MessageId, SettlementId};
-use crate::store::RepairNote;
+use crate::store::{NewChainLog, RepairNote};
 use serde::Serialize;
 
 /// What a repair came to.
@@ -128,7 +128,7 @@ impl ChainBooks {
                     continue;
                 }
             };
-            match self.apply(finding, &what, by, now_ms).await {
+            match self.apply(finding, findings, (&what, by), now_ms).await {
                 Ok(()) => lines.push(self.close(finding, what, by, now_ms).await?),
                 Err(error) => lines.push(line(finding, Repaired::Not, error.to_string())),
             }
@@ -136,7 +136,13 @@ impl ChainBooks {
         Ok(lines)
     }
 
-    async fn apply(&self, finding: &Finding, what: &str, by: &str, now_ms: i64) -> Result<(), ReconcilerError> {
+    async fn apply(
+        &self,
+        finding: &Finding,
+        all: &[Finding],
+        (what, by): (&str, &str),
+        now_ms: i64,
+    ) -> Result<(), ReconcilerError> {
         let auditor = &self.auditor;
         let subject = format!("{} {}", finding.drift.class, finding.drift.subject);
         let note = RepairNote {
@@ -158,7 +164,7 @@ impl ChainBooks {
         };
         let mut txn = auditor.store.begin(now_ms).await?;
         match &finding.remedy {
-            Remedy::PutLogBack(log) => txn.put_back_logs(std::slice::from_ref(log)).await?,
+            Remedy::PutLogBack(log) => txn.put_back_logs(&of_transaction(all, log)).await?,
             Remedy::DropLog(log) => {
                 txn.orphan_log(log).await?;
             }
@@ -240,6 +246,19 @@ impl ChainBooks {
         txn.commit().await?;
         Ok(line(finding, Repaired::Done, what))
     }
+}
+
+/// A transaction is booked as a whole, so its logs come back together.
+fn of_transaction(all: &[Finding], log: &NewChainLog) -> Vec<NewChainLog> {
+    let mut logs: Vec<NewChainLog> = Vec::new();
+    for finding in all {
+        if let Remedy::PutLogBack(other) = &finding.remedy
+            && (other.chain, other.block_hash, other.tx_hash) == (log.chain, log.block_hash, log.tx_hash)
+        {
+            logs.push((**other).clone());
+        }
+    }
+    logs
 }
 
 impl Reconciler {
