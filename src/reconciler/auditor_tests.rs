@@ -84,22 +84,26 @@ impl Audited {
     }
 
     async fn reconcile(&self, action: Action) -> Report {
+        self.reconcile_since(Since::Block(0), action).await
+    }
+
+    async fn reconcile_since(&self, since: Since, action: Action) -> Report {
         let books = [ChainBooks {
             auditor: auditor(&self.store, &self.model),
             reconciler: super::tests::reconciler(&self.store, &self.model),
             own_endpoints: true,
         }];
-        let everything = (Since::Unread, &action);
-        reconcile(&self.store, &books, everything, 90, &mut |_, _| {})
+        reconcile(&self.store, &books, (since, &action), 90, &mut |_, _| {})
             .await
             .unwrap()
     }
 
+    /// As an operator would who was told of a difference: without saying where to look.
     async fn repair(&self) -> Report {
-        self.reconcile(Action::Repair {
+        let repair = Action::Repair {
             by: "operator alice".into(),
-        })
-        .await
+        };
+        self.reconcile_since(Since::Unread, repair).await
     }
 
     /// Accepted, sealed, sent, and paid in a block that is final.

@@ -31,6 +31,7 @@ pub mod hub_chain;
 pub mod hub_ledger;
 pub mod hub_reads;
 pub mod hub_transfer;
+pub mod hub_transfer_reads;
 pub mod hub_verdict;
 pub mod interval;
 pub mod lane;

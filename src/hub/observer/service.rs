@@ -173,7 +173,7 @@ impl HubObserver {
     /// Positions of the hub's tokens never change; each is asked for once.
     async fn learn_trails(&self, now_ms: i64, hub: &Hub, contract: &Contract<'_>) -> Result<(), HubError> {
         let known = self.store.list_hub_trails(hub.id).await?;
-        let mut tokens = self.store.list_hub_tokens(hub.id).await?;
+        let mut tokens = self.store.list_hub_tokens(hub.id, contract.block().number).await?;
         tokens.insert(hub.contract);
         let mut learned = Vec::new();
         for token in tokens.into_iter().filter(|token| !known.contains_key(token)) {

@@ -78,7 +78,7 @@ async fn everything_a_paid_settlement_left_goes_but_its_row_and_its_books() {
         transactions: 4,
         receipts: 0,
         events: 100,
-        logs: 26,
+        logs: 27,
     };
     assert_eq!(done, expected);
     assert_eq!(would, expected);
