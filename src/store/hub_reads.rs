@@ -184,13 +184,14 @@ impl Store {
         }
     }
 
-    /// Tokens a hub was ever seen to hold.
+    /// Tokens a hub holds or held, by final blocks.
     pub async fn list_hub_tokens(&self, hub: HubId) -> Result<BTreeSet<Address>, StoreError> {
         let rows: Vec<Vec<u8>> = hub_operation::Entity::find()
             .select_only()
             .column(hub_operation::Column::Token)
             .distinct()
             .filter(hub_operation::Column::HubId.eq(hub.0))
+            .filter(hub_operation::Column::Standing.eq(LogStatus::Final.as_str()))
             .into_tuple()
             .all(&self.db)
             .await?;
