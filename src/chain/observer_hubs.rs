@@ -13,7 +13,7 @@ use relayer_adapter_api::{BlockRef, ViewError};
 
 /// Where a hub stands against its chain's cursor.
 enum Way {
-    Level(Hub),
+    Level(Box<Hub>),
     /// Some of its way was read, more is left.
     Behind,
     /// Nothing can be read of it now.
@@ -27,7 +27,7 @@ impl Observer {
         let mut more = false;
         for wanted in &self.hubs {
             match self.bring_level(now_ms, cursor, wanted).await {
-                Ok(Way::Level(hub)) => level.push(hub),
+                Ok(Way::Level(hub)) => level.push(*hub),
                 Ok(Way::Behind) => more = true,
                 Ok(Way::Waits) => {}
                 // The database's trouble is everybody's.
@@ -63,7 +63,7 @@ impl Observer {
             return Ok(Way::Waits);
         }
         if hub.read_to == cursor.seen.number {
-            return Ok(Way::Level(hub));
+            return Ok(Way::Level(Box::new(hub)));
         }
         if hub.read_to < cursor.finalized.number {
             let to = cursor
@@ -76,7 +76,7 @@ impl Observer {
             if to < cursor.seen.number {
                 return Ok(Way::Behind);
             }
-            return Ok(Way::Level(Hub { read_to: to, ..hub }));
+            return Ok(Way::Level(Box::new(Hub { read_to: to, ..hub })));
         }
         let mut logs = HubLogs::default();
         for number in hub.read_to + 1..=cursor.seen.number {
@@ -89,10 +89,10 @@ impl Observer {
             logs.odd.extend(read.odd);
         }
         self.put_behind(now_ms, cursor, &hub, &logs, cursor.seen.number).await?;
-        Ok(Way::Level(Hub {
+        Ok(Way::Level(Box::new(Hub {
             read_to: cursor.seen.number,
             ..hub
-        }))
+        })))
     }
 
     async fn put_behind(

@@ -46,8 +46,8 @@ pub enum Unreadable {
     #[error("the vault's sums of {token} moved by {moved:?} in these blocks, the logs make it {told:?}")]
     Sums {
         token: Address,
-        moved: [u128; 5],
-        told: [u128; 5],
+        moved: Box<[u128; 5]>,
+        told: Box<[u128; 5]>,
     },
 }
 
@@ -296,8 +296,8 @@ fn complete(logs: &[NewChainLog], before: &Counters, after: &Counters) -> Result
         if by_contract != told {
             return Err(Unreadable::Sums {
                 token: *token,
-                moved: by_contract,
-                told,
+                moved: Box::new(by_contract),
+                told: Box::new(told),
             });
         }
     }

@@ -184,14 +184,14 @@ impl Store {
         }
     }
 
-    /// Tokens a hub was seen to hold up to a block.
-    pub async fn list_hub_tokens(&self, hub: HubId, to: u64) -> Result<BTreeSet<Address>, StoreError> {
+    /// Tokens a hub holds or held, by final blocks.
+    pub async fn list_hub_tokens(&self, hub: HubId) -> Result<BTreeSet<Address>, StoreError> {
         let rows: Vec<Vec<u8>> = hub_operation::Entity::find()
             .select_only()
             .column(hub_operation::Column::Token)
             .distinct()
             .filter(hub_operation::Column::HubId.eq(hub.0))
-            .filter(hub_operation::Column::BlockNumber.lte(int("hub_operation.block_number", to)?))
+            .filter(hub_operation::Column::Standing.eq(LogStatus::Final.as_str()))
             .into_tuple()
             .all(&self.db)
             .await?;

@@ -162,7 +162,7 @@ impl Txn {
             [
                 bound.checkpoint.into(),
                 bound.token.to_vec().into(),
-                backing.map(|backing| u256_bytes(backing)).into(),
+                backing.map(u256_bytes).into(),
                 solvent.into(),
                 int("hub_bound.checked_block", block)?.into(),
             ],

@@ -129,7 +129,7 @@ pub async fn check_eons(store: &Store, hub: &Hub, contract: &Contract<'_>) -> Re
         let Some(next) = eon.checked_add(1) else { break };
         eon = next;
     }
-    for token in store.list_hub_tokens(hub.id, contract.block().number).await? {
+    for token in store.list_hub_tokens(hub.id).await? {
         let deposits = contract.deposits(token).await?;
         checks.extend(check_sums(hub, (HubOperationKind::Deposit, token), &deposits, &sums));
         let confirmed = contract.confirmed_withdrawals(token).await?;

@@ -6,7 +6,7 @@ use crate::store::Hub;
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::ICommitChain;
-use relayer_adapter_api::{BlockRef, ChainView};
+use relayer_adapter_api::{BlockRef, ChainView, ViewError};
 use std::sync::Arc;
 
 /// Slots as the contract numbers them.
@@ -144,16 +144,20 @@ impl<'a> Contract<'a> {
         Ok(slots)
     }
 
-    /// Position of a token; the contract itself is the first.
-    pub async fn token_trail(&self, token: Address) -> Result<u64, HubError> {
+    /// Position of a token; the contract itself is the first. None for one it does not know.
+    pub async fn token_trail(&self, token: Address) -> Result<Option<u64>, HubError> {
         if token == self.hub.contract {
-            return Ok(0);
+            return Ok(Some(0));
         }
-        self.ask(
-            "asking for a token's position",
-            ICommitChain::getTokenTrailCall { token },
-        )
-        .await
+        let call = ICommitChain::getTokenTrailCall { token };
+        match self.ask("asking for a token's position", call).await {
+            Ok(trail) => Ok(Some(trail)),
+            Err(HubError::View {
+                source: ViewError::Reverted { .. },
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What backs a checkpoint's promises of a token: docs/hub.md.

@@ -173,11 +173,13 @@ impl HubObserver {
     /// Positions of the hub's tokens never change; each is asked for once.
     async fn learn_trails(&self, now_ms: i64, hub: &Hub, contract: &Contract<'_>) -> Result<(), HubError> {
         let known = self.store.list_hub_trails(hub.id).await?;
-        let mut tokens = self.store.list_hub_tokens(hub.id, contract.block().number).await?;
+        let mut tokens = self.store.list_hub_tokens(hub.id).await?;
         tokens.insert(hub.contract);
         let mut learned = Vec::new();
         for token in tokens.into_iter().filter(|token| !known.contains_key(token)) {
-            learned.push((token, contract.token_trail(token).await?));
+            if let Some(trail) = contract.token_trail(token).await? {
+                learned.push((token, trail));
+            }
         }
         if learned.is_empty() {
             return Ok(());
@@ -223,10 +225,10 @@ impl HubObserver {
         let checks: Vec<Check> = found.checks.iter().cloned().chain(promises).collect();
         for check in &checks {
             if check.agrees() {
-                if open.contains(&(check.class, check.subject.clone())) {
+                // Under whichever class: what was missing is there now, and is compared as such.
+                for (class, subject) in open.iter().filter(|(_, subject)| *subject == check.subject) {
                     let resolution = format!("agrees at block {}", cursor.finalized.number);
-                    txn.resolve_drift(check.class, hub.chain, &check.subject, &resolution)
-                        .await?;
+                    txn.resolve_drift(*class, hub.chain, subject, &resolution).await?;
                 }
                 continue;
             }

@@ -77,7 +77,7 @@ async fn each_bad_transfer_is_refused_for_its_own_reason_and_holds_up_no_other()
         change(&mut bad);
         bad
     };
-    bench.record(0, &[good.clone()]).await.unwrap();
+    bench.record(0, std::slice::from_ref(&good)).await.unwrap();
     let nonce = good.nonce;
     let cases = [
         other(|bad| bad.token = Address::repeat_byte(9)),
