@@ -22,6 +22,7 @@ use crate::chain::{Chain, Sender};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Role};
 use crate::error::{Coded, ErrorCode};
+use crate::hub::SignedCheckpoints;
 use crate::intake::IntakeWriter;
 use crate::store::{Store, StoreConfig, StoreError};
 use crate::supervisor::{Task, Wakers};
@@ -144,6 +145,8 @@ pub async fn recover(config: &Config, store: Store) -> Result<crate::recover::Re
 pub struct Face {
     pub service: Service,
     writer: IntakeWriter,
+    /// Where a hub has a target, unless nothing may be sent.
+    signed: Option<Arc<SignedCheckpoints>>,
 }
 
 /// A name no other process has, so that leases of a killed predecessor are never taken for ours. Host and process id are for people.

@@ -16,6 +16,7 @@ const STAGES: &[&str] = &[
     "payout",
     "reconciler",
     "hub",
+    "recover",
 ];
 
 /// Pure, though below a stage's folder: everybody may name it, and it names nobody.

@@ -408,6 +408,7 @@ pub const STATEMENTS: &[&str] = &[
   subject TEXT NOT NULL,
   token {bytes},
   settlement_id {bytes},
+  block_number BIGINT,
   expected TEXT NOT NULL,
   actual TEXT NOT NULL,
   changed_seq BIGINT NOT NULL,

@@ -22,6 +22,7 @@ impl Changes {
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: SettlementServiceClient<Channel>,
+    channel: Channel,
     token: Option<MetadataValue<Ascii>>,
 }
 
@@ -149,12 +150,17 @@ impl Client {
     pub async fn connect(server: &str, token: Option<&str>) -> Result<Self, ClientError> {
         let (channel, token) = connected(server, token).await?;
         Ok(Self {
-            inner: SettlementServiceClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            inner: SettlementServiceClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            channel,
             token,
         })
     }
 
-    fn request<T>(&self, message: T) -> tonic::Request<T> {
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(super) fn request<T>(&self, message: T) -> tonic::Request<T> {
         authorized(message, self.token.as_ref())
     }
 

@@ -7,6 +7,7 @@ use super::hub::Hubs;
 use super::stream::{SubmitReply, count};
 use super::{parse, watching};
 use crate::config::ApiConfig;
+use crate::hub::SignedCheckpoints;
 use crate::metrics as names;
 use async_trait::async_trait;
 use metrics::{counter, histogram};
@@ -55,6 +56,8 @@ pub struct Handlers {
     stop: CancellationToken,
     feed: Option<Feed>,
     pub(super) hubs: Option<Hubs>,
+    /// Takes operators' signatures; None where no hub has a target.
+    pub(super) signed: Option<Arc<SignedCheckpoints>>,
     /// Watches of hubs that may be open.
     seats: Arc<Semaphore>,
 }
@@ -78,6 +81,7 @@ impl Handlers {
             limits,
             feed: None,
             hubs: None,
+            signed: None,
         }
     }
 
@@ -90,6 +94,12 @@ impl Handlers {
     /// Also answers `HubService`.
     pub fn with_hubs(mut self, hubs: Hubs) -> Self {
         self.hubs = Some(hubs);
+        self
+    }
+
+    /// Takes checkpoints that operators have signed.
+    pub fn with_signed(mut self, signed: Arc<SignedCheckpoints>) -> Self {
+        self.signed = Some(signed);
         self
     }
 

@@ -1,6 +1,6 @@
 //! The faces: gRPC `relayer.v1` and REST, the same handlers behind both. The only user of tonic, axum and the proto crate.
 //!
-//! Layout: this page binds and serves; [`client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`dry_run`] what `--dry-run` refuses; [`error`] refusals with their codes;
+//! Layout: this page binds and serves; [`client`] and [`hub_client`] the command line's side; [`handlers`] what every method does; [`auth`] who is asking; [`dry_run`] what `--dry-run` refuses; [`error`] refusals with their codes;
 //! [`feed`] what watchers read; [`health`] what every process answers; [`hub`] hubs and their ledgers; [`operator`] what only operators may; [`stream`] many submissions over one call; [`service`] what lies behind them; [`watching`] what a watch asks for; [`parse`] and [`convert`] proto to domain and back; `grpc/` and `rest/` the two transports.
 
 pub mod auth;
@@ -13,6 +13,7 @@ mod grpc;
 pub mod handlers;
 mod health;
 pub mod hub;
+pub mod hub_client;
 mod operator;
 pub(crate) mod parse;
 mod rest;

@@ -135,12 +135,12 @@ impl Gate {
         if let Some(answer) = self.known() {
             return answer;
         }
+        let was_closed = matches!(self.state().standing, Standing::Closed(_));
         let looked = self.look().await;
         let now = self.clock.now_ms();
         self.state().next_look = now.saturating_add(LOOK_MS);
         let ahead = looked?;
         let standing = ahead.map_or(Standing::Open, Standing::Closed);
-        let was_closed = matches!(self.state().standing, Standing::Closed(_));
         match &standing {
             Standing::Closed(why) => self.remind(now, why),
             _ if was_closed => tracing::info!(chain = self.id().0, "recovered: sending goes on"),
@@ -206,7 +206,8 @@ impl Gate {
                 return Err(ChainError::GateUnknown { chain });
             }
             let unknown = self.store.count_unknown_dispatches(chain).await?;
-            found = (unknown > 0).then_some(Ahead::Messages { unknown });
+            let accepted = self.store.count_accepted_unknown(chain).await?;
+            found = (unknown > accepted).then_some(Ahead::Messages { unknown });
         }
         if let Some(why) = &found {
             let mut txn = self.store.begin(self.clock.now_ms()).await?;

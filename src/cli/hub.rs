@@ -1,11 +1,13 @@
-//! `hub …`. `hub verify` is what an auditor or a wallet runs; it needs no relayer, no chain and no configuration.
+//! `relayer hub`: the command tree, and `hub verify`, which an auditor or a wallet runs and which needs no relayer, no chain and no configuration.
 
+use super::Global;
 use super::failure::{Exit, Failure};
+use super::hub_audit::{self, AllotmentArgs, AuditArgs, BuildArgs, HolderArgs, HubWatchArgs, ImportArgs};
 use super::output::{Output, short, table};
 use crate::error::Coded;
 use crate::hub::model::document::{DOCUMENT_BYTES_MAX, parse};
 use crate::hub::model::verify::{Report, verify};
-use crate::hub::model::{DOES_NOT_HOLD, DocumentError};
+use crate::hub::model::{DOES_NOT_HOLD, Document, DocumentError};
 use clap::{Args, Subcommand};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,20 @@ pub(super) enum HubCommand {
     Verify(VerifyArgs),
     /// Show how a checkpoint of a followed hub fares on its way to each target
     Checkpoint(super::hub_checkpoint::CheckpointArgs),
+    /// Hubs the relayer follows
+    List,
+    /// Under which trail a wallet was admitted, and what it has now
+    Whois(HolderArgs),
+    /// Transfers of a hub, newest first
+    Audit(AuditArgs),
+    /// What a wallet is allotted in an eon; the proof is checked here
+    Allotment(AllotmentArgs),
+    /// Close the eon before and build a checkpoint from the ledger kept here
+    Build(BuildArgs),
+    /// Give the relayer the contents of a checkpoint of somebody else's hub
+    Import(ImportArgs),
+    /// Print what happens at a hub as it happens
+    Watch(HubWatchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -25,21 +41,33 @@ pub(super) struct VerifyArgs {
     file: PathBuf,
 }
 
-pub(super) async fn run(global: &super::Global, command: HubCommand, output: &Output) -> Result<Exit, Failure> {
+pub(super) async fn run(global: &Global, command: HubCommand, output: &Output) -> Result<Exit, Failure> {
     match command {
-        HubCommand::Verify(args) => verify_file(&args, output),
+        HubCommand::Verify(args) => verify_file(args, output),
         HubCommand::Checkpoint(args) => super::hub_checkpoint::checkpoint(global, args, output).await,
+        HubCommand::List => hub_audit::list(global, output).await,
+        HubCommand::Whois(args) => hub_audit::whois(global, args, output).await,
+        HubCommand::Audit(args) => hub_audit::audit(global, args, output).await,
+        HubCommand::Allotment(args) => hub_audit::allotment(global, args, output).await,
+        HubCommand::Build(args) => hub_audit::build(global, args, output).await,
+        HubCommand::Import(args) => hub_audit::import(global, args, output).await,
+        HubCommand::Watch(args) => hub_audit::watch(global, args, output).await,
     }
 }
 
-fn verify_file(args: &VerifyArgs, output: &Output) -> Result<Exit, Failure> {
-    let text = if args.file.as_os_str() == "-" {
+/// Checkpoints in a file, or on standard input.
+pub(super) fn documents(path: &Path) -> Result<Vec<Document>, Failure> {
+    let text = if path.as_os_str() == "-" {
         read(std::io::stdin(), Path::new("stdin"))?
     } else {
-        let file = std::fs::File::open(&args.file).map_err(|error| Failure::file(&args.file, error))?;
-        read(file, &args.file)?
+        let file = std::fs::File::open(path).map_err(|error| Failure::file(path, error))?;
+        read(file, path)?
     };
-    let documents = parse(&text).map_err(|error| Failure::of(&error))?;
+    parse(&text).map_err(|error| Failure::of(&error))
+}
+
+fn verify_file(args: VerifyArgs, output: &Output) -> Result<Exit, Failure> {
+    let documents = documents(&args.file)?;
     let report = verify(&documents);
     output.answer(&report, || print(&report));
     if report.holds {

@@ -9,6 +9,7 @@ mod execute;
 mod explain;
 pub mod failure;
 mod hub;
+mod hub_audit;
 mod hub_checkpoint;
 mod lane;
 mod output;
@@ -94,7 +95,7 @@ enum Command {
     /// Receipts
     #[command(subcommand)]
     Receipt(receipt::ReceiptCommand),
-    /// Hub checkpoints
+    /// Hubs: their checkpoints and the ledger behind them
     #[command(subcommand)]
     Hub(hub::HubCommand),
     /// Check chains, contracts, wiring, roles, funds and the database, and say what to do

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Args)]
 pub(super) struct ReconcileArgs {
     /// Also read the chains again from here: a block number, a date (2026-01-31), a time (2026-01-31T12:00:00Z) or an age (2h). Default: what has
-    /// not been compared yet
+    /// not been compared yet, or from the oldest open difference on
     #[arg(long, value_name = "BLOCK|TIME")]
     since: Option<String>,
     /// Put differences right: store logs that were missed, book what is missing and take back what is too much by new postings, release what is

@@ -16,6 +16,9 @@ pub struct HubConfig {
     /// 0 = from its genesis.
     #[serde(default)]
     pub start_block: u64,
+    /// Coordinator that keeps this hub's ledger here: tokens, wallets and transfers are taken from it only.
+    #[serde(default)]
+    pub coordinator: Option<String>,
     /// Chains that learn its checkpoints, each with a registry.
     #[serde(default)]
     pub targets: Vec<ChainName>,

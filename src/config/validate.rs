@@ -313,6 +313,13 @@ impl Config {
                 format!("{key}.contract"),
                 "is another hub's as well",
             );
+            check.that(
+                hub.coordinator
+                    .as_ref()
+                    .is_none_or(|id| self.coordinators.contains_key(id)),
+                format!("{key}.coordinator"),
+                "is not configured under coordinators",
+            );
             let mut tokens = BTreeSet::new();
             for token in &hub.tokens {
                 let key = format!("{key}.tokens");

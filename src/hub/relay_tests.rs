@@ -537,16 +537,17 @@ async fn an_operators_signature_is_taken_for_the_registry_it_names_and_a_strange
     use super::registry::checkpoint_digest;
     use alloy::signers::{SignerSync, local::PrivateKeySigner};
     let (flow, _) = with_hub(&["a"], 1).await;
+    let clock = || std::sync::Arc::new(crate::clock::SystemClock);
     let operator = PrivateKeySigner::from_bytes(&B256::repeat_byte(3)).unwrap();
     flow.world().registry.operator = operator.address();
     let lanes = vec![hub_lane()];
-    let taker = SignedCheckpoints::new(flow.store().clone(), flow.chains.clone(), lanes);
+    let taker = SignedCheckpoints::new(flow.store().clone(), flow.chains.clone(), lanes, clock());
     let signed = |registry, eon| -> Bytes {
         let digest = checkpoint_digest(hub_lane().lane, registry, eon, root(eon));
         operator.sign_hash_sync(&digest).unwrap().as_bytes().into()
     };
     let submit = async |eon, signature: Bytes| {
-        let taken = taker.submit((SOURCE, HUB), Eon(eon), root(eon), &signature, 5).await;
+        let taken = taker.submit((SOURCE, HUB), Eon(eon), root(eon), &signature).await;
         taken.map_err(|error| crate::error::Coded::code(&error).code)
     };
     assert_eq!(submit(4, signed(REGISTRY, 4)).await, Ok(vec![TARGET]));
@@ -556,9 +557,9 @@ async fn an_operators_signature_is_taken_for_the_registry_it_names_and_a_strange
     assert_eq!(submit(5, signed(OUTBOX, 5)).await, refused, "for another registry");
     assert_eq!(submit(5, Bytes::from(vec![1; 64])).await, refused);
     flow.world().registry.operator = Address::ZERO;
-    let nobodys = SignedCheckpoints::new(flow.store().clone(), flow.chains.clone(), vec![hub_lane()]);
+    let nobodys = SignedCheckpoints::new(flow.store().clone(), flow.chains.clone(), vec![hub_lane()], clock());
     let taken = nobodys
-        .submit((SOURCE, HUB), Eon(6), root(6), &signed(REGISTRY, 6), 5)
+        .submit((SOURCE, HUB), Eon(6), root(6), &signed(REGISTRY, 6))
         .await;
     assert!(taken.is_err(), "its registry takes no signatures");
     let of = async |eon| flow.store().list_signatures_of(SOURCE, HUB, eon).await.unwrap().len();
@@ -605,4 +606,19 @@ async fn of_many_who_seal_the_same_eon_one_does() {
     let answers = futures::future::join_all((0..8).map(seal)).await;
     let sealed = answers.iter().filter(|answer| matches!(answer, Ok(true))).count();
     assert_eq!((sealed, messages(&flow).await.len()), (1, 1), "{answers:?}");
+}
+
+#[tokio::test]
+async fn a_conflict_that_is_not_final_or_that_a_reorg_took_is_no_drift() {
+    let (flow, _) = with_hub(&["a"], 1).await;
+    let both = json!({ "recorded": root(5), "other": root(6), "eon": "5" });
+    let log = ("checkpoint_conflict", hub_id(hub_lane().lane), eon_word(5));
+    flow.put_log(TARGET, 13, log, both).await;
+    target_at(&flow, 14).await;
+    flow.step(&flow.recorder).await;
+    assert_eq!(root_drifts(&flow).await, []);
+    flow.orphan_above(TARGET, 12).await;
+    target_at(&flow, 20).await;
+    flow.step(&flow.recorder).await;
+    assert_eq!(root_drifts(&flow).await, []);
 }

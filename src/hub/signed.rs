@@ -5,6 +5,7 @@ use super::registry::checkpoint_digest;
 use super::relay::{HubLane, Targets};
 use super::relay_error::RelayError;
 use crate::chain::Chain;
+use crate::clock::Clock;
 use crate::store::{NewSignedCheckpoint, Store};
 use alloy::primitives::{Address, B256, Bytes, Signature};
 use relayer_adapter_api::ChainId;
@@ -16,6 +17,7 @@ pub struct SignedCheckpoints {
     store: Store,
     targets: Targets,
     lanes: Vec<HubLane>,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for SignedCheckpoints {
@@ -27,11 +29,17 @@ impl std::fmt::Debug for SignedCheckpoints {
 }
 
 impl SignedCheckpoints {
-    pub fn new(store: Store, chains: BTreeMap<ChainId, Arc<dyn Chain>>, lanes: Vec<HubLane>) -> Self {
+    pub fn new(
+        store: Store,
+        chains: BTreeMap<ChainId, Arc<dyn Chain>>,
+        lanes: Vec<HubLane>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         Self {
             store,
             targets: Targets::new(chains),
             lanes,
+            clock,
         }
     }
 
@@ -43,7 +51,6 @@ impl SignedCheckpoints {
         eon: Eon,
         root: B256,
         signature: &Bytes,
-        now_ms: i64,
     ) -> Result<Vec<ChainId>, RelayError> {
         let of_hub = self
             .lanes
@@ -78,7 +85,7 @@ impl SignedCheckpoints {
                 // 27 or 28, as the contract wants it.
                 signature: signed.as_bytes().into(),
             };
-            let mut txn = self.store.begin(now_ms).await?;
+            let mut txn = self.store.begin(self.clock.now_ms()).await?;
             txn.put_signed_checkpoint(&new, "operator").await?;
             txn.commit().await?;
             taken.push(target);

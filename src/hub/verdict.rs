@@ -8,7 +8,7 @@ use super::relay_error::{CONFLICT, RelayError, WRONG_ROOT};
 use crate::chain::eon_word;
 use crate::error::ErrorCode;
 use crate::metrics as names;
-use crate::store::{ChainLog, CheckpointStanding, Cursor, Drift, DriftClass, Hub};
+use crate::store::{ChainLog, CheckpointStanding, Cursor, Drift, DriftClass, Hub, LogStatus};
 use alloy::primitives::B256;
 use metrics::gauge;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,15 +60,21 @@ fn eon_of(log: &ChainLog) -> Option<u64> {
     log.detail["eon"].as_str()?.parse().ok()
 }
 
+/// What is certain, as it happened.
+fn in_order(logs: &mut Vec<ChainLog>) {
+    logs.retain(|log| log.status == LogStatus::Final);
+    logs.sort_by_key(|log| (log.block_number, log.log_index));
+}
+
 impl Recorder {
     /// Opens and closes drift of a lane.
     pub(super) async fn compare(&self, of: &HubLane, cursor: &Cursor, now_ms: i64) -> Result<(), RelayError> {
         let (chain, id) = (of.lane.target, of.hub_id());
         let mut logs = Vec::new();
         for kind in ["checkpoint_conflict", "conflict_resolved"] {
-            logs.extend(self.store.find_logs(chain, kind, id, None, true).await?);
+            logs.extend(self.store.find_logs(chain, kind, id, None, false).await?);
         }
-        logs.sort_by_key(|log| (log.block_number, log.log_index));
+        in_order(&mut logs);
         let mut verdicts: Vec<Verdict> = open_conflicts(&logs)
             .into_iter()
             .map(|(eon, (recorded, other))| Verdict {
@@ -100,10 +106,10 @@ impl Recorder {
             for kind in ["checkpoint_recorded", "conflict_resolved"] {
                 let of_eon = self
                     .store
-                    .find_logs(of.lane.target, kind, id, Some(eon_word(eon)), true);
+                    .find_logs(of.lane.target, kind, id, Some(eon_word(eon)), false);
                 logs.extend(of_eon.await?);
             }
-            logs.sort_by_key(|log| (log.block_number, log.log_index));
+            in_order(&mut logs);
             found.extend(judge(eon, &logs, checkpoint.root));
         }
         Ok(found)
@@ -153,7 +159,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use crate::settlement::ChainId;
-    use crate::store::LogStatus;
     use alloy::primitives::{Address, U256};
     use serde_json::json;
 

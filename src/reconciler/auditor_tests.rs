@@ -89,7 +89,7 @@ impl Audited {
             reconciler: super::tests::reconciler(&self.store, &self.model),
             own_endpoints: true,
         }];
-        let everything = (Since::Block(0), &action);
+        let everything = (Since::Unread, &action);
         reconcile(&self.store, &books, everything, 90, &mut |_, _| {})
             .await
             .unwrap()

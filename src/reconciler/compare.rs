@@ -85,6 +85,7 @@ impl Of<'_> {
             about: DriftAbout {
                 token: Some(self.0.token),
                 settlement: Some(self.0.id),
+                block: None,
             },
             remedy,
         }
@@ -316,6 +317,7 @@ pub fn check_run(run: &Run, chain: ChainId, inbox: Address, tx: B256, known: &Kn
         about: DriftAbout {
             token: Some(run.token),
             settlement,
+            block: None,
         },
         remedy,
     };
@@ -403,7 +405,7 @@ pub fn check_message(books: &MessageBooks, root: B256, count: u32) -> Option<Fin
 
 /// Logs as the audit read them against those that are stored, of the same blocks.
 pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], proven: bool) -> Vec<Finding> {
-    let finding = |class, subject: String, expected: String, actual: String, remedy| Finding {
+    let finding = |class, (subject, block): (String, u64), expected: String, actual: String, remedy| Finding {
         drift: Drift {
             class,
             chain,
@@ -411,7 +413,10 @@ pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], pro
             expected,
             actual,
         },
-        about: DriftAbout::default(),
+        about: DriftAbout {
+            block: Some(block),
+            ..DriftAbout::default()
+        },
         remedy,
     };
     let by_place: HashMap<(B256, u64), &ChainLog> = stored
@@ -423,14 +428,17 @@ pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], pro
         match by_place.get(&(log.block_hash, log.log_index)) {
             None => found.push(finding(
                 DriftClass::Missing,
-                format!("log {chain}:{}:{}", log.block_hash, log.log_index),
+                (
+                    format!("log {chain}:{}:{}", log.block_hash, log.log_index),
+                    log.block_number,
+                ),
                 format!("{} of block {}", log.kind, log.block_number),
                 "not read by the observer".into(),
                 Remedy::PutLogBack(Box::new(log.clone())),
             )),
             Some(known) if !same(log, known) => found.push(finding(
                 DriftClass::Amount,
-                format!("log {}", known.reference()),
+                (format!("log {}", known.reference()), log.block_number),
                 format!("{} {} {} {}", log.kind, log.key, log.key2, log.amount),
                 format!("{} {} {} {}", known.kind, known.key, known.key2, known.amount),
                 Remedy::Operator,
@@ -444,7 +452,7 @@ pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], pro
         if proven && !places.contains(&(log.block_hash, log.log_index)) {
             found.push(finding(
                 DriftClass::Unknown,
-                format!("log {}", log.reference()),
+                (format!("log {}", log.reference()), log.block_number),
                 "on the chain".into(),
                 format!("{} of block {} is only in the database", log.kind, log.block_number),
                 Remedy::DropLog(Box::new(log.clone())),

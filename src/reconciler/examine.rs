@@ -152,6 +152,7 @@ pub(super) async fn unbooked_moves(
             about: DriftAbout {
                 token: Some(Address::from_word(log.key2)),
                 settlement: None,
+                block: Some(log.block_number),
             },
             remedy: Remedy::BookAgain {
                 chain: log.chain,
@@ -227,7 +228,10 @@ pub(super) async fn unknown_messages(
                 expected: "on the books".into(),
                 actual: format!("sent by transaction {} in block {}", log.tx_hash, log.block_number),
             },
-            about: DriftAbout::default(),
+            about: DriftAbout {
+                block: Some(log.block_number),
+                ..DriftAbout::default()
+            },
             remedy: Remedy::Recover,
         });
     }

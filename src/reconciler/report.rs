@@ -11,7 +11,7 @@ use serde::Serialize;
 /// From where the chains are read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// What has not been compared yet.
+    /// What has not been compared yet, and everything from the first open difference on.
     Unread,
     Block(u64),
     /// Unix seconds.
@@ -112,6 +112,12 @@ pub async fn reconcile(
 ) -> Result<Report, ReconcilerError> {
     let mut report = Report::default();
     for chain in books {
+        // What is on record already was compared already: it is looked at again, so that it can be put right.
+        let oldest = match since {
+            Since::Unread => store.find_oldest_drift_block(chain.auditor.id()).await?,
+            Since::Block(_) | Since::Time(_) => None,
+        };
+        let since = oldest.map_or(since, Since::Block);
         let (mut own, mut findings) = read_chain(store, chain, since, now_ms, progress).await?;
         if let Some((through, patience)) = chain.auditor.horizon().await? {
             let passed = pass::pass(store, chain.auditor.id(), through, patience, progress).await?;

@@ -244,6 +244,7 @@ impl Reconciler {
             let about = DriftAbout {
                 token: check.token,
                 settlement: None,
+                block: None,
             };
             if txn.report_drift_about(&found, about).await? {
                 tracing::error!(%chain, class = %found.class, subject = %found.subject, expected = %found.expected, actual = %found.actual, "drift");

@@ -339,6 +339,7 @@ impl Recover {
             line.dispatches = line.dispatches.saturating_add(more.dispatches);
             line.leaves = line.leaves.saturating_add(more.leaves);
             line.attached = line.attached.saturating_add(more.attached);
+            line.unreadable = more.unreadable;
         }
     }
 
@@ -399,13 +400,14 @@ impl Recover {
     ) -> Result<(), RecoverError> {
         for overtaken in self.store.list_overtaken(id).await? {
             let mut txn = self.store.begin(clock.now_ms()).await?;
-            let attached = txn.abandon_overtaken(&overtaken).await?;
+            let (given_up, attached) = txn.abandon_overtaken(&overtaken).await?;
             txn.commit().await?;
-            tracing::info!(message = %overtaken.message, by = %overtaken.by, "message given up: another carries its settlements");
-            line.overtaken = line.overtaken.saturating_add(1);
+            if given_up {
+                tracing::info!(message = %overtaken.message, by = %overtaken.by, "message given up: another carries its settlements");
+                line.overtaken = line.overtaken.saturating_add(1);
+            }
             line.attached = line.attached.saturating_add(attached);
         }
-        // Those of several messages go with whatever carries them.
         Ok(())
     }
 
@@ -421,7 +423,7 @@ impl Recover {
                 txn.adopt_signer(chain, signer.signer, signer.count).await?;
             }
             let detail = serde_json::to_value(line).unwrap_or_default();
-            txn.end_recovery(chain, &detail).await?;
+            txn.end_recovery(chain, line.unreadable.len() as u64, &detail).await?;
         }
         txn.commit().await?;
         Ok(())

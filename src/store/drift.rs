@@ -104,6 +104,8 @@ pub struct DriftAbout {
     /// On the drift's chain.
     pub token: Option<Address>,
     pub settlement: Option<SettlementId>,
+    /// Of the log it is about.
+    pub block: Option<u64>,
 }
 
 /// One on record.
@@ -172,6 +174,13 @@ impl Store {
         rows.into_iter().map(decode).collect()
     }
 
+    /// The first block an open difference of a chain is about.
+    pub async fn find_oldest_drift_block(&self, chain: ChainId) -> Result<Option<u64>, StoreError> {
+        let open = self.list_open_drifts().await?;
+        let of_chain = open.iter().filter(|row| row.drift.chain == chain);
+        Ok(of_chain.filter_map(|row| row.about.block).min())
+    }
+
     pub async fn count_open_drifts(&self) -> Result<u64, StoreError> {
         Ok(drift::Entity::find()
             .filter(drift::Column::ResolvedAt.is_null())
@@ -223,6 +232,7 @@ impl Txn {
                     subject: Set(found.subject.clone()),
                     token: Set(about.token.map(|token| token.to_vec())),
                     settlement_id: Set(about.settlement.map(|id| id.0.to_vec())),
+                    block_number: Set(about.block.map(|block| int("drift.block_number", block)).transpose()?),
                     changed_seq: Set(seq),
                     expected: Set(found.expected.clone()),
                     actual: Set(found.actual.clone()),
@@ -326,6 +336,10 @@ fn decode(row: drift::Model) -> Result<DriftRow, StoreError> {
             token: token.map(|token| address("drift.token", token)).transpose()?,
             settlement: settlement
                 .map(|id| b256("drift.settlement_id", id).map(SettlementId))
+                .transpose()?,
+            block: row
+                .block_number
+                .map(|block| uint("drift.block_number", block))
                 .transpose()?,
         },
         seq: row.changed_seq,

@@ -370,30 +370,31 @@ impl Txn {
         accounts: &Accounts,
         new: &[NewTransfer],
     ) -> Result<BTreeSet<(i64, U256)>, StoreError> {
-        let senders: BTreeSet<Address> = new.iter().map(|new| new.sender).collect();
-        let ids = accounts
-            .wallets
-            .values()
-            .filter(|wallet| senders.contains(&wallet.wallet));
-        let ids: Vec<i64> = ids.map(|wallet| wallet.id).collect();
+        let mut by_address: BTreeMap<Address, Vec<i64>> = BTreeMap::new();
+        for wallet in accounts.wallets.values() {
+            by_address.entry(wallet.wallet).or_default().push(wallet.id);
+        }
         let mut used = BTreeSet::new();
-        // Of the nonces asked for only, however much a sender has sent.
-        for nonces in new.chunks(64) {
-            let nonces = padded(nonces.iter().map(|new| u256_bytes(new.nonce)).collect());
-            for chunk in ids.chunks(64) {
-                let list = padded(chunk.to_vec());
-                let sql = format!(
-                    "SELECT sender, nonce FROM hub_transfer WHERE eon = $1 AND sender IN ({}) AND nonce IN ({})",
-                    places(2, list.len()),
-                    places(list.len().saturating_add(2), nonces.len())
-                );
-                let mut values: Vec<Value> = vec![int("hub_transfer.eon", eon)?.into()];
-                values.extend(list.into_iter().map(Value::from));
-                values.extend(nonces.iter().cloned().map(Value::from));
-                for row in all(&self.tx, &sql, values).await? {
-                    let nonce = u256("hub_transfer.nonce", &row.try_get::<Vec<u8>>("", "nonce")?)?;
-                    used.insert((row.try_get("", "sender")?, nonce));
-                }
+        // Of the senders and nonces of a few transfers at a time: some pairs more than are asked for, however much a sender has sent.
+        for chunk in new.chunks(128) {
+            let accounts = chunk.iter().filter_map(|new| by_address.get(&new.sender));
+            let senders: BTreeSet<i64> = accounts.flatten().copied().collect();
+            if senders.is_empty() {
+                continue;
+            }
+            let senders = padded(senders.into_iter().collect::<Vec<_>>());
+            let nonces = padded(chunk.iter().map(|new| u256_bytes(new.nonce)).collect::<Vec<_>>());
+            let sql = format!(
+                "SELECT sender, nonce FROM hub_transfer WHERE eon = $1 AND sender IN ({}) AND nonce IN ({})",
+                places(2, senders.len()),
+                places(senders.len().saturating_add(2), nonces.len())
+            );
+            let mut values: Vec<Value> = vec![int("hub_transfer.eon", eon)?.into()];
+            values.extend(senders.into_iter().map(Value::from));
+            values.extend(nonces.into_iter().map(Value::from));
+            for row in all(&self.tx, &sql, values).await? {
+                let nonce = u256("hub_transfer.nonce", &row.try_get::<Vec<u8>>("", "nonce")?)?;
+                used.insert((row.try_get("", "sender")?, nonce));
             }
         }
         Ok(used)

@@ -66,7 +66,20 @@ fn flag(chain: ChainId) -> String {
     format!("recovery:{chain}")
 }
 
+/// Counter of batches an operator accepted not to know.
+fn accepted_unknown(chain: ChainId) -> String {
+    format!("recovery_unknown:{chain}")
+}
+
 impl Store {
+    /// Batches that left a chain and that an operator accepted not to know, because nobody has their calldata.
+    pub async fn count_accepted_unknown(&self, chain: ChainId) -> Result<u64, StoreError> {
+        let row = counter::Entity::find_by_id(accepted_unknown(chain))
+            .one(&self.db)
+            .await?;
+        row.map_or(Ok(0), |row| uint("counter.value", row.value))
+    }
+
     /// Whether somebody found that this database must be recovered before anything is sent on the chain.
     pub async fn is_recovery_pending(&self, chain: ChainId) -> Result<bool, StoreError> {
         let row = counter::Entity::find_by_id(flag(chain)).one(&self.db).await?;
@@ -207,10 +220,18 @@ impl Txn {
         Ok(true)
     }
 
-    /// Everything the chain knew is known.
-    pub async fn end_recovery(&mut self, chain: ChainId, report: &serde_json::Value) -> Result<(), StoreError> {
-        let before = self.reserve_counter(&flag(chain), 0).await?.saturating_sub(1);
-        self.reserve_counter(&flag(chain), before.saturating_neg()).await?;
+    /// Everything the chain knew is known, but for `unknown` batches nobody has the calldata of.
+    pub async fn end_recovery(
+        &mut self,
+        chain: ChainId,
+        unknown: u64,
+        report: &serde_json::Value,
+    ) -> Result<(), StoreError> {
+        let unknown = int("counter.value", unknown)?;
+        for (name, value) in [(flag(chain), 0), (accepted_unknown(chain), unknown)] {
+            let before = self.reserve_counter(&name, 0).await?.saturating_sub(1);
+            self.reserve_counter(&name, value.saturating_sub(before)).await?;
+        }
         self.note_recovery(chain, "recovered", "recover", Some(report.to_string()));
         Ok(())
     }
@@ -426,21 +447,22 @@ impl Txn {
         Ok(true)
     }
 
-    /// Gives up a message that another overtook: its settlements go with the other. Returns how many do.
-    pub async fn abandon_overtaken(&mut self, overtaken: &Overtaken) -> Result<u64, StoreError> {
+    /// Gives up a message that another overtook: its settlements go with the other. Whether it was given up now, and how many go.
+    pub async fn abandon_overtaken(&mut self, overtaken: &Overtaken) -> Result<(bool, u64), StoreError> {
         let row = self.lock_message(overtaken.message).await?;
-        if !matches!(row.state, MessageState::Sealed | MessageState::Received) {
-            return Ok(0);
+        let open = matches!(row.state, MessageState::Sealed | MessageState::Received);
+        if open {
+            let reason = format!("its settlements went with message {}", overtaken.by);
+            self.abandon_message(overtaken.message, &reason, self.now_ms, None, "recover")
+                .await?;
         }
-        let reason = format!("its settlements went with message {}", overtaken.by);
-        self.abandon_message(overtaken.message, &reason, self.now_ms, None, "recover")
-            .await?;
+        // Also when it was given up a moment ago: several others can carry its settlements.
         let mut attached = 0u64;
         for id in self.waiting_leaves(overtaken.by).await? {
             self.attach(id, overtaken.by).await?;
             attached = attached.saturating_add(1);
         }
-        Ok(attached)
+        Ok((open, attached))
     }
 
     /// From now on a signer's nonces below `count` are history, and whoever holds a token of before can store nothing.

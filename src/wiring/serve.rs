@@ -45,7 +45,8 @@ pub async fn serve(
         liveness: health.liveness.clone(),
         changes: wired.store.is_shared().then(|| wired.store.changes()),
     };
-    let hubs = hubs(&wired.store, wired.clock.clone(), supervisor.wakers.clone());
+    let ledger = Ledger::new(wired.store.clone(), wired.clock.clone());
+    let hubs = hubs(config, ledger, supervisor.wakers.clone());
     let roles = &config.supervisor.roles;
     if config.dry_run {
         tracing::warn!(
@@ -73,9 +74,15 @@ pub async fn serve(
 }
 
 /// What answers about hubs. A hint wakes the loops that read the hub's chain in this process; elsewhere they look by themselves.
-fn hubs(store: &Store, clock: Arc<dyn Clock>, wakers: Wakers) -> Hubs {
+fn hubs(config: &Config, ledger: Ledger, wakers: Wakers) -> Hubs {
+    let keepers = config
+        .hubs
+        .iter()
+        .filter_map(|(name, hub)| Some((name.clone(), hub.coordinator.clone()?)));
     Hubs {
-        ledger: Ledger::new(store.clone(), clock),
+        ledger,
+        dry_run: config.dry_run,
+        keepers: keepers.collect(),
         look: Arc::new(move |chain: ChainId| {
             for stage in ["observer", "hubs"] {
                 wakers.of(&format!("{stage}:{chain}")).notify_one();
@@ -165,10 +172,13 @@ impl Listening {
                 if config.dry_run {
                     service = Arc::new(DryRun(service));
                 }
-                let handlers = Handlers::new(service, auth, config.api.clone())
+                let mut handlers = Handlers::new(service, auth, config.api.clone())
                     .with_stop(stop.clone())
                     .with_feed(feed)
                     .with_hubs(hubs);
+                if let Some(signed) = face.signed {
+                    handlers = handlers.with_signed(signed);
+                }
                 let api = Api {
                     handlers: Arc::new(handlers),
                     operators: Some(operators),

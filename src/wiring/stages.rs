@@ -17,7 +17,7 @@ use crate::dispatcher::{Dispatcher, DispatcherParams};
 use crate::error::Coded;
 use crate::hub::ledger::Follower;
 use crate::hub::observer::{HubObserver, HubObserverParams};
-use crate::hub::{CheckpointRelay, HubLane, Recorder};
+use crate::hub::{CheckpointRelay, HubLane, Recorder, SignedCheckpoints};
 use crate::intake::{CoordinatorPolicy, Intake, IntakePolicy, IntakeWriter, TargetPolicy};
 use crate::payout::{Payout, PayoutParams, RescueParams};
 use crate::reconciler::{Origin, Reconciler};
@@ -536,7 +536,17 @@ impl Wiring<'_> {
             count_max: config.batcher.count_max,
             quote_age_ms_max: config.dispatcher.quote_age_ms_max,
         };
-        Ok(Face { service, writer })
+        let lanes = self.hub_lanes();
+        let takes_signed = !lanes.is_empty() && !config.dry_run;
+        let signed = takes_signed.then(|| {
+            let (store, chains, clock) = (self.store.clone(), self.chains.clone(), self.clock.clone());
+            Arc::new(SignedCheckpoints::new(store, chains, lanes, clock))
+        });
+        Ok(Face {
+            service,
+            writer,
+            signed,
+        })
     }
 
     async fn intake(&mut self, accepted: Arc<Notify>) -> Result<(Intake, IntakeWriter), WiringError> {

@@ -1,9 +1,10 @@
 //! The demo: what happens, in order. Everything it claims about money it has read from the chains itself.
 //!
 //! Layout: [`submit`] what is submitted and refused, [`progress`] the wait for it, [`lanes`] which bridge it takes, [`trouble`] a payment that
-//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`hub`] checkpoints of a hub, [`restore`] an old database, [`tables`]
-//! what was read from the chains.
+//! needs two bridges and a bridge that goes silent, [`payee`] a payee on its own, [`hub`] checkpoints of a hub, [`books`] a log the relayer was not
+//! shown, [`restore`] an old database, [`tables`] what was read from the chains.
 
+mod books;
 mod hub;
 mod lanes;
 mod payee;
@@ -15,6 +16,7 @@ mod trouble;
 
 use crate::carriage::{Carried, Heads, carried, heads};
 use crate::coordinator::Signed;
+use crate::devnet::forgetful::Forgetful;
 use crate::devnet::hub::HubOptions;
 use crate::devnet::{BRIDGES, WORMHOLE_BRIDGE, ccip};
 use crate::harness::World;
@@ -57,6 +59,8 @@ pub struct Report {
     pub quorum_settled: u64,
     /// Checkpoints of the hub that the other chain has learnt.
     pub hub: hub::HubFigures,
+    /// A difference that was brought about, found and put right.
+    pub repaired: books::Repaired,
     /// What recovery found after an old copy of the database was put back.
     pub recovered: restore::Recovered,
     pub drift: u64,
@@ -83,7 +87,7 @@ fn say(text: impl AsRef<str>) {
 /// Runs the whole demo in `dir`.
 pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     let started = Instant::now();
-    let (mut world, deposited) = ready(dir).await?;
+    let (mut world, mut deposited, endpoint) = ready(dir).await?;
     let witness = Witness::watch([&world.devnet.source, &world.devnet.target]);
     let begin = heads(&world.devnet).await?;
     let mut story = Story {
@@ -107,6 +111,8 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     checked(&world, &story.signed, deposited).await?;
     lanes::open_all(&world)?;
     let hub = hub::checkpoints(&world, begin).await?;
+    let (unseen, repaired) = books::forgotten(&world, &endpoint).await?;
+    deposited += unseen;
     let (again, recovered) = restore::old_copy(&mut world, dir).await?;
     story.signed.extend(again);
     checked(&world, &story.signed, deposited).await?;
@@ -127,6 +133,7 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
         failovers: failovers(&messages, quorum_message),
         quorum_settled,
         hub,
+        repaired,
         recovered,
         drift,
         gas_per_settlement: gas / paid.max(1),
@@ -144,8 +151,8 @@ pub async fn run(dir: &Path, generated: u64) -> Result<Report> {
     Ok(report)
 }
 
-/// Chains and relayer, and what the payer has deposited.
-async fn ready(dir: &Path) -> Result<(World, U256)> {
+/// Chains and relayer, what the payer has deposited, and the endpoint through which the relayer reads the target chain.
+async fn ready(dir: &Path) -> Result<(World, U256, Forgetful)> {
     let started = Instant::now();
     say(
         "1. Two chains on this machine with the real contracts of LayerZero V2, Chainlink CCIP 1.6 and Wormhole (19 guardians), and ours;\n   on the first a hub's contract, on the second the registry of its checkpoints",
@@ -163,6 +170,10 @@ async fn ready(dir: &Path) -> Result<(World, U256)> {
         relayer.coordinators[0].1.push(SAMPLE_KEY.into());
     })
     .await?;
+    let (source, target) = (&world.devnet.source.anvil, &world.devnet.target.anvil);
+    let endpoint = Forgetful::before(target).await?;
+    world.relayer_options.rpc = Some([source.url.clone(), endpoint.url.clone()]);
+    world.devnet.write_relayer_config(&world.relayer_options)?;
     let deposited = U256::from(world.devnet.options.deposit) * world.coordinator.unit;
     say(format!(
         "   ready after {:.1} s; the payer has deposited {} tokens",
@@ -175,7 +186,7 @@ async fn ready(dir: &Path) -> Result<(World, U256)> {
         world.relayer.grpc_url(),
         world.relayer.rest_url()
     ));
-    Ok((world, deposited))
+    Ok((world, deposited, endpoint))
 }
 
 /// What was submitted, and over which bridges.

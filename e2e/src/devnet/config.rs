@@ -112,9 +112,15 @@ impl Devnet {
 
     fn chain_table(&self, text: &mut String, chain: &Chain, rpc: &str) -> Result<()> {
         let id = chain.anvil.chain;
+        // Whoever is given another endpoint than the chain's own compares with the chain's own.
+        let compared_with = if rpc == chain.anvil.url {
+            String::new()
+        } else {
+            format!("reconcile_rpc = [\"{}\"]\n", chain.anvil.url)
+        };
         write!(
             text,
-            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"{rpc}\"]\nrpc_timeout_ms = 3000\npoll_ms = 250\nfinality = {{ depth = {} }}\nstart_block = {}\n\
+            "[chains.\"eip155:{id}\"]\nchain_id = {id}\nrpc = [\"{rpc}\"]\n{compared_with}rpc_timeout_ms = 3000\npoll_ms = 250\nfinality = {{ depth = {} }}\nstart_block = {}\n\
              signers = [\"{}\"]\n\n[chains.\"eip155:{id}\".contracts]\noutbox = \"{}\"\ninbox = \"{}\"\nvault = \"{}\"\n{}\n",
             self.options.finality_depth,
             chain.start_block,

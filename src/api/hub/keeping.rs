@@ -103,10 +103,17 @@ impl Handlers {
     ) -> Result<(&Hubs, Hub, String), ApiError> {
         let coordinator = self.acts_as(token, coordinator)?;
         let hubs = self.hubs()?;
+        hubs.may_write()?;
         if name.is_empty() {
             return Err(ApiError::field("hub", "is empty"));
         }
-        Ok((hubs, hubs.ledger.hub(name).await?, coordinator))
+        let hub = hubs.ledger.hub(name).await?;
+        let keeper = hubs.keepers.get(&hub.name);
+        if keeper != Some(&coordinator) {
+            let by = keeper.cloned();
+            return Err(LedgerError::NotKept { hub: hub.name, by }.into());
+        }
+        Ok((hubs, hub, coordinator))
     }
 
     pub async fn register_token(
@@ -251,6 +258,7 @@ impl Handlers {
         E: std::fmt::Display + Send,
     {
         self.may_read(token, "import a hub's allotments")?;
+        self.hubs()?.may_write()?;
         let mut pieces = self.pieces(requests)?;
         let Some(first) = pieces.next().await? else {
             return Err(ApiError::field("hub", "is empty: nothing came"));

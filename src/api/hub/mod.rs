@@ -9,16 +9,17 @@ mod watch;
 
 pub use watch::HubWatching;
 
-use super::error::{ApiError, Kind, NO_HUBS};
+use super::error::{ApiError, DRY_RUN, Kind, NO_HUBS};
 use super::handlers::Handlers;
 use super::parse;
 use crate::error::Coded;
 use crate::hub::ledger::{Ledger, LedgerError, SIGNED};
 use crate::hub::model::Eon;
 use crate::store::{Hub, HubOperationKind, LedgerOperation, TransferFilter};
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256, Bytes};
 use relayer_adapter_api::{ChainId, Class};
 use relayer_proto::v1;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Transfers on a page at most, as the audit of NOCUST's hub has it.
@@ -31,7 +32,11 @@ pub type Look = Arc<dyn Fn(ChainId) + Send + Sync>;
 #[derive(Clone)]
 pub struct Hubs {
     pub ledger: Ledger,
+    /// Coordinator that may keep a hub's ledger, by the hub's name.
+    pub keepers: BTreeMap<String, String>,
     pub look: Look,
+    /// Nothing is written.
+    pub dry_run: bool,
 }
 
 impl std::fmt::Debug for Hubs {
@@ -66,6 +71,16 @@ pub struct WalletAudit {
 
 /// Rows of each kind in an audit; more are found with ListTransactions.
 const AUDIT_MAX: u64 = 1_000;
+
+impl Hubs {
+    fn may_write(&self) -> Result<(), ApiError> {
+        if !self.dry_run {
+            return Ok(());
+        }
+        let message = "this relayer runs with --dry-run: it takes nothing on";
+        Err(ApiError::new(Kind::FailedPrecondition, DRY_RUN, message))
+    }
+}
 
 impl From<LedgerError> for ApiError {
     fn from(error: LedgerError) -> Self {
@@ -185,7 +200,7 @@ impl Handlers {
         self.admit("AuditWallet", work).await
     }
 
-    /// Without a signature a hint; what the contract says counts.
+    /// Without a signature a hint; what the contract says counts. With one the operator's word, for the registries it names.
     pub async fn submit_checkpoint(
         &self,
         token: Option<&str>,
@@ -195,8 +210,7 @@ impl Handlers {
             let (hubs, hub) = self.hub_of(token, &request.hub).await?;
             let root = parse::optional_hash("root", &request.root)?;
             if !request.signature.is_empty() {
-                let message = "an operator's signature is not taken here; without it this is a hint to look at the hub";
-                return Err(ApiError::new(Kind::FailedPrecondition, SIGNED, message));
+                return self.signed_checkpoint(hubs, &hub, &request, root).await;
             }
             let known = self.checkpoint(hubs, &hub, eon(request.eon)).await?;
             let same = match &known {
@@ -212,6 +226,41 @@ impl Handlers {
             })
         };
         self.admit("SubmitCheckpoint", work).await
+    }
+
+    /// The signature says who speaks, so whoever brings it may.
+    async fn signed_checkpoint(
+        &self,
+        hubs: &Hubs,
+        hub: &Hub,
+        request: &v1::SubmitCheckpointRequest,
+        root: Option<B256>,
+    ) -> Result<v1::SubmitCheckpointResponse, ApiError> {
+        hubs.may_write()?;
+        let Some(signed) = &self.signed else {
+            let message = "no hub is carried anywhere; without a signature this is a hint to look at the hub";
+            return Err(ApiError::new(Kind::FailedPrecondition, SIGNED, message));
+        };
+        let root = root.ok_or_else(|| ApiError::field("root", "is empty, and a signature is over one"))?;
+        let signature: Bytes = request
+            .signature
+            .parse()
+            .map_err(|_| ApiError::field("signature", "is not hex"))?;
+        let of = (hub.chain, hub.contract);
+        let taken = signed.submit(of, Eon(request.eon), root, &signature).await;
+        taken.map_err(|error| {
+            let kind = match error.class() {
+                Class::Retry { .. } => Kind::Unavailable,
+                Class::NotYet => Kind::FailedPrecondition,
+                Class::Bug => Kind::Internal,
+                Class::Reject => Kind::InvalidArgument,
+            };
+            ApiError::as_kind(kind, &error)
+        })?;
+        Ok(v1::SubmitCheckpointResponse {
+            status: "stored".into(),
+            checkpoint: self.checkpoint(hubs, hub, eon(request.eon)).await?,
+        })
     }
 
     pub async fn get_checkpoint(

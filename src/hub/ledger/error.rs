@@ -62,7 +62,7 @@ pub enum LedgerError {
 fn kept(by: &Option<String>) -> String {
     match by {
         Some(by) => format!("kept by coordinator {by}"),
-        None => "kept by nobody: its first token is not registered".to_owned(),
+        None => "kept by nobody".to_owned(),
     }
 }
 
@@ -86,9 +86,9 @@ codes! {
         "Refuses.",
         "Name one of `relayer hub list`; an operator adds hubs in the configuration ([hubs.<name>]).";
     NOT_KEPT = "RLY-HUB-062", "Not the keeper of this ledger",
-        "The hub's ledger is kept by another coordinator, or by nobody yet.",
+        "The hub's ledger is kept by another coordinator, or by nobody.",
         "Refuses; nothing was stored.",
-        "Use the token of the coordinator that keeps it. Whoever registers the contract as the first token begins to keep it.";
+        "Use the token of the coordinator that keeps it; an operator names it in the configuration (hubs.<name>.coordinator). Registering the contract as the first token begins the ledger.";
     TOKEN = "RLY-HUB-063", "Not a token of this hub",
         "The token is not registered, or its trail is not the next one, or token or trail are taken, or the first is not the contract.",
         "Refuses.",

@@ -63,6 +63,11 @@ impl Ledger {
         &self.store
     }
 
+    /// Scheduling time, Unix ms.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.now_ms()
+    }
+
     async fn begin(&self) -> Result<Txn, StoreError> {
         self.store.begin(self.clock.now_ms()).await
     }
@@ -273,4 +278,4 @@ fn check_keeper(hub: &Hub, head: &LedgerHead, coordinator: &str) -> Result<(), L
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -12,10 +12,10 @@ use crate::store::{Cursor, HubFact, HubOperationKind, NewHub, NewHubLog, SignedS
 use alloy::primitives::{B256, U256, keccak256};
 use relayer_adapter_api::BlockRef;
 
-const CONTRACT: Address = Address::repeat_byte(0xc0);
-const TOKEN: Address = Address::repeat_byte(0x70);
-const OPERATOR: Address = Address::repeat_byte(0x0e);
-const KEEPER: &str = "keeper";
+pub(crate) const CONTRACT: Address = Address::repeat_byte(0xc0);
+pub(crate) const TOKEN: Address = Address::repeat_byte(0x70);
+pub(crate) const OPERATOR: Address = Address::repeat_byte(0x0e);
+pub(crate) const KEEPER: &str = "keeper";
 const EON_BLOCKS: u64 = 10;
 
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Clock for Still {
     }
 }
 
-fn wallet(n: u64) -> Address {
+pub(crate) fn wallet(n: u64) -> Address {
     Address::left_padding_from(&(n + 1).to_be_bytes())
 }
 
@@ -40,20 +40,20 @@ fn block(number: u64) -> BlockRef {
 }
 
 /// A hub with a chain that a test moves by hand.
-struct Bench {
-    test: TestStore,
-    ledger: Ledger,
-    hub: Hub,
+pub(crate) struct Bench {
+    pub test: TestStore,
+    pub ledger: Ledger,
+    pub hub: Hub,
     logs: u64,
     cursor: Option<Cursor>,
 }
 
 impl Bench {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Self::open_from(0).await
     }
 
-    async fn open_from(start_block: u64) -> Self {
+    pub(crate) async fn open_from(start_block: u64) -> Self {
         let test = testing::open().await;
         let mut txn = test.begin(1).await.unwrap();
         let new = NewHub {
@@ -78,7 +78,7 @@ impl Bench {
     }
 
     /// With both tokens, and wallets 0..n admitted to the native one.
-    async fn with_wallets(n: u64) -> Self {
+    pub(crate) async fn with_wallets(n: u64) -> Self {
         let bench = Self::open().await;
         bench.register(CONTRACT, 0).await.unwrap();
         bench.register(TOKEN, 1).await.unwrap();
@@ -87,7 +87,7 @@ impl Bench {
         bench
     }
 
-    async fn register(&self, token: Address, trail: u64) -> Result<bool, LedgerError> {
+    pub(crate) async fn register(&self, token: Address, trail: u64) -> Result<bool, LedgerError> {
         let answer = self
             .ledger
             .register_token(&self.hub, KEEPER, (token, trail), ("Name", "N"))
@@ -95,7 +95,7 @@ impl Bench {
         answer.map(|(_, known)| known)
     }
 
-    async fn admit(&self, token: Address, wallets: &[u64]) -> Admitted {
+    pub(crate) async fn admit(&self, token: Address, wallets: &[u64]) -> Admitted {
         let new: Vec<NewHubWallet> = wallets
             .iter()
             .map(|n| NewHubWallet {
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     /// The chain was read up to a block, and is final up to another.
-    async fn read_to(&mut self, seen: u64, finalized: u64) {
+    pub(crate) async fn read_to(&mut self, seen: u64, finalized: u64) {
         let hub = self.test.get_hub(self.hub.id).await.unwrap();
         let mut txn = self.test.begin(1).await.unwrap();
         let new = Cursor {
@@ -122,7 +122,7 @@ impl Bench {
         self.hub = self.test.get_hub(self.hub.id).await.unwrap();
     }
 
-    async fn log(&mut self, number: u64, fact: HubFact) {
+    pub(crate) async fn log(&mut self, number: u64, fact: HubFact) {
         self.logs += 1;
         let clock = EonClock::new(0, EON_BLOCKS).unwrap();
         let log = NewHubLog {
@@ -138,7 +138,7 @@ impl Bench {
         txn.commit().await.unwrap();
     }
 
-    async fn operation(&mut self, number: u64, kind: HubOperationKind, of: (Address, Address), amount: u64) {
+    pub(crate) async fn operation(&mut self, number: u64, kind: HubOperationKind, of: (Address, Address), amount: u64) {
         let (token, wallet) = of;
         let amount = U256::from(amount);
         let fact = HubFact::Operation {
@@ -150,42 +150,42 @@ impl Bench {
         self.log(number, fact).await;
     }
 
-    async fn deposit(&mut self, number: u64, who: u64, amount: u64) {
+    pub(crate) async fn deposit(&mut self, number: u64, who: u64, amount: u64) {
         let of = (CONTRACT, wallet(who));
         self.operation(number, HubOperationKind::Deposit, of, amount).await;
     }
 
-    async fn withdraw(&mut self, number: u64, who: u64, amount: u64) {
+    pub(crate) async fn withdraw(&mut self, number: u64, who: u64, amount: u64) {
         let of = (CONTRACT, wallet(who));
         self.operation(number, HubOperationKind::WithdrawalRequest, of, amount)
             .await;
     }
 
-    async fn follow(&self) -> u64 {
+    pub(crate) async fn follow(&self) -> u64 {
         self.ledger.follow(&self.hub, 1_000, 1_000).await.unwrap()
     }
 
-    async fn available(&self, who: u64) -> u64 {
+    pub(crate) async fn available(&self, who: u64) -> u64 {
         let (_, available) = self.ledger.whois(&self.hub, CONTRACT, wallet(who)).await.unwrap();
         available.to()
     }
 
-    async fn record(&self, eon: u64, transfers: &[NewTransfer]) -> Result<Vec<TransferAnswer>, LedgerError> {
+    pub(crate) async fn record(&self, eon: u64, transfers: &[NewTransfer]) -> Result<Vec<TransferAnswer>, LedgerError> {
         self.ledger.record(&self.hub, KEEPER, Eon(eon), transfers).await
     }
 
-    async fn build(&self, eon: u64) -> Result<Built, LedgerError> {
+    pub(crate) async fn build(&self, eon: u64) -> Result<Built, LedgerError> {
         let options = (Some(OPERATOR), false);
         self.ledger
             .build(&self.hub, KEEPER, Eon(eon), options, &|_, _| {})
             .await
     }
 
-    async fn proven(&self, who: Address, eon: u64) -> Result<Proven, LedgerError> {
+    pub(crate) async fn proven(&self, who: Address, eon: u64) -> Result<Proven, LedgerError> {
         self.ledger.allotment(&self.hub, (CONTRACT, who), Some(Eon(eon))).await
     }
 
-    async fn allotted(&self, who: u64, eon: u64) -> u64 {
+    pub(crate) async fn allotted(&self, who: u64, eon: u64) -> u64 {
         let proven = self.proven(wallet(who), eon).await.unwrap();
         proven.proof.interval.amount().unwrap().to()
     }

@@ -16,6 +16,8 @@ pub struct Model {
     /// asset of the chain it is about
     pub token: Option<Vec<u8>>,
     pub settlement_id: Option<Vec<u8>>,
+    /// where to read again
+    pub block_number: Option<i64>,
     #[sea_orm(column_type = "Text")]
     pub expected: String,
     #[sea_orm(column_type = "Text")]
