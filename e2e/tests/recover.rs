@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Where the database is, and how a copy of it is made and put back. The relayer must not run.
 enum Kept {
@@ -100,12 +100,21 @@ async fn world(server: Option<&Server>) -> World {
     .unwrap()
 }
 
+/// Submits until it is taken: right after a start the deposit may not have been read yet.
+async fn submit(world: &World, one: &Signed) {
+    let until = Instant::now() + PATIENCE;
+    while let Err(error) = world.submit(one).await {
+        assert!(Instant::now() < until, "never accepted: {error:#}");
+        sleep(Duration::from_millis(300)).await;
+    }
+}
+
 async fn submitted(world: &World, name: &str, count: u64) -> Vec<Signed> {
     let mut all = Vec::new();
     for n in 0..count {
         let payee = fresh_payee(&format!("{name} {}", n % 3)).unwrap();
         let one = world.signed(payee, 1 + n).await.unwrap();
-        world.submit(&one).await.unwrap();
+        submit(world, &one).await;
         all.push(one);
     }
     all
@@ -208,7 +217,7 @@ async fn recovers(world: &mut World, mut all: Vec<Signed>, why: &str) {
     );
 
     for one in &all {
-        world.submit(one).await.unwrap();
+        submit(world, one).await;
     }
     all.extend(fresh);
     world.wait_states(&ids(&all), &["settled"], PATIENCE).await.unwrap();
