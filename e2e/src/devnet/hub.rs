@@ -16,7 +16,6 @@ use alloy::primitives::{Address, B256, U256};
 use alloy::providers::{DynProvider, Provider};
 use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
-use alloy::sol;
 use alloy::sol_types::{SolCall, SolEvent};
 use anyhow::{Context, Result};
 use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain};
@@ -28,10 +27,16 @@ use relayer::hub::model::{
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-sol!(
-    #[sol(rpc)]
-    "../contracts/test/mocks/ICommitChainChallenges.sol"
-);
+mod challenges {
+    #![allow(
+        clippy::too_many_arguments,
+        reason = "the proofs of the hub's contract have as many parts"
+    )]
+    alloy::sol!(
+        #[sol(rpc)]
+        "../contracts/test/mocks/ICommitChainChallenges.sol"
+    );
+}
 
 /// Name of the hub in configuration and registry.
 pub const NAME: &str = "devnet";

@@ -4,7 +4,8 @@
 use super::super::layerzero::call;
 use super::super::switches::{HubSetting, Switches};
 use super::super::wallet;
-use super::{Hub, ICommitChainChallenges, OffChain};
+use super::challenges::ICommitChainChallenges;
+use super::{Hub, OffChain};
 use alloy::primitives::{B256, U256, keccak256};
 use alloy::providers::Provider;
 use anyhow::Result;
@@ -109,7 +110,7 @@ impl Hub {
             recipient: self.wallets[ALICE].address(),
         };
         // Two eons after the request, in the third third of the eon; before it this pays 0.
-        if eon % WITHDRAWAL_EVERY == 0 && eon > WITHDRAWAL_EVERY {
+        if eon.is_multiple_of(WITHDRAWAL_EVERY) && eon > WITHDRAWAL_EVERY {
             call(&alice, self.contract, confirmation).await?;
         }
         Ok(())
