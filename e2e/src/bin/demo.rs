@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 /// Settles the real AITBC sample receipt and 200 generated ones over the real contracts of LayerZero V2, CCIP and Wormhole in turn, has a duplicate
 /// refused, pays a large one only when two bridges have brought it, lets one bridge take over from another, lets a payee execute its own settlement
-/// with the relayer switched off, and compares the bridges.
+/// with the relayer switched off, has the other chain learn a hub's checkpoints over two bridges each, has a deposit the relayer was not shown found and
+/// repaired, puts an older copy of the database back and recovers, and compares the bridges.
 #[derive(Parser)]
 #[command(name = "cargo xtask demo")]
 struct Cli {
