@@ -175,11 +175,11 @@ fn nextest(filter: &str, database: Option<&TestDatabase>) -> Result<()> {
 }
 
 /// The end-to-end tests again with the relayer's data on PostgreSQL. Left out are those without a relayer's database (contracts,
-/// layerzero, wormhole), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill or to
-/// share and so have run already (workers, database).
+/// layerzero, wormhole), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill, to
+/// share or to restore and so have run already (workers, database, recover).
 fn e2e_on_postgres(database: &TestDatabase) -> Result<()> {
     let apart =
-        "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database)";
+        "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database) | binary(recover)";
     step("end-to-end tests, relayer on PostgreSQL", || {
         nextest(&format!("{E2E} & not ({apart})"), Some(database))
     })
@@ -225,6 +225,11 @@ fn demo() -> Result<()> {
         }
     }
     check_bridges(&report)?;
+    for (part, field) in [("repaired", "repairs"), ("recovered", "messages"), ("hub", "finalized")] {
+        if report[part][field].as_u64().is_none_or(|value| value == 0) {
+            bail!("the demo reports {part}.{field} = {}", report[part][field]);
+        }
+    }
     if report["drift"].as_u64() != Some(0) {
         bail!("the demo reports drift {}", report["drift"]);
     }
