@@ -178,8 +178,7 @@ fn nextest(filter: &str, database: Option<&TestDatabase>) -> Result<()> {
 /// layerzero, wormhole), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill, to
 /// share or to restore and so have run already (workers, database, recover).
 fn e2e_on_postgres(database: &TestDatabase) -> Result<()> {
-    let apart =
-        "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database) | binary(recover)";
+    let apart = "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database) | binary(recover)";
     step("end-to-end tests, relayer on PostgreSQL", || {
         nextest(&format!("{E2E} & not ({apart})"), Some(database))
     })
