@@ -179,7 +179,9 @@ async fn carriers(world: &World) -> BTreeMap<B256, usize> {
 async fn sent(world: &World) -> u64 {
     let chain = &world.devnet.source;
     let account = world.devnet.accounts.relayer.address();
-    chain.anvil.provider.get_transaction_count(account).await.unwrap()
+    // With what waits in the pool: it was sent before.
+    let counted = chain.anvil.provider.get_transaction_count(account).pending();
+    counted.await.unwrap()
 }
 
 /// From the loss on: refuses to send, recovers although it is killed, takes everything again, ends equal.
