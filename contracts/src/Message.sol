@@ -24,11 +24,8 @@ library Message {
 
     /// @notice Reads a message of any kind that crosses bridges, as `parse` and `parseCheckpoint` do.
     function parseAny(bytes calldata raw) internal pure returns (bool valid, Header memory header) {
-        if (raw.length != LENGTH) {
-            (valid, header,) = parseCheckpoint(raw);
-            return (valid, header);
-        }
-        return parse(raw);
+        if (raw.length == LENGTH) return _parseBatch(raw);
+        (valid, header,) = parseCheckpoint(raw);
     }
 
     /// @notice Reads a settlement batch. `valid` is false for another length, version or kind, a count out of bounds, a zero chain and a fee
@@ -36,7 +33,11 @@ library Message {
     /// @dev Five words instead of eight slices with a bounds check each: a bridge pays for this in every delivery. The length is checked first, so no
     /// load leaves `raw`.
     function parse(bytes calldata raw) internal pure returns (bool valid, Header memory header) {
-        if (raw.length != LENGTH) return (false, header);
+        if (raw.length == LENGTH) return _parseBatch(raw);
+    }
+
+    /// @dev The caller has checked the length.
+    function _parseBatch(bytes calldata raw) private pure returns (bool valid, Header memory header) {
         uint256 head;
         bytes32 outbox;
         bytes32 inbox;
