@@ -272,6 +272,42 @@ mod tests {
         assert_eq!(checkpoint_digest(LANE, registry, 7, root), keccak256(parts.concat()));
     }
 
+    const VECTORS: &str = include_str!("../../contracts/test/vectors/checkpoint.json");
+
+    fn cases(key: &str) -> Vec<serde_json::Value> {
+        let file: serde_json::Value = serde_json::from_str(VECTORS).unwrap();
+        let cases = file[key].as_array().unwrap().clone();
+        assert!(!cases.is_empty());
+        cases
+    }
+
+    #[test]
+    fn hubs_and_signatures_are_those_of_the_vectors_forge_runs() {
+        let text = |case: &serde_json::Value, key: &str| case[key].as_str().unwrap().to_owned();
+        let lane = |case: &serde_json::Value, source: &str, target: &str| CheckpointLane {
+            source: ChainId(text(case, source).parse().unwrap()),
+            hub: text(case, "hub").parse().unwrap(),
+            target: ChainId(text(case, target).parse().unwrap()),
+        };
+        for case in cases("messages") {
+            let lane = lane(&case, "sourceChain", "targetChain");
+            assert_eq!(hub_id(lane).to_string(), text(&case, "hubId"), "{case}");
+        }
+        for case in cases("signed") {
+            let lane = lane(&case, "chain", "chainId");
+            let (registry, eon) = (
+                text(&case, "registry").parse().unwrap(),
+                text(&case, "eon").parse().unwrap(),
+            );
+            let digest = checkpoint_digest(lane, registry, eon, text(&case, "root").parse().unwrap());
+            assert_eq!(digest.to_string(), text(&case, "digest"), "{case}");
+            let signature: Bytes = text(&case, "signature").parse().unwrap();
+            let signed = alloy::primitives::Signature::from_raw(&signature).unwrap();
+            let signer = signed.recover_address_from_prehash(&digest).unwrap();
+            assert_eq!(signer, text(&case, "operator").parse::<Address>().unwrap(), "{case}");
+        }
+    }
+
     #[test]
     fn reverts_are_told_apart() {
         use ICheckpointRegistry as R;

@@ -145,7 +145,7 @@ const POSTGRES_ONLY: &str = "test(/^store::postgres_tests::/)";
 
 /// Modules of the relayer whose tests open a store.
 const STORE_USERS: &str =
-    "api|batcher|chain|dispatcher|intake|payout|reconciler|router|sampler|store|supervisor|tracker|wiring";
+    "api|batcher|chain|dispatcher|hub|intake|payout|reconciler|recover|router|sampler|store|supervisor|tracker|wiring";
 
 fn on_sqlite() -> String {
     format!("not ({E2E}) & not {POSTGRES_ONLY}")

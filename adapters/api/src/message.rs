@@ -52,6 +52,8 @@ pub enum HeaderError {
     Count(u32),
     #[error("a checkpoint names a fee recipient")]
     FeeRecipient,
+    #[error("the {0} of a checkpoint is 0")]
+    Zero(&'static str),
     #[error("{0} is not a left-padded address")]
     Address(&'static str),
 }
@@ -174,11 +176,20 @@ impl WireMessage {
         if bytes.len() != header.kind.len() {
             return Err(HeaderError::Length(bytes.len()));
         }
-        let hub = match header.kind {
-            Kind::SettlementBatch => None,
-            Kind::Checkpoint => Some(address(bytes, HEADER_LEN, "hub")?),
-        };
-        Ok(Self { header, hub })
+        if header.kind == Kind::SettlementBatch {
+            return Ok(Self { header, hub: None });
+        }
+        let hub = address(bytes, HEADER_LEN, "hub")?;
+        for (name, is_zero) in [
+            ("eon", header.sequence == 0),
+            ("root", header.root.is_zero()),
+            ("hub", hub.is_zero()),
+        ] {
+            if is_zero {
+                return Err(HeaderError::Zero(name));
+            }
+        }
+        Ok(Self { header, hub: Some(hub) })
     }
 
     pub fn id(&self) -> MessageId {
@@ -315,6 +326,9 @@ mod tests {
         refused(|bytes| bytes[125] = 1, HeaderError::Count(1));
         refused(|bytes| bytes[157] = 1, HeaderError::FeeRecipient);
         refused(|bytes| bytes[HEADER_LEN] = 1, HeaderError::Address("hub"));
+        refused(|bytes| bytes[89] = 0, HeaderError::Zero("eon"));
+        refused(|bytes| bytes[90..122].fill(0), HeaderError::Zero("root"));
+        refused(|bytes| bytes[170..].fill(0), HeaderError::Zero("hub"));
     }
 
     #[test]

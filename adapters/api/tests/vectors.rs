@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use alloy::primitives::{Address, B256, U256, keccak256};
-use relayer_adapter_api::message::{Header, Kind};
+use relayer_adapter_api::message::{Header, Kind, WireMessage};
 use relayer_adapter_api::{ChainId, tree};
 use serde_json::Value;
 use std::str::FromStr;
 
 const TREE: &str = include_str!("../../../contracts/test/vectors/tree.json");
 const MESSAGE: &str = include_str!("../../../contracts/test/vectors/message.json");
+const CHECKPOINT: &str = include_str!("../../../contracts/test/vectors/checkpoint.json");
 
 fn read(text: &str) -> Value {
     serde_json::from_str(text).unwrap()
@@ -120,5 +121,39 @@ fn messages_encode_and_decode_as_the_vectors_do() {
 fn bad_messages_are_refused() {
     for case in list(&read(MESSAGE), "bad") {
         assert!(Header::decode(&bytes(case, "bytes")).is_err(), "{case}");
+    }
+}
+
+#[test]
+fn checkpoints_encode_and_decode_as_the_vectors_do() {
+    for case in list(&read(CHECKPOINT), "messages") {
+        let chain = |key| ChainId(text(case, key).parse().unwrap());
+        let account = |key| Address::from_str(text(case, key)).unwrap();
+        let message = WireMessage {
+            header: Header {
+                kind: Kind::Checkpoint,
+                source: chain("sourceChain"),
+                target: chain("targetChain"),
+                outbox: account("outbox"),
+                inbox: account("inbox"),
+                sequence: text(case, "eon").parse().unwrap(),
+                root: word(case, "root"),
+                count: 0,
+                fee_recipient: Address::ZERO,
+            },
+            hub: Some(account("hub")),
+        };
+        assert_eq!(message.encode(), bytes(case, "bytes"), "{case}");
+        assert_eq!(message.id().0, word(case, "messageId"), "{case}");
+        assert_eq!(WireMessage::decode(&bytes(case, "bytes")), Ok(message), "{case}");
+    }
+}
+
+#[test]
+fn bad_checkpoints_are_refused() {
+    for case in list(&read(CHECKPOINT), "bad") {
+        // A batch is something else, and no checkpoint.
+        let taken = WireMessage::decode(&bytes(case, "bytes")).is_ok_and(|message| message.hub.is_some());
+        assert!(!taken, "{case}");
     }
 }

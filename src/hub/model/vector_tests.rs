@@ -196,3 +196,55 @@ fn the_accumulator_follows_the_operations_of_the_vectors() {
         assert_eq!(accumulator.at(step.eon), hash(&vector["accumulator"]));
     }
 }
+
+/// What the registry's Solidity is tested with as well.
+const REGISTRY_VECTORS: &str = include_str!("../../../contracts/test/vectors/checkpoint.json");
+
+/// Whether the model takes an allotment as the registry is shown it.
+fn holds(case: &Value) -> bool {
+    let words = |key: &str| -> Vec<B256> {
+        let bytes: alloy::primitives::Bytes = case[key].as_str().unwrap().parse().unwrap();
+        assert_eq!(bytes.len() % 32, 0);
+        bytes.chunks_exact(32).map(B256::from_slice).collect()
+    };
+    let trail = |key: &str| case[key].as_str().unwrap().parse().unwrap();
+    let account = Account {
+        wallet: address(&case["wallet"]),
+        active_state_checksum: hash(&case["activeStateChecksum"]),
+        passive: Passive {
+            checksum: hash(&case["passiveRoot"]),
+            amount: amount(&case["passiveAmount"]),
+            marker: amount(&case["passiveMarker"]),
+        },
+    };
+    let proof = AllotmentProof {
+        interval: Interval {
+            left: amount(&case["left"]),
+            right: amount(&case["right"]),
+        },
+        trail: trail("trail"),
+        allotment_chain: words("allotmentChain"),
+        values: words("values").into_iter().map(Into::into).collect(),
+        token_trail: trail("tokenTrail"),
+        membership_chain: words("membershipChain"),
+    };
+    let held = proof.verify(
+        address(&case["hub"]),
+        address(&case["token"]),
+        &account,
+        hash(&case["root"]),
+    );
+    held.is_ok()
+}
+
+#[test]
+fn the_model_and_the_registry_take_and_refuse_the_same_allotments() {
+    let file: Value = serde_json::from_str(REGISTRY_VECTORS).unwrap();
+    for (key, expected) in [("allotments", true), ("badAllotments", false)] {
+        let cases = file[key].as_array().unwrap();
+        assert!(!cases.is_empty());
+        for case in cases {
+            assert_eq!(holds(case), expected, "{key}: {}", case["why"]);
+        }
+    }
+}
