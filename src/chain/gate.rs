@@ -199,7 +199,7 @@ impl Gate {
             };
             first
         };
-        let mut found = self.signers_ahead(head).await?;
+        let (mut found, used) = self.signers_ahead(head).await?;
         if found.is_none() && self.contracts.outbox.is_some() {
             let cursor = self.store.get_cursor(chain).await?;
             if cursor.is_none_or(|cursor| cursor.seen.number < first_head) {
@@ -213,14 +213,20 @@ impl Gate {
             let mut txn = self.store.begin(self.clock.now_ms()).await?;
             txn.begin_recovery(chain, &why.to_string()).await?;
             txn.commit().await?;
+        } else if !used.is_empty() || !self.store.was_in_step(chain).await? {
+            // Before anything is sent: the next process may find messages here that this one has sent to the chain, and nothing sent from it.
+            let txn = self.store.begin(self.clock.now_ms()).await?;
+            txn.keep_in_step(chain, &used).await?;
+            txn.commit().await?;
         }
         Ok(found)
     }
 
-    /// The chain is asked before the database: what a process beside this one sends meanwhile is stored before it is sent.
-    async fn signers_ahead(&self, head: BlockRef) -> Result<Option<Ahead>, ChainError> {
+    /// What the chain is ahead by, and the signers that were used before, with their transaction counts. The chain is asked before the
+    /// database: what a process beside this one sends meanwhile is stored before it is sent.
+    async fn signers_ahead(&self, head: BlockRef) -> Result<(Option<Ahead>, Vec<(Address, u64)>), ChainError> {
         let chain = self.id();
-        let mut used = None;
+        let mut used = Vec::new();
         for signer in &self.signers {
             let count = self
                 .chain
@@ -234,27 +240,25 @@ impl Gate {
             };
             match start(known) {
                 Start::From(_) => {}
-                Start::Adopt(count) => used = Some((*signer, count)),
+                Start::Adopt(count) => used.push((*signer, count)),
                 Start::Ahead { known } => {
-                    return Ok(Some(Ahead::Nonces {
-                        signer: *signer,
-                        count,
-                        known,
-                    }));
+                    let signer = *signer;
+                    return Ok((Some(Ahead::Nonces { signer, count, known }), Vec::new()));
                 }
             }
         }
         let blank = !self.store.has_history(chain).await?;
-        if !blank && used.is_none() {
-            return Ok(None);
+        if !blank && used.is_empty() {
+            return Ok((None, used));
         }
         let messages = self.messages(head).await?;
-        Ok(match (messages, used) {
+        let ahead = match (messages, used.last()) {
             (0, _) => None,
             (messages, _) if blank => Some(Ahead::Blank { messages }),
-            (_, Some((signer, count))) => Some(Ahead::UsedSigner { signer, count }),
+            (_, Some(&(signer, count))) => Some(Ahead::UsedSigner { signer, count }),
             (_, None) => None,
-        })
+        };
+        Ok((ahead, used))
     }
 
     /// Messages our contracts have ever sent or received there.

@@ -43,6 +43,47 @@ async fn a_first_start_on_fresh_contracts_is_free_to_send() {
 }
 
 #[tokio::test]
+async fn messages_that_came_in_before_anything_was_sent_from_a_chain_keep_no_later_process_from_it() {
+    let world = World::new().await;
+    world.settle().await;
+    assert_eq!(why_shut(&world, &world.source).await, None);
+    // Its key was used for the deposit, and nothing is sent with it before the process ends.
+    assert_eq!(why_shut(&world, &world.target).await, None);
+    let one = settlement(0);
+    world.submit(&one).await;
+    let message = world.seal(&[one.id]).await;
+    world.deliver(&message, "alpha").await;
+    world.settle().await;
+    assert_eq!(why_shut(&world, &world.target).await, None);
+}
+
+#[tokio::test]
+async fn messages_this_database_sealed_are_no_sign_of_another_life_of_their_target() {
+    let world = World::new().await;
+    let one = settlement(0);
+    world.settle().await;
+    world.submit(&one).await;
+    let message = world.seal(&[one.id]).await;
+    world.deliver(&message, "alpha").await;
+    let gate = world.gate_of(&world.target, Vec::new());
+    assert!(gate.check().await.is_ok(), "the target could not be asked before");
+}
+
+#[tokio::test]
+async fn a_recovered_database_stays_in_step_with_a_chain_it_has_sent_nothing_on() {
+    let mut world = World::new().await;
+    let message = world.sealed(&[settlement(0).id]);
+    world.deliver(&message, "alpha").await;
+    world.lose_database().await;
+    let shut = world.gate_of(&world.target, Vec::new());
+    assert!(shut.check().await.is_err());
+    world.recover().await;
+    for _ in 0..2 {
+        assert!(world.gate_of(&world.target, Vec::new()).check().await.is_ok());
+    }
+}
+
+#[tokio::test]
 async fn an_empty_database_over_contracts_with_a_history_sends_nothing_until_recovered() {
     let world = World::new().await;
     let one = settlement(0);

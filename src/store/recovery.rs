@@ -15,8 +15,8 @@ use alloy::primitives::{Address, U256};
 use relayer_adapter_api::{BridgeId, Header};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
 };
 
 /// Unknown to this database, as SQL over `chain_log l`: a batch that left the outbox and has no message. Checkpoints count no leaves.
@@ -66,6 +66,11 @@ fn flag(chain: ChainId) -> String {
     format!("recovery:{chain}")
 }
 
+/// Set once a chain was found to be in step with this database: from then on the database knows the chain, whatever others do there.
+fn known(chain: ChainId) -> String {
+    format!("chain_known:{chain}")
+}
+
 /// Counter of batches an operator accepted not to know.
 fn accepted_unknown(chain: ChainId) -> String {
     format!("recovery_unknown:{chain}")
@@ -95,8 +100,11 @@ impl Store {
         uint("count", row.map_or(Ok(0), |row| row.try_get("", "n"))?)
     }
 
-    /// Whether this database has ever sent anything on a chain, or sealed anything that leaves it.
+    /// Whether this database has been in step with a chain before, has sent anything there, or sealed anything from or to it.
     pub async fn has_history(&self, chain: ChainId) -> Result<bool, StoreError> {
+        if self.was_in_step(chain).await? {
+            return Ok(true);
+        }
         let id = int("chain", chain.0)?;
         let sent = tx::Entity::find()
             .filter(tx::Column::Chain.eq(id))
@@ -107,18 +115,21 @@ impl Store {
             return Ok(true);
         }
         let sealed = message::Entity::find()
-            .filter(message::Column::SourceChain.eq(id))
+            .filter(
+                message::Column::SourceChain
+                    .eq(id)
+                    .or(message::Column::TargetChain.eq(id)),
+            )
             .limit(1)
             .one(&self.db)
             .await?;
-        let prefix = format!("nonce_base:{chain}:");
-        let based = counter::Entity::find()
-            .filter(counter::Column::Name.starts_with(&prefix))
-            .filter(counter::Column::Value.gt(0))
-            .limit(1)
-            .one(&self.db)
-            .await?;
-        Ok(sealed.is_some() || based.is_some())
+        Ok(sealed.is_some())
+    }
+
+    /// Whether a gate to the chain was open, or a recovery ended, in any process on this database.
+    pub async fn was_in_step(&self, chain: ChainId) -> Result<bool, StoreError> {
+        let row = counter::Entity::find_by_id(known(chain)).one(&self.db).await?;
+        Ok(row.is_some_and(|row| row.value > 0))
     }
 
     /// First nonce of a signer that is this database's business.
@@ -220,6 +231,18 @@ impl Txn {
         Ok(true)
     }
 
+    /// The database is in step with a chain: what is sent or received there from now on is no sign of an earlier life. `used` are signers
+    /// that were used elsewhere before, and their transaction counts.
+    pub async fn keep_in_step(&self, chain: ChainId, used: &[(Address, u64)]) -> Result<(), StoreError> {
+        let before = self.reserve_counter(&known(chain), 0).await?.saturating_sub(1);
+        self.reserve_counter(&known(chain), 1_i64.saturating_sub(before))
+            .await?;
+        for (signer, count) in used {
+            self.adopt_nonces(chain, *signer, *count).await?;
+        }
+        Ok(())
+    }
+
     /// Everything the chain knew is known, but for `unknown` batches nobody has the calldata of.
     pub async fn end_recovery(
         &mut self,
@@ -232,6 +255,7 @@ impl Txn {
             let before = self.reserve_counter(&name, 0).await?.saturating_sub(1);
             self.reserve_counter(&name, value.saturating_sub(before)).await?;
         }
+        self.keep_in_step(chain, &[]).await?;
         self.note_recovery(chain, "recovered", "recover", Some(report.to_string()));
         Ok(())
     }

@@ -25,6 +25,9 @@ use std::time::Duration;
 pub const VAULT: Address = Address::repeat_byte(0x5a);
 pub const DEPOSIT: u64 = 1_000_000;
 const NOW_MS: i64 = 5_000_000_000;
+const OUR_KEY: u8 = 7;
+/// Whoever brings messages to the target.
+const BRIDGE_KEY: u8 = 8;
 
 #[derive(Debug)]
 pub struct FrozenClock;
@@ -122,7 +125,8 @@ impl World {
                 world: scripted.clone(),
             })
         };
-        let keys = [SOURCE, TARGET].map(|chain| SignerPool::new(chain, &[B256::repeat_byte(7)]).unwrap());
+        let keys = [OUR_KEY, BRIDGE_KEY].map(B256::repeat_byte);
+        let keys = [SOURCE, TARGET].map(|chain| SignerPool::new(chain, &keys).unwrap());
         let world = Self {
             db: fixtures::open().await,
             source: ModelChain::with_contract(SOURCE, 0, 1_000_000, Arc::new(move |call| outbox(&of_source, call))),
@@ -157,8 +161,12 @@ impl World {
 
     /// Signed by our key, without a word to the database; not mined.
     pub async fn post(&self, chain: &ModelChain, to: Address, data: Vec<u8>) {
+        self.post_by(0, chain, to, data).await;
+    }
+
+    async fn post_by(&self, key: usize, chain: &ModelChain, to: Address, data: Vec<u8>) {
         let keys = &self.keys[usize::from(chain.id() == TARGET)];
-        let signer = keys.addresses()[0];
+        let signer = keys.addresses()[key];
         let unsigned = Unsigned {
             chain: chain.id(),
             nonce: chain.pooled_count(signer).await.unwrap(),
@@ -176,7 +184,12 @@ impl World {
     }
 
     async fn emit(&self, logs: Vec<(Address, LogData)>) {
-        self.post(&self.target, INBOX, serde_json::to_vec(&logs).unwrap()).await;
+        self.emit_by(0, logs).await;
+    }
+
+    async fn emit_by(&self, key: usize, logs: Vec<(Address, LogData)>) {
+        let data = serde_json::to_vec(&logs).unwrap();
+        self.post_by(key, &self.target, INBOX, data).await;
         self.target.mine(1);
     }
 
@@ -230,7 +243,7 @@ impl World {
             port: target_port(bridge),
             votes: U256::from(1),
         };
-        self.emit(vec![(INBOX, log.encode_log_data())]).await;
+        self.emit_by(1, vec![(INBOX, log.encode_log_data())]).await;
     }
 
     /// One execution that pays these, as one run.
@@ -287,7 +300,10 @@ impl World {
     }
 
     pub fn gate(&self, chain: &ModelChain) -> Arc<Gate> {
-        let signers = vec![self.signer()];
+        self.gate_of(chain, vec![self.signer()])
+    }
+
+    pub fn gate_of(&self, chain: &ModelChain, signers: Vec<Address>) -> Arc<Gate> {
         let contracts = Self::contracts(chain.id());
         Arc::new(Gate::new(
             Arc::new(chain.clone()),
