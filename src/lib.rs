@@ -13,6 +13,7 @@ pub mod intake;
 pub mod ledger;
 pub mod liveness;
 pub mod metrics;
+pub mod names;
 pub mod payout;
 pub mod reconciler;
 pub mod recover;

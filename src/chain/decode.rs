@@ -2,10 +2,11 @@
 
 use super::ChainError;
 use super::decode_registry::registry;
+use crate::store::NewChainLog;
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolEvent;
 use relayer_adapter_api::abi::{ISettlementInbox as Inbox, ISettlementOutbox as Outbox, ISettlementVault as Vault};
-use relayer_adapter_api::{LogRecord, view};
+use relayer_adapter_api::{ChainId, LogRecord, view};
 use serde_json::{Value, json};
 
 /// Our contracts on one chain. A chain may carry only a source side or only a target side.
@@ -57,6 +58,30 @@ pub(super) fn event<E: SolEvent>(log: &view::LogRecord) -> Result<E, ChainError>
         event: E::SIGNATURE,
         reason: error.to_string(),
     })
+}
+
+/// The row of a log in a block of this time. None as with [`decode`].
+pub fn row(
+    contracts: &Contracts,
+    chain: ChainId,
+    log: &LogRecord,
+    block_timestamp: u64,
+) -> Result<Option<NewChainLog>, ChainError> {
+    let decoded = decode(contracts, log)?;
+    Ok(decoded.map(|decoded| NewChainLog {
+        chain,
+        block_number: log.block_number,
+        block_hash: log.block_hash,
+        block_timestamp,
+        log_index: log.log_index,
+        tx_hash: log.tx_hash,
+        address: log.address,
+        kind: decoded.kind.to_owned(),
+        key: decoded.key,
+        key2: decoded.key2,
+        amount: decoded.amount,
+        detail: decoded.detail,
+    }))
 }
 
 /// Decodes a log of one of our contracts; None for events that change nothing we keep (e.g. ownership). A log of a known event that does

@@ -3,7 +3,7 @@
 //! Blocks up to the final one are read in ranges; above it block by block, by hash. Blocks, logs and cursor move in one transaction.
 //! That no log was missed is proven elsewhere, by the contracts' counters.
 
-use super::decode::{Contracts, decode};
+use super::decode::{self, Contracts};
 use super::error::Attempted;
 use super::hub_logs::{HubContract, HubLogs};
 use super::{Chain, ChainError};
@@ -124,21 +124,8 @@ impl Observer {
             batch.hub_logs.take(hub, log, timestamp);
             return Ok(());
         }
-        let decoded = decode(&self.contracts, log)?;
-        batch.logs.extend(decoded.map(|decoded| NewChainLog {
-            chain: self.id(),
-            block_number: log.block_number,
-            block_hash: log.block_hash,
-            block_timestamp: timestamp,
-            log_index: log.log_index,
-            tx_hash: log.tx_hash,
-            address: log.address,
-            kind: decoded.kind.to_owned(),
-            key: decoded.key,
-            key2: decoded.key2,
-            amount: decoded.amount,
-            detail: decoded.detail,
-        }));
+        let row = decode::row(&self.contracts, self.id(), log, timestamp)?;
+        batch.logs.extend(row);
         Ok(())
     }
 

@@ -1,76 +1,37 @@
 //! Accounts and their balances.
 
+use crate::names::names;
 use alloy::primitives::{Address, U256};
 use relayer_adapter_api::ChainId;
 use std::fmt;
 use std::str::FromStr;
 
-/// What an account holds. The order is the order in which rows are locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AccountKind {
-    /// A payer's deposits that no accepted settlement has claimed.
-    Available,
-    /// A payer's deposits that accepted settlements have claimed.
-    Reserved,
-    /// What a payee was paid, outside the vault.
-    Payee,
-    /// What a payee can claim from the vault because its transfer failed.
-    Unclaimed,
-    /// What we spent on bridges.
-    FeesBridge,
-    /// What we spent on gas.
-    FeesGas,
-    /// Fees of settlements paid to our fee recipient.
-    FeesIncome,
-    /// Everything outside the books: deposits come from it, withdrawals and costs go to or come from it.
-    External,
+names! {
+    /// What an account holds. The order is the order in which rows are locked.
+    AccountKind, "kind of account" {
+        /// A payer's deposits that no accepted settlement has claimed.
+        Available = "available",
+        /// A payer's deposits that accepted settlements have claimed.
+        Reserved = "reserved",
+        /// What a payee was paid, outside the vault.
+        Payee = "payee",
+        /// What a payee can claim from the vault because its transfer failed.
+        Unclaimed = "unclaimed",
+        /// What we spent on bridges.
+        FeesBridge = "fees_bridge",
+        /// What we spent on gas.
+        FeesGas = "fees_gas",
+        /// Fees of settlements paid to our fee recipient.
+        FeesIncome = "fees_income",
+        /// Everything outside the books: deposits come from it, withdrawals and costs go to or come from it.
+        External = "external",
+    }
 }
 
 impl AccountKind {
-    const ALL: [Self; 8] = [
-        Self::Available,
-        Self::Reserved,
-        Self::Payee,
-        Self::Unclaimed,
-        Self::FeesBridge,
-        Self::FeesGas,
-        Self::FeesIncome,
-        Self::External,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Available => "available",
-            Self::Reserved => "reserved",
-            Self::Payee => "payee",
-            Self::Unclaimed => "unclaimed",
-            Self::FeesBridge => "fees_bridge",
-            Self::FeesGas => "fees_gas",
-            Self::FeesIncome => "fees_income",
-            Self::External => "external",
-        }
-    }
-
     /// Whether accounts of this kind belong to a payer or payee.
     pub fn has_holder(self) -> bool {
         matches!(self, Self::Available | Self::Reserved | Self::Payee | Self::Unclaimed)
-    }
-}
-
-impl fmt::Display for AccountKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for AccountKind {
-    type Err = AccountKeyError;
-
-    fn from_str(text: &str) -> Result<Self, AccountKeyError> {
-        Self::ALL
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| AccountKeyError(text.to_owned()))
     }
 }
 

@@ -1,94 +1,41 @@
 //! From business facts to postings, and from postings to new balances.
 
 use super::accounts::{AccountKey, AccountKind, Asset, Balance, BalanceError};
+use crate::names::names;
 use crate::settlement::terms::Terms;
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::{ChainId, SettlementId};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Reason {
-    Deposit,
-    Withdrawal,
-    /// A settlement was accepted: amount and fee are reserved.
-    Accept,
-    Payment,
-    /// The settlement's fee, to our fee recipient.
-    Fee,
-    /// The transfer failed and the vault owes the payee.
-    Credit,
-    Claim,
-    /// A settlement ended unpaid: its reservation is free again.
-    Release,
-    /// A payment of terms we never accepted.
-    External,
-    BridgeFee,
-    GasFee,
-    Reversal,
+names! {
+    /// What happened.
+    Reason, "reason of a posting" {
+        Deposit = "deposit",
+        Withdrawal = "withdrawal",
+        /// A settlement was accepted: amount and fee are reserved.
+        Accept = "accept",
+        Payment = "payment",
+        /// The settlement's fee, to our fee recipient.
+        Fee = "fee",
+        /// The transfer failed and the vault owes the payee.
+        Credit = "credit",
+        Claim = "claim",
+        /// A settlement ended unpaid: its reservation is free again.
+        Release = "release",
+        /// A payment of terms we never accepted.
+        External = "external",
+        BridgeFee = "bridge_fee",
+        GasFee = "gas_fee",
+        Reversal = "reversal",
+    }
 }
 
 impl Reason {
-    const ALL: [Self; 12] = [
-        Self::Deposit,
-        Self::Withdrawal,
-        Self::Accept,
-        Self::Payment,
-        Self::Fee,
-        Self::Credit,
-        Self::Claim,
-        Self::Release,
-        Self::External,
-        Self::BridgeFee,
-        Self::GasFee,
-        Self::Reversal,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deposit => "deposit",
-            Self::Withdrawal => "withdrawal",
-            Self::Accept => "accept",
-            Self::Payment => "payment",
-            Self::Fee => "fee",
-            Self::Credit => "credit",
-            Self::Claim => "claim",
-            Self::Release => "release",
-            Self::External => "external",
-            Self::BridgeFee => "bridge_fee",
-            Self::GasFee => "gas_fee",
-            Self::Reversal => "reversal",
-        }
-    }
-
     /// Our own decision, which must not be made when the balance is short. Everything else has happened on a chain and is
     /// booked whatever the balance, so that the books show the shortfall.
     pub fn is_decision(self) -> bool {
         self == Self::Accept
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text that is no reason.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a reason of a posting")]
-pub struct ReasonError(pub String);
-
-impl FromStr for Reason {
-    type Err = ReasonError;
-
-    fn from_str(text: &str) -> Result<Self, ReasonError> {
-        Self::ALL
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| ReasonError(text.to_owned()))
     }
 }
 

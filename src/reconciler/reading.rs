@@ -132,21 +132,8 @@ impl Reader<'_> {
                     expected: block.hash.to_string(),
                 });
             }
-            let decoded = decode::decode(self.contracts, log).map_err(|error| Unreadable::Decode(error.to_string()))?;
-            logs.extend(decoded.map(|decoded| NewChainLog {
-                chain: self.chain.id(),
-                block_number: log.block_number,
-                block_hash: log.block_hash,
-                block_timestamp: block.timestamp,
-                log_index: log.log_index,
-                tx_hash: log.tx_hash,
-                address: log.address,
-                kind: decoded.kind.to_owned(),
-                key: decoded.key,
-                key2: decoded.key2,
-                amount: decoded.amount,
-                detail: decoded.detail,
-            }));
+            let row = decode::row(self.contracts, self.chain.id(), log, block.timestamp);
+            logs.extend(row.map_err(|error| Unreadable::Decode(error.to_string()))?);
         }
         Ok(logs)
     }

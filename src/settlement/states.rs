@@ -1,49 +1,6 @@
 //! States and events of every aggregate. What may follow what is in [`super::transitions`].
 
-use std::fmt;
-use std::str::FromStr;
-
-/// Text that is not a state or event of the enum it was read as: the database was written by something else.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a {what}")]
-pub struct UnknownName {
-    pub what: &'static str,
-    pub text: String,
-}
-
-macro_rules! names {
-    ($(#[$doc:meta])* $name:ident, $what:literal { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$vdoc])* $variant),+ }
-
-        impl $name {
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// snake_case name, as stored and shown.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = UnknownName;
-
-            fn from_str(text: &str) -> Result<Self, UnknownName> {
-                match text {
-                    $($text => Ok(Self::$variant),)+
-                    _ => Err(UnknownName { what: $what, text: text.to_owned() }),
-                }
-            }
-        }
-    };
-}
+use crate::names::names;
 
 names! {
     /// Where a settlement stands.

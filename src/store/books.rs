@@ -4,7 +4,7 @@
 use super::chain_log::{ChainLog, LogStatus, rows as log_rows};
 use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{account, chain_log, message, message_settlement, posting, settlement};
-use super::settlement::Evidence;
+use super::settlement::{Evidence, evidence};
 use super::{Store, StoreError};
 use crate::ledger::{AccountKind, Cause, EventRef, Reason};
 use crate::settlement::states::{MessageState, SettlementState};
@@ -124,18 +124,11 @@ fn columns() -> sea_orm::Select<settlement::Entity> {
 }
 
 fn books(row: &Row) -> Result<SettlementBooks, StoreError> {
-    let evidence = match (row.evidence_chain_block, row.evidence_block_hash.as_deref()) {
-        (Some(number), Some(hash)) => Some(Evidence {
-            block_number: uint("settlement.evidence_chain_block", number)?,
-            block_hash: b256("settlement.evidence_block_hash", hash)?,
-            tx: row
-                .evidence_tx
-                .as_deref()
-                .map(|tx| b256("settlement.evidence_tx", tx))
-                .transpose()?,
-        }),
-        _ => None,
-    };
+    let evidence = evidence(
+        row.evidence_chain_block,
+        row.evidence_block_hash.as_deref(),
+        row.evidence_tx.as_deref(),
+    )?;
     Ok(SettlementBooks {
         row: row.id,
         version: row.version,

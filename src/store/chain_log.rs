@@ -3,6 +3,7 @@
 use super::entity::chain_log;
 use super::txn::expect_one;
 use super::{Store, StoreError, Txn, codec};
+use crate::names::names;
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::ChainId;
 use sea_orm::sea_query::{Expr, OnConflict};
@@ -10,37 +11,16 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
 };
-use std::str::FromStr;
 
-/// Standing of a log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum LogStatus {
-    /// In a block of the canonical chain that is not final yet.
-    Seen,
-    /// In a final block.
-    Final,
-    /// A reorg took its block.
-    Orphaned,
-}
-
-impl LogStatus {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Final => "final",
-            Self::Orphaned => "orphaned",
-        }
-    }
-}
-
-impl FromStr for LogStatus {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Seen, Self::Final, Self::Orphaned]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is not a log status"))
+names! {
+    /// Standing of a log.
+    LogStatus, "log status" {
+        /// In a block of the canonical chain that is not final yet.
+        Seen = "seen",
+        /// In a final block.
+        Final = "final",
+        /// A reorg took its block.
+        Orphaned = "orphaned",
     }
 }
 

@@ -11,7 +11,7 @@ use alloy::primitives::Address;
 use relayer_adapter_api::{Kind, SealedMessage};
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    ColumnTrait, ConnectionTrait, EntityTrait, Order, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, Select,
 };
 
 /// Which checkpoints: of a hub's contract on `source`, to `target`.
@@ -38,14 +38,26 @@ impl CheckpointLane {
     }
 }
 
-fn of_lane(lane: CheckpointLane, from_eon: u64) -> Result<Select<message::Entity>, StoreError> {
+/// Messages that carry checkpoints of a hub's contract on a chain.
+fn of_hub(source: ChainId, hub: Address) -> Result<Select<message::Entity>, StoreError> {
     Ok(message::Entity::find()
-        .filter(message::Column::SourceChain.eq(int("message.source_chain", lane.source.0)?))
-        .filter(message::Column::Hub.eq(lane.hub.to_vec()))
-        .filter(message::Column::TargetChain.eq(int("message.target_chain", lane.target.0)?))
-        .filter(message::Column::Sequence.gte(int("message.sequence", from_eon)?))
+        .filter(message::Column::SourceChain.eq(int("message.source_chain", source.0)?))
+        .filter(message::Column::Hub.eq(hub.to_vec()))
         // A literal, so that the partial index serves.
         .filter(Expr::cust("kind = 2")))
+}
+
+fn of_lane(lane: CheckpointLane, from_eon: u64) -> Result<Select<message::Entity>, StoreError> {
+    Ok(of_hub(lane.source, lane.hub)?
+        .filter(message::Column::TargetChain.eq(int("message.target_chain", lane.target.0)?))
+        .filter(message::Column::Sequence.gte(int("message.sequence", from_eon)?)))
+}
+
+/// By eon in this order, and of one eon in the order of their sealing or against it.
+fn by_eon(messages: Select<message::Entity>, order: Order) -> Select<message::Entity> {
+    messages
+        .order_by(message::Column::Sequence, order.clone())
+        .order_by(message::Column::Id, order)
 }
 
 impl Store {
@@ -56,9 +68,7 @@ impl Store {
         from_eon: u64,
         limit: u64,
     ) -> Result<Vec<Message>, StoreError> {
-        let rows = of_lane(lane, from_eon)?
-            .order_by_asc(message::Column::Sequence)
-            .order_by_asc(message::Column::Id)
+        let rows = by_eon(of_lane(lane, from_eon)?, Order::Asc)
             .limit(limit)
             .all(&self.db)
             .await?;
@@ -72,12 +82,8 @@ impl Store {
         hub: Address,
         eon: u64,
     ) -> Result<Vec<Message>, StoreError> {
-        let rows = message::Entity::find()
-            .filter(message::Column::SourceChain.eq(int("message.source_chain", source.0)?))
-            .filter(message::Column::Hub.eq(hub.to_vec()))
+        let rows = of_hub(source, hub)?
             .filter(message::Column::Sequence.eq(int("message.sequence", eon)?))
-            // A literal, so that the partial index serves.
-            .filter(Expr::cust("kind = 2"))
             .order_by_asc(message::Column::TargetChain)
             .order_by_asc(message::Column::Id)
             .all(&self.db)
@@ -91,9 +97,7 @@ impl Store {
         lane: CheckpointLane,
         limit: u64,
     ) -> Result<Vec<Message>, StoreError> {
-        let rows = of_lane(lane, 0)?
-            .order_by_desc(message::Column::Sequence)
-            .order_by_desc(message::Column::Id)
+        let rows = by_eon(of_lane(lane, 0)?, Order::Desc)
             .limit(limit)
             .all(&self.db)
             .await?;
@@ -107,13 +111,8 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Message>, StoreError> {
         let open = [MessageState::Sealed.as_str(), MessageState::Received.as_str()];
-        let rows = of_lane(lane, 0)?
-            .filter(message::Column::State.is_in(open))
-            .order_by_asc(message::Column::Sequence)
-            .order_by_asc(message::Column::Id)
-            .limit(limit)
-            .all(&self.db)
-            .await?;
+        let waiting = of_lane(lane, 0)?.filter(message::Column::State.is_in(open));
+        let rows = by_eon(waiting, Order::Asc).limit(limit).all(&self.db).await?;
         rows.iter().map(decode).collect()
     }
 

@@ -3,74 +3,26 @@
 use super::codec::{address, b256, int, name, uint};
 use super::entity::drift;
 use super::{NewEvent, Store, StoreError, Txn};
+use crate::names::names;
 use crate::settlement::{ChainId, SettlementId};
 use alloy::primitives::Address;
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
-use std::fmt;
-use std::str::FromStr;
 
-/// What kind of difference.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum DriftClass {
-    /// One side has something the other lacks.
-    Missing,
-    Duplicate,
-    Amount,
-    Payee,
-    Root,
-    /// Finality broke, or a side is too old to be compared.
-    Stale,
-    /// On a chain, and not ours.
-    Unknown,
-    /// A bridge brought what no outbox gave it.
-    Forged,
-}
-
-impl DriftClass {
-    pub const ALL: [Self; 8] = [
-        Self::Missing,
-        Self::Duplicate,
-        Self::Amount,
-        Self::Payee,
-        Self::Root,
-        Self::Stale,
-        Self::Unknown,
-        Self::Forged,
-    ];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::Duplicate => "duplicate",
-            Self::Amount => "amount",
-            Self::Payee => "payee",
-            Self::Root => "root",
-            Self::Stale => "stale",
-            Self::Unknown => "unknown",
-            Self::Forged => "forged",
-        }
-    }
-}
-
-impl fmt::Display for DriftClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Text that names no class.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a drift class")]
-pub struct DriftClassError(pub String);
-
-impl FromStr for DriftClass {
-    type Err = DriftClassError;
-
-    fn from_str(text: &str) -> Result<Self, DriftClassError> {
-        Self::ALL
-            .into_iter()
-            .find(|class| class.as_str() == text)
-            .ok_or_else(|| DriftClassError(text.to_owned()))
+names! {
+    /// What kind of difference.
+    DriftClass, "drift class" {
+        /// One side has something the other lacks.
+        Missing = "missing",
+        Duplicate = "duplicate",
+        Amount = "amount",
+        Payee = "payee",
+        Root = "root",
+        /// Finality broke, or a side is too old to be compared.
+        Stale = "stale",
+        /// On a chain, and not ours.
+        Unknown = "unknown",
+        /// A bridge brought what no outbox gave it.
+        Forged = "forged",
     }
 }
 

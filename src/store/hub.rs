@@ -5,11 +5,11 @@ use super::entity::{hub, hub_checkpoint};
 use super::settlement::Reliance;
 use super::{Store, StoreError};
 use crate::hub::model::{Eon, EonClock};
+use crate::names::names;
 use alloy::primitives::{Address, B256};
 use relayer_adapter_api::{BlockRef, ChainId};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::fmt;
-use std::str::FromStr;
 
 /// Row number of a hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,38 +21,13 @@ impl fmt::Display for HubId {
     }
 }
 
-/// Why nobody may rely on a hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HaltReason {
-    /// An eon went by without a checkpoint: for ever.
-    MissedCheckpoint,
-    /// While it lasts.
-    LiveChallenge,
-}
-
-impl HaltReason {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MissedCheckpoint => "missed_checkpoint",
-            Self::LiveChallenge => "live_challenge",
-        }
-    }
-}
-
-impl fmt::Display for HaltReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for HaltReason {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::MissedCheckpoint, Self::LiveChallenge]
-            .into_iter()
-            .find(|reason| reason.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is no reason for a halt"))
+names! {
+    /// Why nobody may rely on a hub.
+    HaltReason, "reason of a halt" {
+        /// An eon went by without a checkpoint: for ever.
+        MissedCheckpoint = "missed_checkpoint",
+        /// While it lasts.
+        LiveChallenge = "live_challenge",
     }
 }
 
@@ -106,46 +81,17 @@ impl Hub {
     }
 }
 
-/// Standing of a checkpoint of a hub.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum CheckpointStanding {
-    /// The block of its submission is not final.
-    Seen,
-    /// In a final block; challenges against it may still be open.
-    Provisional,
-    /// The next one was accepted in a final block.
-    Final,
-    /// A reorg took its block.
-    Orphaned,
-}
-
-impl CheckpointStanding {
-    pub const ALL: [Self; 4] = [Self::Seen, Self::Provisional, Self::Final, Self::Orphaned];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Seen => "seen",
-            Self::Provisional => "provisional",
-            Self::Final => "final",
-            Self::Orphaned => "orphaned",
-        }
-    }
-}
-
-impl fmt::Display for CheckpointStanding {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for CheckpointStanding {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|standing| standing.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is not a standing of a checkpoint"))
+names! {
+    /// Standing of a checkpoint of a hub.
+    CheckpointStanding, "standing of a checkpoint" {
+        /// The block of its submission is not final.
+        Seen = "seen",
+        /// In a final block; challenges against it may still be open.
+        Provisional = "provisional",
+        /// The next one was accepted in a final block.
+        Final = "final",
+        /// A reorg took its block.
+        Orphaned = "orphaned",
     }
 }
 

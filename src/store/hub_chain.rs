@@ -6,45 +6,18 @@ use super::hub::{CheckpointStanding, HubId};
 use super::txn::expect_one;
 use super::{Drift, DriftClass, NewEvent, StoreError, Txn};
 use crate::hub::model::Eon;
+use crate::names::names;
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::{BlockRef, ChainId};
 use sea_orm::{ConnectionTrait, QueryResult, Statement, Value};
-use std::fmt;
-use std::str::FromStr;
 
-/// What moved between a wallet and a hub's contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum HubOperationKind {
-    Deposit,
-    WithdrawalRequest,
-    /// The sum of all requests that were due; 0 when none was.
-    WithdrawalConfirmation,
-}
-
-impl HubOperationKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deposit => "deposit",
-            Self::WithdrawalRequest => "withdrawal_request",
-            Self::WithdrawalConfirmation => "withdrawal_confirmation",
-        }
-    }
-}
-
-impl fmt::Display for HubOperationKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for HubOperationKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Deposit, Self::WithdrawalRequest, Self::WithdrawalConfirmation]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is not an operation of a hub"))
+names! {
+    /// What moved between a wallet and a hub's contract.
+    HubOperationKind, "kind of hub operation" {
+        Deposit = "deposit",
+        WithdrawalRequest = "withdrawal_request",
+        /// The sum of all requests that were due; 0 when none was.
+        WithdrawalConfirmation = "withdrawal_confirmation",
     }
 }
 

@@ -198,6 +198,34 @@ pub(super) fn sequence_counter(outbox: alloy::primitives::Address, target: Chain
     format!("sequence:{outbox}:{target}:{kind}")
 }
 
+/// A message as it is sealed: of no hub, for one family, by the coordinator's policy, its sequence its header's.
+pub(super) fn sealed_row(id: MessageId, header: &Header, now_ms: i64) -> Result<message::ActiveModel, StoreError> {
+    Ok(message::ActiveModel {
+        message_id: Set(id.0.to_vec()),
+        kind: Set(i32::from(header.kind as u8)),
+        hub: Set(Vec::new()),
+        header: Set(header.encode().to_vec()),
+        source_chain: Set(int("message.source_chain", header.source.0)?),
+        target_chain: Set(int("message.target_chain", header.target.0)?),
+        tier: Set(1),
+        policy: Set(None),
+        sequence: Set(int("message.sequence", header.sequence)?),
+        root: Set(header.root.to_vec()),
+        leaves: Set(i32::try_from(header.count).unwrap_or(i32::MAX)),
+        state: Set(MessageState::Sealed.as_str().to_owned()),
+        received_block: Set(None),
+        abandon_reason: Set(None),
+        next_at: Set(now_ms),
+        created_at: Set(now_ms),
+        updated_at: Set(now_ms),
+        version: Set(0),
+        lease_owner: Set(None),
+        lease_until: Set(0),
+        lease_token: Set(0),
+        ..Default::default()
+    })
+}
+
 impl Txn {
     /// Takes the next sequence of (outbox, target, kind). Part of the sealing transaction, so an aborted seal leaves no hole.
     pub async fn next_sequence(
@@ -226,17 +254,7 @@ impl Txn {
             });
         };
         self.insert_message(message, tier, policy).await?;
-        let leaves = (0..)
-            .zip(ids)
-            .map(|(leaf, settlement)| message_settlement::ActiveModel {
-                message_id: Set(id.0.to_vec()),
-                leaf: Set(leaf),
-                settlement_id: Set(settlement.0.to_vec()),
-                resolved: Set(false),
-            });
-        message_settlement::Entity::insert_many(leaves)
-            .exec_without_returning(&self.tx)
-            .await?;
+        self.insert_leaves(id, ids).await?;
         let sealed = self
             .settlements_apply(ids, SettlementEvent::Seal, &format!("message {id}"))
             .await?;
@@ -268,34 +286,32 @@ impl Txn {
         tier: u8,
         policy: Option<RoutePolicy>,
     ) -> Result<(), StoreError> {
-        let header = &message.header;
-        message::Entity::insert(message::ActiveModel {
-            message_id: Set(message.id().0.to_vec()),
-            kind: Set(i32::from(header.kind as u8)),
+        let row = message::ActiveModel {
             hub: Set(message.hub().map(|hub| hub.to_vec()).unwrap_or_default()),
-            header: Set(header.encode().to_vec()),
-            source_chain: Set(int("message.source_chain", header.source.0)?),
-            target_chain: Set(int("message.target_chain", header.target.0)?),
             tier: Set(i32::from(tier)),
             policy: Set(policy.map(|policy| policy.name().to_owned())),
-            sequence: Set(int("message.sequence", header.sequence)?),
-            root: Set(header.root.to_vec()),
-            leaves: Set(i32::try_from(header.count).unwrap_or(i32::MAX)),
-            state: Set(MessageState::Sealed.as_str().to_owned()),
-            received_block: Set(None),
-            abandon_reason: Set(None),
-            next_at: Set(self.now_ms),
-            created_at: Set(self.now_ms),
-            updated_at: Set(self.now_ms),
-            version: Set(0),
-            lease_owner: Set(None),
-            lease_until: Set(0),
-            lease_token: Set(0),
-            ..Default::default()
-        })
-        .exec_without_returning(&self.tx)
-        .await
-        .map_err(|error| StoreError::or_race(error, "a message"))?;
+            ..sealed_row(message.id(), &message.header, self.now_ms)?
+        };
+        message::Entity::insert(row)
+            .exec_without_returning(&self.tx)
+            .await
+            .map_err(|error| StoreError::or_race(error, "a message"))?;
+        Ok(())
+    }
+
+    /// The settlements a message commits to, in the order of its tree; none of them resolved.
+    pub(super) async fn insert_leaves(&self, id: MessageId, ids: &[SettlementId]) -> Result<(), StoreError> {
+        let leaves = (0..)
+            .zip(ids)
+            .map(|(leaf, settlement)| message_settlement::ActiveModel {
+                message_id: Set(id.0.to_vec()),
+                leaf: Set(leaf),
+                settlement_id: Set(settlement.0.to_vec()),
+                resolved: Set(false),
+            });
+        message_settlement::Entity::insert_many(leaves)
+            .exec_without_returning(&self.tx)
+            .await?;
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use super::codec::{b256, int, uint};
 use super::entity::{chain_log, counter, message, message_settlement, signer_lease, tx};
+use super::message::sealed_row;
 use super::{
     DispatchChange, DispatchPatch, LogStatus, MessagePatch, NewDispatch, NewEvent, Store, StoreError, TxChange, Txn,
 };
@@ -317,42 +318,13 @@ impl Txn {
             return Ok(false);
         }
         let row = message::ActiveModel {
-            message_id: Set(adopted.id.0.to_vec()),
-            kind: Set(i32::from(header.kind as u8)),
-            hub: Set(Vec::new()),
-            header: Set(header.encode().to_vec()),
-            source_chain: Set(int("message.source_chain", header.source.0)?),
-            target_chain: Set(int("message.target_chain", header.target.0)?),
-            // What its members need is known when they are: see `attach`.
-            tier: Set(1),
-            policy: Set(None),
             sequence: Set(self.free_sequence(adopted).await?),
-            root: Set(header.root.to_vec()),
-            leaves: Set(i32::try_from(header.count).unwrap_or(i32::MAX)),
-            state: Set(MessageState::Sealed.as_str().to_owned()),
-            received_block: Set(None),
-            abandon_reason: Set(None),
-            next_at: Set(self.now_ms),
             created_at: Set(adopted.sent_at),
-            updated_at: Set(self.now_ms),
-            version: Set(0),
-            lease_owner: Set(None),
-            lease_until: Set(0),
-            lease_token: Set(0),
-            ..Default::default()
+            // What its members need is known when they are: see `attach`.
+            ..sealed_row(adopted.id, header, self.now_ms)?
         };
         message::Entity::insert(row).exec_without_returning(&self.tx).await?;
-        let leaves = (0..)
-            .zip(&adopted.ids)
-            .map(|(leaf, id)| message_settlement::ActiveModel {
-                message_id: Set(adopted.id.0.to_vec()),
-                leaf: Set(leaf),
-                settlement_id: Set(id.0.to_vec()),
-                resolved: Set(false),
-            });
-        message_settlement::Entity::insert_many(leaves)
-            .exec_without_returning(&self.tx)
-            .await?;
+        self.insert_leaves(adopted.id, &adopted.ids).await?;
         self.resolve_ended_leaves(adopted).await?;
         self.record(NewEvent {
             aggregate: "message",

@@ -6,6 +6,7 @@ use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{message_settlement, settlement, settlement_receipt};
 use super::hub::HubId;
 use super::{Store, StoreError, Txn};
+use crate::names::names;
 use crate::settlement::policy::RoutePolicy;
 use crate::settlement::states::SettlementState;
 use crate::settlement::terms::{Domain, Terms, TermsFields};
@@ -13,47 +14,14 @@ use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, Bytes};
 use sea_orm::sea_query::{Expr, Query, UnionType};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
-use std::fmt;
-use std::str::FromStr;
 
-/// Who can vouch for an authorization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum AuthKind {
-    /// The payer's own key, or a signer it registered in the vault.
-    Ecdsa,
-    /// The payer is a contract that said yes when it was asked.
-    Erc1271,
-}
-
-impl AuthKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ecdsa => "ecdsa",
-            Self::Erc1271 => "erc1271",
-        }
-    }
-}
-
-impl fmt::Display for AuthKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Text that names no kind of authorization.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not a kind of authorization")]
-pub struct AuthKindError(pub String);
-
-impl FromStr for AuthKind {
-    type Err = AuthKindError;
-
-    fn from_str(text: &str) -> Result<Self, AuthKindError> {
-        match text {
-            "ecdsa" => Ok(Self::Ecdsa),
-            "erc1271" => Ok(Self::Erc1271),
-            _ => Err(AuthKindError(text.to_owned())),
-        }
+names! {
+    /// Who can vouch for an authorization.
+    AuthKind, "kind of authorization" {
+        /// The payer's own key, or a signer it registered in the vault.
+        Ecdsa = "ecdsa",
+        /// The payer is a contract that said yes when it was asked.
+        Erc1271 = "erc1271",
     }
 }
 
@@ -445,6 +413,22 @@ pub(super) fn missing(id: SettlementId) -> StoreError {
     }
 }
 
+/// What the three columns of evidence say.
+pub(super) fn evidence(
+    number: Option<i64>,
+    hash: Option<&[u8]>,
+    tx: Option<&[u8]>,
+) -> Result<Option<Evidence>, StoreError> {
+    let (Some(number), Some(hash)) = (number, hash) else {
+        return Ok(None);
+    };
+    Ok(Some(Evidence {
+        block_number: uint("settlement.evidence_chain_block", number)?,
+        block_hash: b256("settlement.evidence_block_hash", hash)?,
+        tx: tx.map(|tx| b256("settlement.evidence_tx", tx)).transpose()?,
+    }))
+}
+
 pub(super) fn decode(row: &settlement::Model) -> Result<Settlement, StoreError> {
     let corrupt = |column, reason: String| StoreError::Corrupt { column, reason };
     let terms = Terms::new(TermsFields {
@@ -462,18 +446,11 @@ pub(super) fn decode(row: &settlement::Model) -> Result<Settlement, StoreError> 
     })
     .map_err(|error| corrupt("settlement terms", error.to_string()))?;
     let supersedes = row.supersedes.as_deref();
-    let evidence = match (row.evidence_chain_block, &row.evidence_block_hash) {
-        (Some(number), Some(hash)) => Some(Evidence {
-            block_number: uint("settlement.evidence_chain_block", number)?,
-            block_hash: b256("settlement.evidence_block_hash", hash)?,
-            tx: row
-                .evidence_tx
-                .as_deref()
-                .map(|tx| b256("settlement.evidence_tx", tx))
-                .transpose()?,
-        }),
-        _ => None,
-    };
+    let evidence = evidence(
+        row.evidence_chain_block,
+        row.evidence_block_hash.as_deref(),
+        row.evidence_tx.as_deref(),
+    )?;
     let group = match (&row.group_root, row.group_index) {
         (Some(root), Some(index)) => Some(GroupMember {
             root: b256("settlement.group_root", root)?,

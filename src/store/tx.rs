@@ -4,6 +4,7 @@
 
 use super::entity::{attempt, tx};
 use super::{LeaseToken, Store, StoreError, codec};
+use crate::names::names;
 use crate::settlement::states::{TxEvent, TxState};
 use alloy::primitives::{Address, B256, Bytes, U256};
 use relayer_adapter_api::ChainId;
@@ -14,7 +15,6 @@ use sea_orm::{
 };
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 /// Row id of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,38 +26,16 @@ impl fmt::Display for TxId {
     }
 }
 
-/// Whose work a transaction does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum IntentKind {
-    Dispatch,
-    Execution,
-    Rescue,
-    /// Records a checkpoint at a registry.
-    Record,
-    /// Fills a nonce nobody needs any more, so that those behind it can go.
-    Noop,
-}
-
-impl IntentKind {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dispatch => "dispatch",
-            Self::Execution => "execution",
-            Self::Rescue => "rescue",
-            Self::Record => "record",
-            Self::Noop => "noop",
-        }
-    }
-}
-
-impl FromStr for IntentKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Dispatch, Self::Execution, Self::Rescue, Self::Record, Self::Noop]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is not an intent kind"))
+names! {
+    /// Whose work a transaction does.
+    IntentKind, "kind of intent" {
+        Dispatch = "dispatch",
+        Execution = "execution",
+        Rescue = "rescue",
+        /// Records a checkpoint at a registry.
+        Record = "record",
+        /// Fills a nonce nobody needs any more, so that those behind it can go.
+        Noop = "noop",
     }
 }
 

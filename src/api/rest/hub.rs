@@ -2,25 +2,20 @@
 //! transfer of ours never has (swaps, cancellations) is there with the value that says so.
 
 use super::lists::read;
-use super::token;
+use super::{sse, token};
 use crate::api::Api;
 use crate::api::error::{ApiError, Kind, ROUTE};
-use crate::api::hub::{HubWatching, WalletAudit};
-use axum::body::Body;
+use crate::api::hub::WalletAudit;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderName, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router};
-use futures::StreamExt;
-use prost::bytes::Bytes;
 use relayer_proto::v1;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 type Answer = Result<Json<Value>, ApiError>;
 
@@ -301,13 +296,7 @@ async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = read(query)?;
-    let after = match headers.get(LAST_EVENT_ID) {
-        None => query.after_seq,
-        Some(id) => {
-            let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-            Some(id.ok_or_else(|| ApiError::field("last-event-id", "is not a cursor of this stream"))?)
-        }
-    };
+    let after = sse::cursor(&headers, query.after_seq)?;
     let request = v1::WatchHubRequest {
         hub,
         after_seq: after.unwrap_or_default(),
@@ -318,31 +307,14 @@ async fn events(
         heartbeat_ms: query.heartbeat_ms,
     };
     let watching = api.handlers.watch_hub(token(&headers).as_deref(), request).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    Ok((headers, Body::from_stream(stream(watching))).into_response())
-}
-
-fn stream(watching: HubWatching) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    watching.map(|answer| {
-        let text = match answer {
-            Ok(answer) => text(&answer),
-            Err(error) => super::lists::farewell(&error),
-        };
-        Ok(Bytes::from(text))
-    })
+    Ok(sse::answer(watching, text))
 }
 
 fn text(answer: &v1::WatchHubResponse) -> String {
     let mut text = String::new();
     for event in &answer.events {
-        let data = serde_json::to_string(event).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", event.seq, event.r#type);
+        sse::write_event(&mut text, event.seq, &event.r#type, event);
     }
-    let _ = write!(text, ": heartbeat\nid: {}\n\n", answer.after_seq);
+    sse::write_cursor(&mut text, "heartbeat", answer.after_seq);
     text
 }

@@ -1,25 +1,17 @@
 //! Lists and the event stream over REST: the handlers of List and Watch behind query parameters.
 
-use super::token;
+use super::{sse, token};
 use crate::api::Api;
 use crate::api::error::{ApiError, FIELD, Kind};
-use crate::api::feed::{Frame, Watching};
+use crate::api::feed::Frame;
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, HeaderName, header};
-use axum::response::{IntoResponse, Response};
-use futures::StreamExt;
-use prost::bytes::Bytes;
+use axum::http::HeaderMap;
+use axum::response::Response;
 use relayer_proto::v1;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
-use std::fmt::Write as _;
-
-/// Sent by a browser that connects again: the last `id` it received.
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -88,13 +80,7 @@ pub(super) async fn events(
     query: Result<Query<EventsQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
     let query = read(query)?;
-    let after = match headers.get(LAST_EVENT_ID) {
-        None => query.after_seq,
-        Some(id) => {
-            let id = id.to_str().ok().and_then(|id| id.trim().parse().ok());
-            Some(id.ok_or_else(|| ApiError::field("last-event-id", "is not a cursor of this stream"))?)
-        }
-    };
+    let after = sse::cursor(&headers, query.after_seq)?;
     let request = v1::WatchRequest {
         after_seq: after.unwrap_or_default(),
         from_now: after.is_none(),
@@ -105,40 +91,14 @@ pub(super) async fn events(
         heartbeat_ms: query.heartbeat_ms,
     };
     let watching = api.handlers.watch(token(&headers).as_deref(), request).await?;
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-store"),
-        // Proxies that collect answers would hold events back.
-        (HeaderName::from_static("x-accel-buffering"), "no"),
-    ];
-    Ok((headers, Body::from_stream(stream(watching))).into_response())
-}
-
-fn stream(watching: Watching) -> impl futures::Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    watching.map(|frame| {
-        let text = match frame {
-            Ok(frame) => text(&frame),
-            Err(error) => farewell(&error),
-        };
-        Ok(Bytes::from(text))
-    })
+    Ok(sse::answer(watching, text))
 }
 
 fn text(frame: &Frame) -> String {
     let mut text = String::new();
     for event in frame.events() {
-        let data = serde_json::to_string(&event).unwrap_or_default();
-        // Writing to a String cannot fail.
-        let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", event.seq, event.aggregate);
+        sse::write_event(&mut text, event.seq, &event.aggregate, &event);
     }
-    // A block without data is no event to a browser, but moves its cursor over what the filters held back.
-    let _ = write!(text, ": newest {}\nid: {}\n\n", frame.newest_seq, frame.after_seq);
+    sse::write_cursor(&mut text, &format!("newest {}", frame.newest_seq), frame.after_seq);
     text
-}
-
-/// Why the stream ends. A browser connects again and is then told by status what it can do.
-pub(super) fn farewell(error: &ApiError) -> String {
-    let data =
-        json!({ "code": error.code.code, "detail": error.message, "hint": error.code.you, "metadata": error.metadata });
-    format!("retry: 1000\nevent: end\ndata: {data}\n\n")
 }

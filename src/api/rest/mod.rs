@@ -3,6 +3,7 @@
 pub(super) mod body;
 mod hub;
 mod lists;
+mod sse;
 
 use super::error::{ApiError, BODY, Kind, TOO_LARGE};
 use super::{Api, ServeError, health};
