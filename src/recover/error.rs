@@ -32,6 +32,14 @@ pub enum RecoverError {
         settled: u64,
         counted: u64,
     },
+    #[error("chain {chain}: the contract counts {counted} {what} up to block {block}, the logs tell of {logs}")]
+    Incomplete {
+        chain: ChainId,
+        what: &'static str,
+        counted: u128,
+        logs: u64,
+        block: u64,
+    },
     #[error("chain {chain}: the calldata of {count} messages cannot be read, the first is {first}")]
     Unreadable {
         chain: ChainId,
@@ -69,6 +77,11 @@ codes! {
         "Stops; without its leaves, the settlements in it could be sent a second time. The gate stays closed.",
         "Add an endpoint that has old transactions (an archive node is not needed, but a pruned index does not do), then run `relayer recover` \
          again; or accept that they may travel twice, which nobody is paid for, with --accept-unreadable.";
+    INCOMPLETE = "RLY-RECOVER-007", "An endpoint left logs out",
+        "A contract counts more messages or payments than its logs told of: an endpoint answered a range of blocks without them.",
+        "Stops before it adopts the signers' nonces; the gate stays closed.",
+        "Name endpoints you trust under `reconcile_rpc`, run `relayer reconcile --repair`, which reads the blocks again and stores what is missing, \
+         then `relayer recover` again.";
 }
 
 impl Coded for RecoverError {
@@ -79,6 +92,7 @@ impl Coded for RecoverError {
             Self::NotFinal { .. } => NOT_FINAL,
             Self::Busy { .. } => BUSY,
             Self::Unreadable { .. } => UNREADABLE,
+            Self::Incomplete { .. } => INCOMPLETE,
         }
     }
 
@@ -89,7 +103,7 @@ impl Coded for RecoverError {
             Self::NotFinal { .. } | Self::Busy { .. } => Class::Retry {
                 after: Duration::from_secs(60),
             },
-            Self::Unreadable { .. } => Class::Reject,
+            Self::Unreadable { .. } | Self::Incomplete { .. } => Class::Reject,
         }
     }
 }

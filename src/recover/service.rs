@@ -7,11 +7,13 @@ use crate::chain::{ChainError, Contracts, Observer, TransactionSource, TxChain};
 use crate::clock::Clock;
 use crate::settlement::states::TxState;
 use crate::settlement::{ChainId, MessageId, SettlementId};
-use crate::store::{Cursor, Store, StoreError, TxRow};
-use alloy::primitives::Address;
+use crate::store::{AttemptRow, Cursor, Store, StoreError, TallyKey, TxRow};
+use alloy::primitives::{Address, U256};
+use alloy::sol_types::SolCall;
 use futures::future::join_all;
+use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::{BlockRef, Header, Lane, ViewError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,24 +109,91 @@ impl Recover {
             txn.begin_recovery(*id, "relayer recover").await?;
             txn.commit().await?;
         }
-        let read_up = self.chains.values().map(|chain| self.read_up(chain, how, clock, tell));
-        for done in join_all(read_up).await {
-            done?;
-        }
         let mut report = Report::default();
-        for (id, chain) in &self.chains {
-            let mut line = self.adopt(*id, chain, how, clock, tell).await?;
-            self.silence(*id, chain, &mut line, how, clock, tell).await?;
-            self.forget(*id, chain, &mut line, clock).await?;
-            report.chains.push(line);
+        let mut failed = None;
+        // One that cannot be asked keeps no other shut.
+        let each = self
+            .chains
+            .iter()
+            .map(|(id, chain)| self.one(*id, chain, how, clock, tell));
+        for (id, done) in self.chains.keys().zip(join_all(each).await) {
+            match done {
+                Ok(line) => report.chains.push(line),
+                Err(error) => {
+                    tell(*id, &format!("stays shut: {error}"));
+                    failed = failed.or(Some(error));
+                }
+            }
         }
-        // Messages of all chains are known now, and no stored transaction can send one of them behind our back.
+        // Messages of these chains are known now, and no stored transaction can send one of them behind our back.
         for line in &mut report.chains {
             self.give_up_overtaken(ChainId(line.chain), line, clock).await?;
         }
         self.open(&report, clock).await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
         report.awaited = self.store.count_awaited_leaves().await?;
         Ok(report)
+    }
+
+    /// Everything that is one chain's, up to the opening of its gate.
+    async fn one(
+        &self,
+        id: ChainId,
+        chain: &RecoverChain,
+        how: Standing,
+        clock: &dyn Clock,
+        tell: Progress<'_>,
+    ) -> Result<ChainReport, RecoverError> {
+        self.read_up(chain, how, clock, tell).await?;
+        let mut line = self.adopt(id, chain, how, clock, tell).await?;
+        self.silence(id, chain, &mut line, how, clock, tell).await?;
+        self.count(id, chain, line.block).await?;
+        self.forget(id, chain, &mut line, clock).await?;
+        Ok(line)
+    }
+
+    /// The contracts' own counters against the logs: what an endpoint left out would be sent a second time.
+    async fn count(&self, id: ChainId, chain: &RecoverChain, block: u64) -> Result<(), RecoverError> {
+        let at = self.cursor(id).await?.finalized;
+        let view = chain.chain.view(at);
+        let ask = async |to: Address, data: Vec<u8>| {
+            let answer = view.call(None, to, data.into(), U256::ZERO).await;
+            read(answer, "reading counters")
+        };
+        let mut counters = Vec::new();
+        if let Some(outbox) = chain.contracts.outbox {
+            let answer = ask(outbox, ISettlementOutbox::countersCall {}.abi_encode()).await?;
+            let counted = ISettlementOutbox::countersCall::abi_decode_returns(&answer)
+                .map_err(|error| undecodable(id, &error))?;
+            counters.push((outbox, "message_dispatched", "dispatches", counted.dispatches));
+        }
+        if let Some(inbox) = chain.contracts.inbox {
+            let answer = ask(inbox, ISettlementInbox::countersCall {}.abi_encode()).await?;
+            let counted =
+                ISettlementInbox::countersCall::abi_decode_returns(&answer).map_err(|error| undecodable(id, &error))?;
+            counters.push((inbox, "message_received", "arrivals", counted.received));
+            counters.push((inbox, "settlement_paid", "payments", counted.paid));
+        }
+        for (address, kind, what, counted) in counters {
+            let key = TallyKey {
+                chain: id,
+                address,
+                kind: kind.to_owned(),
+            };
+            let logs = self.store.count_final_logs(&key, at.number).await?;
+            if u128::from(logs) < counted {
+                return Err(RecoverError::Incomplete {
+                    chain: id,
+                    what,
+                    counted,
+                    logs,
+                    block: at.number.max(block),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Reads the logs until the block that was the head at the start is final.
@@ -303,6 +372,7 @@ impl Recover {
                     "reading the transaction count",
                 )?;
                 let pooled = read(chain.chain.pooled_count(*signer).await, "reading the pool")?;
+                let pooled = self.unknown_in_pool(id, *signer, latest, pooled).await?;
                 if latest.max(pooled) > settled {
                     busy = Some((*signer, settled, latest.max(pooled)));
                 }
@@ -343,6 +413,28 @@ impl Recover {
         }
     }
 
+    /// What counts of a signer's pool: nothing when every nonce there is one this database has sent a transaction on. Nobody but the engine,
+    /// which waits for the gate, can get such a transaction into a block when its fee is too low.
+    async fn unknown_in_pool(
+        &self,
+        id: ChainId,
+        signer: Address,
+        latest: u64,
+        pooled: u64,
+    ) -> Result<u64, RecoverError> {
+        if pooled <= latest {
+            return Ok(latest);
+        }
+        let waiting = self.store.list_waiting_txs(id, signer, u64::MAX >> 1).await?;
+        let sent: BTreeSet<u64> = waiting
+            .iter()
+            .filter(|row| row.first_sent_at.is_some())
+            .filter_map(|row| row.nonce)
+            .collect();
+        let known = (latest..pooled).all(|nonce| sent.contains(&nonce));
+        Ok(if known { latest } else { pooled })
+    }
+
     /// Stored transactions that can never be sent, because a final block has another on their nonce.
     async fn forget(
         &self,
@@ -358,11 +450,19 @@ impl Recover {
                 let Some(nonce) = row.nonce.filter(|nonce| *nonce < signer.count) else {
                     continue;
                 };
-                let found = chain.chain.find_by_nonce(signer.signer, nonce, block).await;
-                let Some((by, _)) = read(found, "searching who took a nonce")? else {
-                    continue;
-                };
                 let ours = self.store.list_attempts(row.id).await?;
+                if is_mined(chain, &ours, block).await? {
+                    continue;
+                }
+                let by = match chain.chain.find_by_nonce(signer.signer, nonce, block).await {
+                    Ok(Some((by, _))) => by,
+                    Ok(None) => continue,
+                    // The search reads old state, which not every node keeps. The engine searches too, and sends nothing on a nonce that is used.
+                    Err(error) => {
+                        tracing::warn!(chain = id.0, tx = row.id.0, nonce, %error, "who took the nonce is not known");
+                        continue;
+                    }
+                };
                 if ours.iter().any(|attempt| attempt.hash == by) {
                     continue;
                 }
@@ -453,6 +553,24 @@ impl Recover {
         let cursor = self.store.get_cursor(id).await?;
         cursor.ok_or(RecoverError::Chain(ChainError::GateUnknown { chain: id }))
     }
+}
+
+/// Whether one of these has a receipt: found without the state of old blocks.
+async fn is_mined(chain: &RecoverChain, attempts: &[AttemptRow], block: BlockRef) -> Result<bool, RecoverError> {
+    let view = chain.chain.view(block);
+    for attempt in attempts.iter().rev() {
+        if read(view.receipt(attempt.hash).await, "reading a receipt")?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn undecodable(chain: ChainId, error: &alloy::sol_types::Error) -> RecoverError {
+    RecoverError::Chain(ChainError::Config {
+        chain,
+        reason: format!("a configured contract does not count messages: {error}"),
+    })
 }
 
 fn ahead(line: &ChainReport, behind: u64) -> String {

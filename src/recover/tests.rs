@@ -8,7 +8,7 @@ use crate::chain::model::ModelChain;
 use crate::error::Coded;
 use crate::settlement::SettlementId;
 use crate::store::testing::{self as fixtures, OUTBOX, PAYEE, PAYER, SOURCE, TARGET};
-use crate::store::{Intent, IntentKind, NewAttempt, NewSettlement, NewTx};
+use crate::store::{Intent, IntentKind, NewAttempt, NewSettlement, NewTx, TxChange};
 use alloy::primitives::{Address, B256, U256};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
@@ -473,7 +473,9 @@ async fn calldata_nobody_has_is_no_recovery_unless_it_is_accepted() {
     let mut message = world.sealed(&ids(&[&settlement(0), &settlement(1)]));
     // The outbox of the model does not look; no calldata gives these leaves.
     message.body = Body::Batch { ids: Vec::new() };
+    // Over two bridges it is still one message that nobody can read.
     world.dispatch(&message, "alpha").await;
+    world.dispatch(&message, "beta").await;
     let error = world.try_recover().await.unwrap_err();
     assert_eq!(error.code().code, "RLY-RECOVER-006");
     assert!(why_shut(&world, &world.source).await.is_some());
@@ -492,9 +494,78 @@ async fn calldata_nobody_has_is_no_recovery_unless_it_is_accepted() {
     world.dispatch(&second, "alpha").await;
     world.observe().await;
     let txn = world.store().begin(1).await.unwrap();
-    txn.adopt_nonces(SOURCE, world.signer(), 2).await.unwrap();
+    txn.adopt_nonces(SOURCE, world.signer(), 3).await.unwrap();
     txn.commit().await.unwrap();
     assert!(why_shut(&world, &world.source).await.is_some(), "and no other");
+}
+
+#[tokio::test]
+async fn logs_an_endpoint_left_out_are_no_recovery() {
+    let world = World::new().await;
+    world.dispatch(&world.sealed(&[settlement(0).id]), "alpha").await;
+    world.leave_out_an_arrival();
+    let error = world.try_recover().await.unwrap_err();
+    assert_eq!(error.code().code, "RLY-RECOVER-007");
+    assert!(error.to_string().contains("counts 1 arrivals"), "{error}");
+    assert!(why_shut(&world, &world.target).await.is_some());
+    assert_eq!(why_shut(&world, &world.source).await, None, "the other is whole");
+}
+
+#[tokio::test]
+async fn a_chain_that_cannot_be_asked_keeps_no_other_shut() {
+    let world = World::new().await;
+    world.dispatch(&world.sealed(&[settlement(0).id]), "alpha").await;
+    world.target.set_dark(true);
+    world.try_recover().await.unwrap_err();
+    assert_eq!(why_shut(&world, &world.source).await, None);
+    world.target.set_dark(false);
+    assert!(why_shut(&world, &world.target).await.unwrap().contains("is due"));
+    world.recover().await;
+    assert_eq!(why_shut(&world, &world.target).await, None);
+}
+
+#[tokio::test]
+async fn a_number_nobody_gives_is_adopted_and_leaves_numbers_to_those_after_it() {
+    let world = World::new().await;
+    let mut message = world.sealed(&[settlement(0).id]);
+    for sequence in [u64::MAX, i64::MAX as u64] {
+        message.header.sequence = sequence;
+        world.dispatch(&message, "alpha").await;
+    }
+    let report = world.recover().await;
+    assert_eq!(report.chains[0].messages, 2);
+    let next = world
+        .store()
+        .begin(1)
+        .await
+        .unwrap()
+        .next_sequence(OUTBOX, TARGET, 1)
+        .await;
+    assert_eq!(next.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn transactions_of_this_database_that_wait_in_a_pool_are_nobody_else_s() {
+    let world = World::new().await;
+    world.settle().await;
+    let known = prepared(&world, &world.source, 0, "1:0").await;
+    world
+        .post(
+            &world.source,
+            OUTBOX,
+            World::dispatch_data(&world.sealed(&[settlement(0).id]), "alpha"),
+        )
+        .await;
+    assert!(
+        matches!(world.try_recover().await, Err(RecoverError::Busy { .. })),
+        "it was never sent"
+    );
+    let row = world.store().get_tx(known).await.unwrap();
+    let mut txn = world.store().begin(1).await.unwrap();
+    txn.tx_apply(&row, TxChange::Submit, "test").await.unwrap();
+    txn.commit().await.unwrap();
+    world.recover().await;
+    assert_eq!(why_shut(&world, &world.source).await, None);
 }
 
 #[tokio::test]

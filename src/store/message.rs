@@ -198,8 +198,13 @@ pub(super) fn sequence_counter(outbox: alloy::primitives::Address, target: Chain
     format!("sequence:{outbox}:{target}:{kind}")
 }
 
-/// A message as it is sealed: of no hub, for one family, by the coordinator's policy, its sequence its header's.
-pub(super) fn sealed_row(id: MessageId, header: &Header, now_ms: i64) -> Result<message::ActiveModel, StoreError> {
+/// A message as it is sealed: of no hub, for one family, by the coordinator's policy. `sequence` is its header's, unless that is taken.
+pub(super) fn sealed_row(
+    id: MessageId,
+    header: &Header,
+    sequence: i64,
+    now_ms: i64,
+) -> Result<message::ActiveModel, StoreError> {
     Ok(message::ActiveModel {
         message_id: Set(id.0.to_vec()),
         kind: Set(i32::from(header.kind as u8)),
@@ -209,7 +214,7 @@ pub(super) fn sealed_row(id: MessageId, header: &Header, now_ms: i64) -> Result<
         target_chain: Set(int("message.target_chain", header.target.0)?),
         tier: Set(1),
         policy: Set(None),
-        sequence: Set(int("message.sequence", header.sequence)?),
+        sequence: Set(sequence),
         root: Set(header.root.to_vec()),
         leaves: Set(i32::try_from(header.count).unwrap_or(i32::MAX)),
         state: Set(MessageState::Sealed.as_str().to_owned()),
@@ -286,11 +291,12 @@ impl Txn {
         tier: u8,
         policy: Option<RoutePolicy>,
     ) -> Result<(), StoreError> {
+        let sequence = int("message.sequence", message.header.sequence)?;
         let row = message::ActiveModel {
             hub: Set(message.hub().map(|hub| hub.to_vec()).unwrap_or_default()),
             tier: Set(i32::from(tier)),
             policy: Set(policy.map(|policy| policy.name().to_owned())),
-            ..sealed_row(message.id(), &message.header, self.now_ms)?
+            ..sealed_row(message.id(), &message.header, sequence, self.now_ms)?
         };
         message::Entity::insert(row)
             .exec_without_returning(&self.tx)

@@ -20,6 +20,9 @@ use sea_orm::{
     QuerySelect, Statement,
 };
 
+/// No outbox of ours ever numbers higher. A number beyond it is somebody's who would leave none to the messages after it.
+const SEQUENCE_MAX: u64 = 1 << 40;
+
 /// Unknown to this database, as SQL over `chain_log l`: a batch that left the outbox and has no message. Checkpoints count no leaves.
 const UNKNOWN_DISPATCH: &str = "l.kind = 'message_dispatched' AND l.status <> 'orphaned' AND l.detail NOT LIKE '%\"count\":\"0\"%' \
     AND NOT EXISTS (SELECT 1 FROM message m WHERE m.message_id = l.key)";
@@ -92,9 +95,10 @@ impl Store {
         Ok(row.is_some_and(|row| row.value > 0))
     }
 
-    /// Batches that left a chain's outbox and that no message of this database is.
+    /// Batches that left a chain's outbox, over however many bridges, and that no message of this database is.
     pub async fn count_unknown_dispatches(&self, chain: ChainId) -> Result<u64, StoreError> {
-        let sql = format!("SELECT COUNT(*) AS n FROM chain_log l WHERE l.chain = $1 AND {UNKNOWN_DISPATCH}");
+        let sql =
+            format!("SELECT COUNT(DISTINCT l.key) AS n FROM chain_log l WHERE l.chain = $1 AND {UNKNOWN_DISPATCH}");
         let values = [int("chain_log.chain", chain.0)?.into()];
         let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, values);
         let row = self.db.query_one_raw(statement).await?;
@@ -318,10 +322,9 @@ impl Txn {
             return Ok(false);
         }
         let row = message::ActiveModel {
-            sequence: Set(self.free_sequence(adopted).await?),
             created_at: Set(adopted.sent_at),
             // What its members need is known when they are: see `attach`.
-            ..sealed_row(adopted.id, header, self.now_ms)?
+            ..sealed_row(adopted.id, header, self.free_sequence(adopted).await?, self.now_ms)?
         };
         message::Entity::insert(row).exec_without_returning(&self.tx).await?;
         self.insert_leaves(adopted.id, &adopted.ids).await?;
@@ -359,6 +362,12 @@ impl Txn {
     /// took the number meanwhile, the column gets one that no sequence is.
     async fn free_sequence(&self, adopted: &AdoptedMessage) -> Result<i64, StoreError> {
         let header = &adopted.header;
+        let mut tail = [0u8; 8];
+        tail[1..].copy_from_slice(&adopted.id.0[..7]);
+        let free = i64::from_be_bytes(tail).saturating_neg();
+        if header.sequence > SEQUENCE_MAX {
+            return Ok(free);
+        }
         let sequence = int("message.sequence", header.sequence)?;
         let taken = message::Entity::find()
             .filter(message::Column::SourceChain.eq(int("message.source_chain", header.source.0)?))
@@ -368,16 +377,14 @@ impl Txn {
             .limit(1)
             .one(&self.tx)
             .await?;
-        let mut tail = [0u8; 8];
-        tail[1..].copy_from_slice(&adopted.id.0[..7]);
-        Ok(match taken {
-            Some(_) => i64::from_be_bytes(tail).saturating_neg(),
-            None => sequence,
-        })
+        Ok(if taken.is_some() { free } else { sequence })
     }
 
     /// The next message sealed has a number above this one's.
     async fn raise_sequence(&self, header: &Header) -> Result<(), StoreError> {
+        if header.sequence > SEQUENCE_MAX {
+            return Ok(());
+        }
         let name = super::message::sequence_counter(header.outbox, header.target, header.kind as u8);
         let last = self.reserve_counter(&name, 0).await?.saturating_sub(1);
         let raise = int("message.sequence", header.sequence)?.saturating_sub(last);
