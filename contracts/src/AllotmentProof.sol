@@ -5,20 +5,28 @@ import {ICheckpointRegistry} from "./interfaces/ICheckpointRegistry.sol";
 
 /// @title Proofs that a wallet is allotted an interval of a token in a hub's checkpoint; docs/hub.md has the preimages.
 /// @dev As the hub's contract judges them, and stricter where it is lax: a trail may have no bits above its proof, or one leaf would answer to many.
+/// Whether the hub holds as much as it allots is for its own chain to know; here the upper bound is only told.
 /// Nothing tags leaves and nodes apart but the lengths of what is hashed and the height inside nodes, so every preimage here has a fixed length.
 library AllotmentProof {
     /// @dev What the hub stores, and more accounts than any hub has.
     uint256 internal constant DEPTH_MAX = 32;
 
     /// @param hub the hub's contract, to which every leaf is bound.
-    function holds(ICheckpointRegistry.Allotment calldata allotment, address hub, bytes32 root) internal pure returns (bool) {
+    /// @return holds whether the allotment is in the checkpoint of this root.
+    /// @return upperBound what the checkpoint allots of the token in all; 0 when it does not hold.
+    function check(ICheckpointRegistry.Allotment calldata allotment, address hub, bytes32 root)
+        internal
+        pure
+        returns (bool holds, uint256 upperBound)
+    {
         uint256 depth = allotment.allotmentChain.length;
-        if (depth != allotment.values.length || allotment.right < allotment.left) return false;
-        if (!_fits(allotment.trail, depth) || !_fits(allotment.tokenTrail, allotment.membershipChain.length)) return false;
-        (bool whole, bytes32 accounts, uint256 upperBound) = _climbAccounts(allotment, _leaf(allotment, hub));
-        if (!whole) return false;
-        bytes32 token = keccak256(abi.encodePacked(uint256(0), accounts, upperBound));
-        return _climb(token, allotment.tokenTrail, allotment.membershipChain) == root;
+        if (depth != allotment.values.length || allotment.right < allotment.left) return (false, 0);
+        if (!_fits(allotment.trail, depth) || !_fits(allotment.tokenTrail, allotment.membershipChain.length)) return (false, 0);
+        (bool whole, bytes32 accounts, uint256 right) = _climbAccounts(allotment, _leaf(allotment, hub));
+        if (!whole) return (false, 0);
+        bytes32 token = keccak256(abi.encodePacked(uint256(0), accounts, right));
+        holds = _climb(token, allotment.tokenTrail, allotment.membershipChain) == root;
+        if (holds) upperBound = right;
     }
 
     function _fits(uint64 trail, uint256 depth) private pure returns (bool) {

@@ -21,7 +21,7 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
 
     struct State {
         uint64 lastEon;
-        uint64 lastRecordedAt;
+        uint64 registeredAt;
         /// @dev Eons that are Conflicting now; the hub is frozen while there is one.
         uint64 conflicts;
     }
@@ -120,7 +120,9 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
         }
         State memory now_ = state;
         if (now_.conflicts != 0) revert HubFrozen(hubId);
-        if (!_inTime(hub, now_, eon)) revert WrongEon(eon, now_.lastEon);
+        uint64 first = hub.firstEon;
+        if (eon < first) revert EonTooOld(eon, first);
+        if (!_inTime(hub, now_, eon)) revert EonTooNew(eon, now_.lastEon);
         entry.root = root;
         entry.recordedAt = uint64(block.timestamp);
         emit CheckpointRecorded(hubId, eon, root);
@@ -129,19 +131,20 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
             return;
         }
         state.lastEon = eon;
-        state.lastRecordedAt = uint64(block.timestamp);
-        // The ones before it are final since it was recorded itself.
-        if (now_.lastEon != 0) emit CheckpointFinal(hubId, now_.lastEon, _entries[hubId][now_.lastEon].root);
+        // The ones before it are final since it was recorded itself. Of the newest, a conflict may have left none, or brought another.
+        bytes32 left = eon == now_.lastEon ? bytes32(0) : _entries[hubId][now_.lastEon].root;
+        if (left != 0) emit CheckpointFinal(hubId, now_.lastEon, left);
     }
 
-    /// @dev The first eon may be any: a hub may be older than its registration. Far future eons are kept out because everything behind them would
-    /// be refused for ever.
+    /// @dev Far future eons are kept out because the honest ones behind them would be final as soon as they are recorded. The clock runs from the
+    /// registration and from nothing that anybody can record late: else one old eon would put the newest ones out of reach for ever. Old eons may
+    /// always come: a quorum's word is worth the same for them.
     function _inTime(Hub storage hub, State memory state, uint64 eon) private view returns (bool) {
         uint256 gap = hub.gapMax;
-        if (eon < state.lastEon) return state.lastEon - eon <= gap;
+        if (eon <= state.lastEon + gap) return true;
         uint256 eonSeconds = hub.eonSeconds;
-        if (eonSeconds != 0) gap += (block.timestamp - state.lastRecordedAt) / eonSeconds;
-        return state.lastEon == 0 || eon - state.lastEon <= gap;
+        if (eonSeconds == 0) return state.lastEon == 0;
+        return eon <= hub.firstEon + gap + (block.timestamp - state.registeredAt) / eonSeconds;
     }
 
     // ------------------------------------------------------------------------------------------------ reading
@@ -150,13 +153,14 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
     function verifyAllotment(bytes32 hubId, uint64 eon, Allotment calldata allotment)
         external
         view
-        returns (bool holds, Standing standing)
+        returns (bool holds, Standing standing, uint256 upperBound)
     {
         address hub = _known(hubId).hub;
         standing = _standing(hubId, eon);
-        if (standing == Standing.Unknown || _states[hubId].conflicts != 0) return (false, standing);
+        if (standing == Standing.Unknown || _states[hubId].conflicts != 0) return (false, standing, 0);
         (bool known, uint64 trail) = trailOf(hubId, allotment.token);
-        holds = known && trail == allotment.tokenTrail && AllotmentProof.holds(allotment, hub, _entries[hubId][eon].root);
+        if (!known || trail != allotment.tokenTrail) return (false, standing, 0);
+        (holds, upperBound) = AllotmentProof.check(allotment, hub, _entries[hubId][eon].root);
     }
 
     /// @inheritdoc ICheckpointRegistry
@@ -243,11 +247,14 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
         if (hub.chain == 0 || hub.hub == address(0) || hub.gapMax == 0 || hub.gapMax > EONS_KEPT) revert BadHub();
         // Neither nobody's word nor more families than there can be.
         uint256 families = (hub.outbox == address(0) ? 0 : MAX_FAMILIES) + (hub.operator == address(0) ? 0 : 1);
-        if (hub.quorum == 0 || hub.quorum > families) revert BadHub();
+        if (hub.quorum == 0 || hub.quorum > families || hub.firstEon == 0) revert BadHub();
+        // The operator is whom the hub's contract keeps in check: where an outbox reads that contract, the operator alone is nobody's word.
+        if (hub.quorum == 1 && hub.outbox != address(0) && hub.operator != address(0)) revert BadHub();
         bytes32 hubId = hubIdOf(hub.chain, hub.hub);
         if (_hubs[hubId].hub != address(0)) revert HubExists(hubId);
         _hubs[hubId] = hub;
-        emit HubRegistered(hubId, hub.chain, hub.hub, hub.outbox, hub.operator, hub.quorum, hub.gapMax, hub.eonSeconds);
+        _states[hubId].registeredAt = uint64(block.timestamp);
+        emit HubRegistered(hubId, hub.chain, hub.hub, hub.outbox, hub.operator, hub.quorum, hub.gapMax, hub.eonSeconds, hub.firstEon);
     }
 
     /// @inheritdoc ICheckpointRegistry
@@ -262,7 +269,7 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
     /// @inheritdoc ICheckpointRegistry
     function announceResolution(bytes32 hubId, uint64 eon, bytes32 root) external onlyOwner {
         Entry storage entry = _entries[hubId][eon];
-        if (entry.other == 0 || (root != entry.root && root != entry.other)) revert NoConflict(hubId, eon);
+        if (entry.other == 0 || (root != 0 && root != entry.root && root != entry.other)) revert NoConflict(hubId, eon);
         uint256 executableAt = block.timestamp + resolveDelay;
         _resolutions[hubId][eon] = Resolution(root, uint64(executableAt));
         emit ResolutionAnnounced(hubId, eon, root, executableAt);
@@ -278,11 +285,17 @@ contract CheckpointRegistry is ICheckpointRegistry, Ownable2Step {
         if (block.timestamp < announced.executableAt) revert TooEarly(announced.executableAt);
         // An announcement serves one conflict: the next one gets a delay of its own.
         delete _resolutions[hubId][eon];
-        _marks[hubId][eon][root == other ? entry.root : other].rejected = true;
+        if (root != other) _marks[hubId][eon][other].rejected = true;
+        if (root != entry.root) _marks[hubId][eon][entry.root].rejected = true;
         entry.root = root;
         entry.other = 0;
         --_states[hubId].conflicts;
         emit ConflictResolved(hubId, eon, root);
-        if (eon < _states[hubId].lastEon) emit CheckpointFinal(hubId, eon, root);
+        if (root != 0 && eon < _states[hubId].lastEon) emit CheckpointFinal(hubId, eon, root);
+    }
+
+    /// @notice Refused: without an owner a hub that froze would stay frozen for ever.
+    function renounceOwnership() public pure override {
+        revert OwnerNeeded();
     }
 }

@@ -10,8 +10,8 @@ import {CheckpointFixture} from "./CheckpointFixture.sol";
 
 /// @dev The libraries, called from outside because they read calldata.
 contract CheckpointLibraries {
-    function holds(ICheckpointRegistry.Allotment calldata allotment, address hub, bytes32 root) external pure returns (bool) {
-        return AllotmentProof.holds(allotment, hub, root);
+    function check(ICheckpointRegistry.Allotment calldata allotment, address hub, bytes32 root) external pure returns (bool, uint256) {
+        return AllotmentProof.check(allotment, hub, root);
     }
 
     function parse(bytes calldata raw) external pure returns (bool, Message.Header memory, address) {
@@ -82,6 +82,26 @@ contract AllotmentProofTest is CheckpointFixture {
         a.membershipChain = hashes(array, i, ".membershipChain");
     }
 
+    /// @dev The end of the line: what the last sibling on the right, if there is one, reaches to.
+    function upperBoundOf(ICheckpointRegistry.Allotment memory a) private pure returns (uint256 bound) {
+        bound = a.right;
+        for (uint256 i; i < a.values.length; ++i) {
+            if (a.trail >> i & 1 == 0) bound = a.values[i];
+        }
+    }
+
+    function assertHolds(ICheckpointRegistry.Allotment memory a, address hub, bytes32 root) private view {
+        (bool holds, uint256 upperBound) = libraries.check(a, hub, root);
+        assertTrue(holds);
+        assertEq(upperBound, upperBoundOf(a));
+    }
+
+    function assertFails(ICheckpointRegistry.Allotment memory a, address hub, bytes32 root, string memory why) private view {
+        (bool holds, uint256 upperBound) = libraries.check(a, hub, root);
+        assertFalse(holds, why);
+        assertEq(upperBound, 0, why);
+    }
+
     // ------------------------------------------------------------------------------------------------ vectors
 
     function test_checkpoint_messages() public {
@@ -143,8 +163,8 @@ contract AllotmentProofTest is CheckpointFixture {
             uint64 eon = uint64(number(".signed", i, ".eon"));
             bytes32 root = hash(".signed", i, ".root");
             assertEq(there.checkpointDigest(chain, hub, eon, root), hash(".signed", i, ".digest"));
-            ICheckpointRegistry.Hub memory registered = hubOf(hub, 1);
-            registered.chain = chain;
+            ICheckpointRegistry.Hub memory registered = signedHub(hub);
+            (registered.chain, registered.firstEon) = (chain, eon);
             registered.operator = account(".signed", i, ".operator");
             bytes32 id = there.hubIdOf(chain, hub);
             if (there.hubOf(id).hub == address(0)) {
@@ -166,16 +186,16 @@ contract AllotmentProofTest is CheckpointFixture {
             ICheckpointRegistry.Allotment memory a = allotmentAt(".allotments", i);
             address hub = account(".allotments", i, ".hub");
             bytes32 root = hash(".allotments", i, ".root");
-            assertTrue(libraries.holds(a, hub, root));
-            assertFalse(libraries.holds(a, HUB, root));
-            assertTrue(recordAndVerify(hub, root, a));
+            assertHolds(a, hub, root);
+            assertFails(a, HUB, root, "another hub");
+            recordAndVerify(hub, root, a);
         }
     }
 
-    function recordAndVerify(address hub, bytes32 root, ICheckpointRegistry.Allotment memory a) private returns (bool holds) {
+    function recordAndVerify(address hub, bytes32 root, ICheckpointRegistry.Allotment memory a) private {
         bytes32 id = registry.hubIdOf(SOURCE, hub);
         vm.startPrank(admin);
-        if (registry.hubOf(id).hub == address(0)) registry.registerHub(hubOf(hub, 1));
+        if (registry.hubOf(id).hub == address(0)) registry.registerHub(bridgedHub(hub));
         (bool known,) = registry.trailOf(id, a.token);
         if (!known) registry.registerToken(id, a.token, a.tokenTrail);
         vm.stopPrank();
@@ -183,8 +203,9 @@ contract AllotmentProofTest is CheckpointFixture {
         bytes memory message = checkpoint(hub, last + 1, root);
         bring(portA, message);
         registry.record(message);
-        ICheckpointRegistry.Standing standing;
-        (holds, standing) = registry.verifyAllotment(id, last + 1, a);
+        (bool holds, ICheckpointRegistry.Standing standing, uint256 upperBound) = registry.verifyAllotment(id, last + 1, a);
+        assertTrue(holds);
+        assertEq(upperBound, upperBoundOf(a));
         assertEq(uint8(standing), uint8(ICheckpointRegistry.Standing.Provisional));
     }
 
@@ -194,9 +215,8 @@ contract AllotmentProofTest is CheckpointFixture {
         for (uint256 i; i < count; ++i) {
             ICheckpointRegistry.Allotment memory a = allotmentAt(".badAllotments", i);
             address hub = account(".badAllotments", i, ".hub");
-            assertFalse(
-                libraries.holds(a, hub, hash(".badAllotments", i, ".root")), vm.parseJsonString(json, path(".badAllotments", i, ".why"))
-            );
+            string memory why = vm.parseJsonString(json, path(".badAllotments", i, ".why"));
+            assertFails(a, hub, hash(".badAllotments", i, ".root"), why);
         }
     }
 
@@ -267,7 +287,7 @@ contract AllotmentProofTest is CheckpointFixture {
         depth = bound(depth, 0, 32);
         above = bound(above, 0, 32);
         (ICheckpointRegistry.Allotment memory a, bytes32 root) = invent(seed, depth, above);
-        assertTrue(libraries.holds(a, HUB, root));
+        assertHolds(a, HUB, root);
 
         uint256 flip = 1 << bit;
         which = bound(which, 0, 12);
@@ -293,14 +313,62 @@ contract AllotmentProofTest is CheckpointFixture {
             if (above == 0) return;
             a.membershipChain[seed % above] ^= bytes32(flip);
         }
-        assertFalse(libraries.holds(a, HUB, root));
+        assertFails(a, HUB, root, "changed");
     }
 
     function test_a_proof_deeper_than_any_hub_is_refused() public view {
         (ICheckpointRegistry.Allotment memory a, bytes32 root) = invent(1, 33, 0);
-        assertFalse(libraries.holds(a, HUB, root));
+        assertFails(a, HUB, root, "33 levels of accounts");
         (a, root) = invent(1, 0, 33);
-        assertFalse(libraries.holds(a, HUB, root));
+        assertFails(a, HUB, root, "33 levels of tokens");
+    }
+
+    /// @dev Account leaf, children of an account node and token leaf are 96 bytes each, so one is formally another: a leaf that begins at 0 is the
+    /// token leaf of "account root" content. What stands in a place it was not made for must verify as nothing.
+    function test_a_hash_of_one_kind_in_the_place_of_another_does_not_verify() public view {
+        (ICheckpointRegistry.Allotment memory a,) = invent(0, 1, 1);
+        (bytes32 beside, bytes32 above) = (a.allotmentChain[0], a.membershipChain[0]);
+        bytes32 leaf = leafOf(a);
+        bytes32 pair = inner(leaf, a.right, beside);
+        bytes32 node = accountNode(pair, a.values[0]);
+        bytes32 tokenLeaf = inner(0, uint256(node), bytes32(a.values[0]));
+        assertHolds(a, HUB, tokenNode(tokenLeaf, above));
+        // In the place of the token leaf.
+        assertFails(a, HUB, tokenNode(leaf, above), "account leaf as token leaf");
+        assertFails(a, HUB, tokenNode(pair, above), "children as token leaf");
+        assertFails(a, HUB, tokenNode(node, above), "account root as token leaf");
+        // In the place of the account leaf, of the children, of the account root.
+        assertFails(
+            a, HUB, rootOver(accountNode(inner(tokenLeaf, a.right, beside), a.values[0]), a.values[0], above), "token leaf as account leaf"
+        );
+        assertFails(a, HUB, rootOver(accountNode(tokenLeaf, a.values[0]), a.values[0], above), "token leaf as children");
+        assertFails(a, HUB, rootOver(tokenLeaf, a.values[0], above), "token leaf as account root");
+        assertFails(a, HUB, rootOver(tokenNode(node, beside), a.values[0], above), "token node as account root");
+
+        // The same for proofs that leave the level out instead of misreading it.
+        (a.allotmentChain, a.values) = (new bytes32[](0), new uint256[](0));
+        assertHolds(a, HUB, rootOver(leaf, a.right, above));
+        assertFails(a, HUB, tokenNode(leaf, above), "account leaf as token leaf, no level");
+        assertFails(a, HUB, tokenNode(pair, above), "children as token leaf, no level");
+        assertFails(a, HUB, rootOver(pair, a.right, above), "children as account root, no level");
+        assertFails(a, HUB, rootOver(inner(0, uint256(leaf), bytes32(a.right)), a.right, above), "token leaf as account root, no level");
+        a.membershipChain = new bytes32[](0);
+        assertHolds(a, HUB, inner(0, uint256(leaf), bytes32(a.right)));
+        assertFails(a, HUB, leaf, "account leaf as checkpoint");
+        assertFails(a, HUB, pair, "children as checkpoint");
+    }
+
+    /// @dev Over two leaves, the first of which begins at 0.
+    function accountNode(bytes32 children, uint256 right) private pure returns (bytes32) {
+        return keccak256(bytes.concat(bytes4(0), bytes32(0), children, bytes32(right)));
+    }
+
+    function tokenNode(bytes32 left, bytes32 right) private pure returns (bytes32) {
+        return keccak256(bytes.concat(bytes4(0), left, right));
+    }
+
+    function rootOver(bytes32 accounts, uint256 upperBound, bytes32 above) private pure returns (bytes32) {
+        return tokenNode(inner(0, uint256(accounts), bytes32(upperBound)), above);
     }
 
     function test_a_token_counts_at_its_registered_position_only() public {
@@ -310,12 +378,14 @@ contract AllotmentProofTest is CheckpointFixture {
         bring(portA, message);
         bring(portB, message);
         registry.record(message);
-        (bool holds,) = registry.verifyAllotment(hubId, 1, a);
+        (bool holds,, uint256 upperBound) = registry.verifyAllotment(hubId, 1, a);
         assertFalse(holds, "not registered");
+        assertEq(upperBound, 0);
         vm.prank(admin);
         registry.registerToken(hubId, address(token), 1);
-        (holds,) = registry.verifyAllotment(hubId, 1, a);
+        (holds,, upperBound) = registry.verifyAllotment(hubId, 1, a);
         assertFalse(holds, "registered elsewhere");
+        assertEq(upperBound, 0);
     }
 
     function test_what_verifies_follows_the_checkpoint_s_standing() public {
@@ -332,9 +402,40 @@ contract AllotmentProofTest is CheckpointFixture {
         carry(2, keccak256("forged"));
         expectVerdict(1, a, false, ICheckpointRegistry.Standing.Final);
         expectVerdict(2, a, false, ICheckpointRegistry.Standing.Conflicting);
+        // Neither: the hub goes on, and of that eon nothing is known.
+        vm.startPrank(admin);
+        registry.announceResolution(hubId, 2, 0);
+        vm.warp(vm.getBlockTimestamp() + RESOLVE_DELAY);
+        registry.resolve(hubId, 2, 0);
+        vm.stopPrank();
+        expectVerdict(1, a, true, ICheckpointRegistry.Standing.Final);
+        expectVerdict(2, a, false, ICheckpointRegistry.Standing.Unknown);
         bytes32 nobody = keccak256("nobody");
         vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.UnknownHub.selector, nobody));
         registry.verifyAllotment(nobody, 1, a);
+    }
+
+    function test_what_was_recorded_verifies_when_its_port_is_removed_afterwards() public {
+        (ICheckpointRegistry.Allotment memory a, bytes32 root) = native(7);
+        carry(1, root);
+        vm.prank(admin);
+        inbox.removePort(address(portA));
+        expectVerdict(1, a, true, ICheckpointRegistry.Standing.Provisional);
+    }
+
+    function test_the_upper_bound_is_what_the_checkpoint_allots_in_all() public {
+        (ICheckpointRegistry.Allotment memory a, bytes32 root) = invent(uint256(1) << 64 | 5, 4, 2);
+        carry(1, root);
+        vm.prank(admin);
+        registry.registerToken(hubId, address(token), 1);
+        (bool holds,, uint256 upperBound) = registry.verifyAllotment(hubId, 1, a);
+        assertTrue(holds);
+        // Two siblings on the left with 10 each, two on the right with 7.
+        assertEq(upperBound, 20 + 5e18 + 14);
+        a.right -= 1;
+        (holds,, upperBound) = registry.verifyAllotment(hubId, 1, a);
+        assertFalse(holds);
+        assertEq(upperBound, 0);
     }
 
     function native(uint256 seed) private view returns (ICheckpointRegistry.Allotment memory a, bytes32 root) {
@@ -347,8 +448,9 @@ contract AllotmentProofTest is CheckpointFixture {
         private
         view
     {
-        (bool found, ICheckpointRegistry.Standing stands) = registry.verifyAllotment(hubId, eon, a);
+        (bool found, ICheckpointRegistry.Standing stands, uint256 upperBound) = registry.verifyAllotment(hubId, eon, a);
         assertEq(found, holds);
+        assertEq(upperBound, holds ? upperBoundOf(a) : 0);
         assertEq(uint8(stands), uint8(standing));
     }
 
@@ -375,7 +477,8 @@ contract AllotmentProofTest is CheckpointFixture {
         (bool done, bytes memory answer) = address(registry).staticcall(call);
         used -= gasleft();
         assertTrue(done);
-        (bool holds,) = abi.decode(answer, (bool, uint8));
+        (bool holds,, uint256 upperBound) = abi.decode(answer, (bool, uint8, uint256));
         assertTrue(holds);
+        assertEq(upperBound, upperBoundOf(a));
     }
 }

@@ -12,6 +12,8 @@ abstract contract CheckpointFixture is Fixture {
     uint256 internal constant OPERATOR_KEY = 0x0BE2A702;
     uint256 internal constant RESOLVE_DELAY = 2 days;
     uint32 internal constant EON_SECONDS = 1 hours;
+    /// @dev The eon the hub is in by its clock when a test begins; registered hubs begin in eon 1.
+    uint64 internal constant NOW = 100;
     /// @dev secp256k1 n.
     uint256 internal constant ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
 
@@ -25,6 +27,7 @@ abstract contract CheckpointFixture is Fixture {
         hubId = registry.hubIdOf(SOURCE, HUB);
         vm.prank(admin);
         registry.registerHub(hubOf(HUB, 2));
+        vm.warp(vm.getBlockTimestamp() + (NOW - 1) * uint256(EON_SECONDS));
     }
 
     function hubOf(address hub, uint8 quorum) internal view returns (ICheckpointRegistry.Hub memory) {
@@ -35,8 +38,21 @@ abstract contract CheckpointFixture is Fixture {
             operator: operator,
             quorum: quorum,
             gapMax: 3,
-            eonSeconds: EON_SECONDS
+            eonSeconds: EON_SECONDS,
+            firstEon: 1
         });
+    }
+
+    /// @dev One family over a bridge is enough, which it can be only where the operator's word does not count.
+    function bridgedHub(address hub) internal view returns (ICheckpointRegistry.Hub memory bridged) {
+        bridged = hubOf(hub, 1);
+        bridged.operator = address(0);
+    }
+
+    /// @dev The operator's word alone.
+    function signedHub(address hub) internal view returns (ICheckpointRegistry.Hub memory signed) {
+        signed = hubOf(hub, 1);
+        signed.outbox = address(0);
     }
 
     function rootOf(uint256 eon) internal pure returns (bytes32) {
@@ -69,6 +85,15 @@ abstract contract CheckpointFixture is Fixture {
 
     function carry(uint64 eon) internal {
         carry(eon, rootOf(eon));
+    }
+
+    /// @dev Over both ports, and refused for its eon.
+    function refusedEon(uint64 eon, uint64 last) internal {
+        bytes memory message = checkpoint(HUB, eon, rootOf(eon));
+        bring(portA, message);
+        bring(portB, message);
+        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.EonTooNew.selector, eon, last));
+        registry.record(message);
     }
 
     function signCheckpoint(uint256 key, uint64 eon, bytes32 root) internal view returns (bytes memory) {

@@ -11,6 +11,7 @@ import {FakePort} from "./mocks/FakePort.sol";
 contract CheckpointHandler is Test {
     uint64 public constant SOURCE = 5;
     uint64 public constant EONS = 14;
+    uint64 public constant FIRST = 2;
     uint256 public constant ROOTS = 3;
     uint256 public constant QUORUM = 2;
     address public constant HUB = address(0x4B);
@@ -27,6 +28,8 @@ contract CheckpointHandler is Test {
     mapping(uint64 eon => mapping(uint256 which => bool[5])) private _brought;
     mapping(uint64 eon => mapping(uint256 which => bool)) private _signed;
     mapping(uint64 eon => mapping(bytes32 root => bool)) public lost;
+    /// @dev Eons of which the owner chose neither root at least once.
+    mapping(uint64 eon => bool) public cleared;
     /// @dev Highest eon that was ever recorded, and what the last look at each eon showed.
     uint64 public highest;
     mapping(uint64 eon => bytes32) public seen;
@@ -36,6 +39,8 @@ contract CheckpointHandler is Test {
     uint256 public wentBack;
     uint256 public recordings;
     uint256 public conflicts;
+    uint256 public clearings;
+    uint256 public refilled;
 
     constructor() {
         inbox = new SettlementInbox(address(this), address(this), 7 days, 3 days, 14 days);
@@ -48,7 +53,7 @@ contract CheckpointHandler is Test {
             inbox.activatePort(address(_ports[i]));
         }
         // forge-lint: disable-next-line(unsafe-typecast)
-        registry.registerHub(ICheckpointRegistry.Hub(SOURCE, HUB, OUTBOX, vm.addr(OPERATOR_KEY), uint8(QUORUM), 3, 1 hours));
+        registry.registerHub(ICheckpointRegistry.Hub(SOURCE, HUB, OUTBOX, FIRST, vm.addr(OPERATOR_KEY), uint8(QUORUM), 3, 1 hours));
         hubId = registry.hubIdOf(SOURCE, HUB);
     }
 
@@ -121,13 +126,18 @@ contract CheckpointHandler is Test {
         for (uint64 eon = 1; eon <= EONS; ++eon) {
             ICheckpointRegistry.Checkpoint memory found = registry.checkpointOf(hubId, eon);
             if (found.other == 0) continue;
-            (bytes32 kept, bytes32 dropped) = seed % 2 == 0 ? (found.root, found.other) : (found.other, found.root);
+            bytes32 kept = seed % 3 == 0 ? found.root : seed % 3 == 1 ? found.other : bytes32(0);
             registry.announceResolution(hubId, eon, kept);
             vm.warp(vm.getBlockTimestamp() + DELAY - (early ? 1 : 0));
             try registry.resolve(hubId, eon, kept) {
                 if (early) ++replaced;
-                lost[eon][dropped] = true;
+                if (kept != found.root) lost[eon][found.root] = true;
+                if (kept != found.other) lost[eon][found.other] = true;
                 seen[eon] = kept;
+                if (kept == 0) {
+                    cleared[eon] = true;
+                    ++clearings;
+                }
             } catch {}
         }
     }
@@ -151,6 +161,7 @@ contract CheckpointHandler is Test {
         bytes32 before = seen[eon];
         if (found.root == root && before == 0) {
             ++recordings;
+            if (cleared[eon]) ++refilled;
             if (familiesOf(eon, which) < QUORUM) ++withoutQuorum;
             seen[eon] = root;
         } else if (found.other == root) {
@@ -198,7 +209,9 @@ contract CheckpointInvariants is Test {
         for (uint64 eon = 1; eon <= handler.EONS(); ++eon) {
             ICheckpointRegistry.Checkpoint memory found = registry.checkpointOf(hubId, eon);
             assertEq(found.root, handler.seen(eon), "nobody else records");
-            if (found.root != 0) newest = eon;
+            // An eon of which neither root stands was recorded all the same.
+            if (found.root != 0 || handler.cleared(eon)) newest = eon;
+            assertTrue(found.root == 0 || eon >= handler.FIRST(), "nothing before the first eon");
             if (found.other != 0) conflicting = true;
             assertTrue(found.root == 0 || !handler.lost(eon, found.root), "what lost stands");
             assertTrue(found.other == 0 || found.other != found.root);
@@ -228,6 +241,8 @@ contract CheckpointInvariants is Test {
         }
         assertGt(handler.recordings(), 8);
         assertGt(handler.conflicts(), 2);
+        assertGt(handler.clearings(), 0);
+        assertGt(handler.refilled(), 0);
         invariant_no_root_without_quorum_and_no_conflict_unnoticed();
     }
 }

@@ -128,6 +128,20 @@ contract CheckpointRegistryTest is CheckpointFixture {
         registry.record(message);
     }
 
+    function test_what_was_recorded_stays_when_its_port_is_removed_afterwards() public {
+        carry(7);
+        vm.prank(admin);
+        inbox.removePort(address(portB));
+        assertEq(registry.familiesOf(hubId, 7, rootOf(7)), 1);
+        registry.record(checkpoint(HUB, 7, rootOf(7)));
+        assertEq(registry.checkpointOf(hubId, 7).root, rootOf(7));
+        assertStanding(7, ICheckpointRegistry.Standing.Provisional);
+        // It becomes final as any other.
+        bring(portA, checkpoint(HUB, 8, rootOf(8)));
+        registry.recordSigned(SOURCE, HUB, 8, rootOf(8), signCheckpoint(OPERATOR_KEY, 8, rootOf(8)));
+        assertStanding(7, ICheckpointRegistry.Standing.Final);
+    }
+
     function test_recording_again_changes_nothing() public {
         carry(7);
         carry(8);
@@ -155,68 +169,9 @@ contract CheckpointRegistryTest is CheckpointFixture {
         assertStanding(9, ICheckpointRegistry.Standing.Unknown);
     }
 
-    function test_eons_follow_one_another_within_the_gap() public {
-        carry(100);
-        refusedEon(104, 100);
-        carry(103);
-        assertStanding(100, ICheckpointRegistry.Standing.Final);
-        assertStanding(101, ICheckpointRegistry.Standing.Unknown);
-        carry(104);
-        refusedEon(type(uint64).max, 104);
-    }
-
-    function test_a_hole_is_filled_within_the_gap_and_final_at_once() public {
-        carry(100);
-        carry(103);
-        bytes memory message = checkpoint(HUB, 101, rootOf(101));
-        bring(portA, message);
-        bring(portB, message);
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.CheckpointRecorded(hubId, 101, rootOf(101));
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.CheckpointFinal(hubId, 101, rootOf(101));
-        registry.record(message);
-        assertStanding(101, ICheckpointRegistry.Standing.Final);
-        assertStanding(103, ICheckpointRegistry.Standing.Provisional);
-        (uint64 last,) = registry.stateOf(hubId);
-        assertEq(last, 103);
-        carry(106);
-        refusedEon(102, 106);
-    }
-
-    function refusedEon(uint64 eon, uint64 last) private {
-        bytes memory message = checkpoint(HUB, eon, rootOf(eon));
-        bring(portA, message);
-        bring(portB, message);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.WrongEon.selector, eon, last));
-        registry.record(message);
-    }
-
-    function test_the_gap_grows_with_the_hub_s_clock() public {
-        carry(100);
-        vm.warp(vm.getBlockTimestamp() + 10 * uint256(EON_SECONDS));
-        refusedEon(114, 100);
-        carry(113);
-        refusedEon(117, 113);
-    }
-
-    function test_without_the_hub_s_clock_the_gap_never_grows() public {
-        address other = address(0x4C);
-        ICheckpointRegistry.Hub memory strict = hubOf(other, 1);
-        (strict.gapMax, strict.eonSeconds) = (1, 0);
-        vm.prank(admin);
-        registry.registerHub(strict);
-        bring(portA, checkpoint(other, 5, rootOf(5)));
-        bring(portA, checkpoint(other, 7, rootOf(7)));
-        registry.record(checkpoint(other, 5, rootOf(5)));
-        vm.warp(vm.getBlockTimestamp() + 1000 days);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.WrongEon.selector, 7, 5));
-        registry.record(checkpoint(other, 7, rootOf(7)));
-    }
-
     function test_a_message_is_held_against_the_hub_it_names() public {
         address other = address(0x4C);
-        bytes memory message = checkpoint(other, 7, rootOf(7));
+        bytes memory message = checkpoint(other, 2, rootOf(2));
         bring(portA, message);
         bring(portB, message);
         bytes32 otherId = registry.hubIdOf(SOURCE, other);
@@ -225,8 +180,8 @@ contract CheckpointRegistryTest is CheckpointFixture {
         vm.prank(admin);
         registry.registerHub(hubOf(other, 2));
         registry.record(message);
-        assertEq(registry.checkpointOf(otherId, 7).root, rootOf(7));
-        assertEq(registry.checkpointOf(hubId, 7).root, 0);
+        assertEq(registry.checkpointOf(otherId, 2).root, rootOf(2));
+        assertEq(registry.checkpointOf(hubId, 2).root, 0);
     }
 
     function test_only_the_hub_s_own_outbox_speaks_for_it() public {
@@ -240,164 +195,6 @@ contract CheckpointRegistryTest is CheckpointFixture {
         vm.expectRevert(ICheckpointRegistry.BadMessage.selector);
         registry.record(message);
         assertEq(registry.familiesOf(hubId, 7, FORGED), 0);
-    }
-
-    // ------------------------------------------------------------------------------------------------ conflicts
-
-    function conflict(uint64 eon) private {
-        bytes memory message = checkpoint(HUB, eon, FORGED);
-        bring(portA, message);
-        bring(portB, message);
-        bytes32 recorded = registry.checkpointOf(hubId, eon).root;
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.CheckpointConflict(hubId, eon, recorded, FORGED);
-        registry.record(message);
-    }
-
-    function resolve(uint64 eon, bytes32 root) private {
-        vm.startPrank(admin);
-        registry.announceResolution(hubId, eon, root);
-        vm.warp(vm.getBlockTimestamp() + RESOLVE_DELAY);
-        registry.resolve(hubId, eon, root);
-        vm.stopPrank();
-    }
-
-    function test_a_second_root_is_kept_beside_the_first_and_freezes_the_hub() public {
-        carry(7);
-        carry(8);
-        conflict(8);
-        ICheckpointRegistry.Checkpoint memory found = registry.checkpointOf(hubId, 8);
-        assertEq(found.root, rootOf(8));
-        assertEq(found.other, FORGED);
-        assertStanding(8, ICheckpointRegistry.Standing.Conflicting);
-        assertStanding(7, ICheckpointRegistry.Standing.Final);
-        (, bool frozen) = registry.stateOf(hubId);
-        assertTrue(frozen);
-        refusedFrozen(9, rootOf(9));
-        refusedFrozen(6, rootOf(6));
-        refusedFrozen(8, keccak256("third"));
-        // What is known already is known.
-        registry.record(checkpoint(HUB, 8, FORGED));
-        registry.record(checkpoint(HUB, 7, rootOf(7)));
-    }
-
-    function refusedFrozen(uint64 eon, bytes32 root) private {
-        bytes memory message = checkpoint(HUB, eon, root);
-        bring(portA, message);
-        bring(portB, message);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.HubFrozen.selector, hubId));
-        registry.record(message);
-    }
-
-    function test_one_family_alone_freezes_nothing_that_needs_two() public {
-        carry(7);
-        bring(portA, checkpoint(HUB, 7, FORGED));
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.QuorumShort.selector, 1, 2));
-        registry.record(checkpoint(HUB, 7, FORGED));
-        carry(8);
-    }
-
-    function test_one_hub_s_conflict_is_not_another_s() public {
-        address other = address(0x4C);
-        vm.prank(admin);
-        registry.registerHub(hubOf(other, 1));
-        carry(7);
-        conflict(7);
-        bring(portA, checkpoint(other, 7, rootOf(7)));
-        registry.record(checkpoint(other, 7, rootOf(7)));
-        assertEq(registry.checkpointOf(registry.hubIdOf(SOURCE, other), 7).root, rootOf(7));
-    }
-
-    function test_the_owner_chooses_between_the_two_after_the_delay() public {
-        carry(7);
-        conflict(7);
-        vm.startPrank(admin);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.NoConflict.selector, hubId, 7));
-        registry.announceResolution(hubId, 7, keccak256("a root of the owner's"));
-        vm.expectRevert(ICheckpointRegistry.NotAnnounced.selector);
-        registry.resolve(hubId, 7, FORGED);
-        uint256 due = vm.getBlockTimestamp() + RESOLVE_DELAY;
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.ResolutionAnnounced(hubId, 7, FORGED, due);
-        registry.announceResolution(hubId, 7, FORGED);
-        vm.warp(due - 1);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.TooEarly.selector, due));
-        registry.resolve(hubId, 7, FORGED);
-        vm.warp(due);
-        vm.expectRevert(ICheckpointRegistry.NotAnnounced.selector);
-        registry.resolve(hubId, 7, rootOf(7));
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.ConflictResolved(hubId, 7, FORGED);
-        registry.resolve(hubId, 7, FORGED);
-        vm.stopPrank();
-        ICheckpointRegistry.Checkpoint memory found = registry.checkpointOf(hubId, 7);
-        assertEq(found.root, FORGED);
-        assertEq(found.other, 0);
-        (, bool frozen) = registry.stateOf(hubId);
-        assertFalse(frozen);
-    }
-
-    function test_the_root_that_lost_cannot_come_back() public {
-        carry(7);
-        conflict(7);
-        resolve(7, rootOf(7));
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.RootRejected.selector, hubId, 7, FORGED));
-        registry.record(checkpoint(HUB, 7, FORGED));
-        carry(8);
-        assertStanding(7, ICheckpointRegistry.Standing.Final);
-    }
-
-    function test_a_resolved_eon_behind_the_newest_is_final() public {
-        carry(7);
-        carry(8);
-        conflict(7);
-        vm.startPrank(admin);
-        registry.announceResolution(hubId, 7, FORGED);
-        vm.warp(vm.getBlockTimestamp() + RESOLVE_DELAY);
-        vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.CheckpointFinal(hubId, 7, FORGED);
-        registry.resolve(hubId, 7, FORGED);
-        assertStanding(7, ICheckpointRegistry.Standing.Final);
-    }
-
-    function test_a_hub_stays_frozen_until_every_conflict_is_resolved() public {
-        carry(7);
-        carry(8);
-        conflict(7);
-        conflict(8);
-        resolve(8, rootOf(8));
-        refusedFrozen(9, rootOf(9));
-        resolve(7, rootOf(7));
-        carry(9);
-    }
-
-    function test_an_announcement_serves_one_conflict() public {
-        carry(7);
-        conflict(7);
-        resolve(7, rootOf(7));
-        bytes memory message = checkpoint(HUB, 7, keccak256("third"));
-        bring(portA, message);
-        bring(portB, message);
-        registry.record(message);
-        vm.startPrank(admin);
-        vm.expectRevert(ICheckpointRegistry.NotAnnounced.selector);
-        registry.resolve(hubId, 7, rootOf(7));
-        registry.announceResolution(hubId, 7, rootOf(7));
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.TooEarly.selector, vm.getBlockTimestamp() + RESOLVE_DELAY));
-        registry.resolve(hubId, 7, rootOf(7));
-    }
-
-    function test_a_new_announcement_starts_the_delay_anew() public {
-        carry(7);
-        conflict(7);
-        vm.startPrank(admin);
-        registry.announceResolution(hubId, 7, FORGED);
-        vm.warp(vm.getBlockTimestamp() + RESOLVE_DELAY);
-        registry.announceResolution(hubId, 7, rootOf(7));
-        vm.expectRevert(ICheckpointRegistry.NotAnnounced.selector);
-        registry.resolve(hubId, 7, FORGED);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.TooEarly.selector, vm.getBlockTimestamp() + RESOLVE_DELAY));
-        registry.resolve(hubId, 7, rootOf(7));
     }
 
     // ------------------------------------------------------------------------------------------------ the operator's word
@@ -432,9 +229,8 @@ contract CheckpointRegistryTest is CheckpointFixture {
 
     function test_a_hub_without_an_outbox_has_the_operator_only() public {
         address far = address(0x4D);
-        ICheckpointRegistry.Hub memory hub = hubOf(far, 1);
-        hub.outbox = address(0);
-        hub.chain = 5;
+        ICheckpointRegistry.Hub memory hub = signedHub(far);
+        (hub.chain, hub.firstEon) = (5, 9);
         vm.prank(admin);
         registry.registerHub(hub);
         bytes32 farId = registry.hubIdOf(5, far);
@@ -472,10 +268,10 @@ contract CheckpointRegistryTest is CheckpointFixture {
         refusedSignature(7, rootOf(8), signature);
         address other = address(0x4C);
         vm.prank(admin);
-        registry.registerHub(hubOf(other, 1));
+        registry.registerHub(signedHub(other));
         vm.expectRevert(ICheckpointRegistry.SignatureRefused.selector);
         registry.recordSigned(SOURCE, other, 7, rootOf(7), signature);
-        ICheckpointRegistry.Hub memory elsewhere = hubOf(HUB, 1);
+        ICheckpointRegistry.Hub memory elsewhere = signedHub(HUB);
         elsewhere.chain = SOURCE + 1;
         vm.prank(admin);
         registry.registerHub(elsewhere);
@@ -484,7 +280,7 @@ contract CheckpointRegistryTest is CheckpointFixture {
 
         CheckpointRegistry second = new CheckpointRegistry(address(inbox), admin, RESOLVE_DELAY);
         vm.prank(admin);
-        second.registerHub(hubOf(HUB, 1));
+        second.registerHub(signedHub(HUB));
         vm.expectRevert(ICheckpointRegistry.SignatureRefused.selector);
         second.recordSigned(SOURCE, HUB, 7, rootOf(7), signature);
         // The other half of a fork.
@@ -505,10 +301,8 @@ contract CheckpointRegistryTest is CheckpointFixture {
 
     function test_an_operator_of_zero_never_signed() public {
         address other = address(0x4C);
-        ICheckpointRegistry.Hub memory hub = hubOf(other, 1);
-        hub.operator = address(0);
         vm.prank(admin);
-        registry.registerHub(hub);
+        registry.registerHub(bridgedHub(other));
         // Recovers to 0.
         vm.expectRevert(ICheckpointRegistry.SignatureRefused.selector);
         registry.recordSigned(SOURCE, other, 7, rootOf(7), abi.encodePacked(bytes32(0), bytes32(0), uint8(27)));
@@ -541,31 +335,43 @@ contract CheckpointRegistryTest is CheckpointFixture {
         assertEq(otherId, keccak256(abi.encode(SOURCE, other)));
         vm.startPrank(admin);
         vm.expectEmit(address(registry));
-        emit ICheckpointRegistry.HubRegistered(otherId, SOURCE, other, address(0xB0B), operator, 2, 3, EON_SECONDS);
+        emit ICheckpointRegistry.HubRegistered(otherId, SOURCE, other, address(0xB0B), operator, 2, 3, EON_SECONDS, 1);
         registry.registerHub(hubOf(other, 2));
         assertEq(abi.encode(registry.hubOf(otherId)), abi.encode(hubOf(other, 2)));
         vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.HubExists.selector, otherId));
-        registry.registerHub(hubOf(other, 1));
+        registry.registerHub(bridgedHub(other));
     }
 
     function test_a_hub_must_name_somebody_whose_word_can_reach_its_quorum() public {
-        refusedHub(0, HUB, OUTBOX, operator, 1, 1);
-        refusedHub(5, address(0), OUTBOX, operator, 1, 1);
-        refusedHub(5, HUB, 0, address(0), 1, 1);
-        refusedHub(5, HUB, OUTBOX, operator, 0, 1);
-        refusedHub(5, HUB, OUTBOX, operator, 17, 1);
-        refusedHub(5, HUB, OUTBOX, address(0), 16, 1);
-        refusedHub(5, HUB, 0, operator, 2, 1);
-        refusedHub(5, HUB, OUTBOX, operator, 1, 0);
-        refusedHub(5, HUB, OUTBOX, operator, 1, 6);
+        refusedHub(0, HUB, OUTBOX, operator, 2, 1, 1);
+        refusedHub(5, address(0), OUTBOX, operator, 2, 1, 1);
+        refusedHub(5, HUB, 0, address(0), 1, 1, 1);
+        refusedHub(5, HUB, OUTBOX, operator, 0, 1, 1);
+        refusedHub(5, HUB, OUTBOX, operator, 17, 1, 1);
+        refusedHub(5, HUB, OUTBOX, address(0), 16, 1, 1);
+        refusedHub(5, HUB, 0, operator, 2, 1, 1);
+        refusedHub(5, HUB, OUTBOX, operator, 2, 0, 1);
+        refusedHub(5, HUB, OUTBOX, operator, 2, 6, 1);
         vm.prank(admin);
-        registry.registerHub(ICheckpointRegistry.Hub(5, HUB, address(0xB0B), operator, 16, 5, 0));
+        registry.registerHub(ICheckpointRegistry.Hub(5, HUB, address(0xB0B), 1, operator, 16, 5, 0));
     }
 
-    function refusedHub(uint64 chain, address hub, bytes32 outbox, address signer, uint8 quorum, uint8 gapMax) private {
+    function test_a_hub_must_have_a_first_eon() public {
+        refusedHub(5, HUB, OUTBOX, operator, 2, 1, 0);
+    }
+
+    function test_beside_an_outbox_the_operator_alone_is_no_quorum() public {
+        refusedHub(5, HUB, OUTBOX, operator, 1, 1, 1);
+        vm.startPrank(admin);
+        registry.registerHub(hubOf(address(0x4C), 2));
+        registry.registerHub(bridgedHub(address(0x4D)));
+        registry.registerHub(signedHub(address(0x4E)));
+    }
+
+    function refusedHub(uint64 chain, address hub, bytes32 outbox, address signer, uint8 quorum, uint8 gapMax, uint64 firstEon) private {
         vm.prank(admin);
         vm.expectRevert(ICheckpointRegistry.BadHub.selector);
-        registry.registerHub(ICheckpointRegistry.Hub(chain, hub, address(uint160(uint256(outbox))), signer, quorum, gapMax, 0));
+        registry.registerHub(ICheckpointRegistry.Hub(chain, hub, address(uint160(uint256(outbox))), firstEon, signer, quorum, gapMax, 0));
     }
 
     function test_a_token_has_one_position_and_a_position_one_token() public {
@@ -601,7 +407,7 @@ contract CheckpointRegistryTest is CheckpointFixture {
     function test_only_the_owner_decides() public {
         bytes memory stranger = abi.encodeWithSelector(Ownable.OwnableUnauthorizedAccount.selector, address(this));
         vm.expectRevert(stranger);
-        registry.registerHub(hubOf(address(0x4C), 1));
+        registry.registerHub(hubOf(address(0x4C), 2));
         vm.expectRevert(stranger);
         registry.registerToken(hubId, address(token), 1);
         vm.expectRevert(stranger);
@@ -611,15 +417,19 @@ contract CheckpointRegistryTest is CheckpointFixture {
         assertEq(registry.owner(), admin);
     }
 
-    function test_without_a_conflict_there_is_nothing_to_resolve() public {
-        carry(7);
+    function test_the_owner_cannot_leave_without_an_heir() public {
+        address heir = makeAddr("heir");
+        vm.expectRevert(ICheckpointRegistry.OwnerNeeded.selector);
+        registry.renounceOwnership();
         vm.startPrank(admin);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.NoConflict.selector, hubId, 7));
-        registry.announceResolution(hubId, 7, rootOf(7));
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.NoConflict.selector, hubId, 8));
-        registry.announceResolution(hubId, 8, FORGED);
-        vm.expectRevert(abi.encodeWithSelector(ICheckpointRegistry.NoConflict.selector, hubId, 7));
-        registry.resolve(hubId, 7, rootOf(7));
+        vm.expectRevert(ICheckpointRegistry.OwnerNeeded.selector);
+        registry.renounceOwnership();
+        registry.transferOwnership(heir);
+        vm.stopPrank();
+        assertEq(registry.owner(), admin);
+        vm.prank(heir);
+        registry.acceptOwnership();
+        assertEq(registry.owner(), heir);
     }
 
     function test_the_delay_is_bounded_and_the_inbox_is_a_contract() public {

@@ -134,31 +134,37 @@ contract InboxTest is Fixture {
     function testFuzz_families_are_counted_as_a_plain_loop_does(uint256 seed) public {
         SettlementInbox fresh = new SettlementInbox(admin, guardian, EXIT_DELAY, CLAIM_WINDOW, PORT_DELAY);
         inbox = fresh;
-        uint256 count = 1 + seed % 20;
+        FakePort[] memory ports = new FakePort[](1 + seed % 20);
+        vm.startPrank(admin);
+        for (uint256 i; i < ports.length; ++i) {
+            // forge-lint: disable-next-line(unsafe-typecast)
+            ports[i] = new FakePort(uint8(1 + draw(seed, i) % 15), address(fresh));
+            fresh.proposePort(address(ports[i]));
+            fresh.activatePort(address(ports[i]));
+        }
+        vm.stopPrank();
         bool[16] memory seen;
         uint256 expected;
         bytes memory raw = message();
-        for (uint256 i; i < count; ++i) {
-            uint256 draw = uint256(keccak256(abi.encode(seed, i)));
-            // forge-lint: disable-next-line(unsafe-typecast)
-            uint8 family = uint8(1 + draw % 15);
-            FakePort port = new FakePort(family, address(fresh));
-            vm.startPrank(admin);
-            fresh.proposePort(address(port));
-            fresh.activatePort(address(port));
-            vm.stopPrank();
-            if (draw >> 8 & 1 == 1) bring(port, raw);
-            bool removed = draw >> 9 & 1 == 1;
+        for (uint256 i; i < ports.length; ++i) {
+            uint8 family = ports[i].family();
+            bool brought = draw(seed, i) >> 8 & 1 == 1;
+            bool removed = draw(seed, i) >> 9 & 1 == 1;
+            if (brought) bring(ports[i], raw);
             if (removed) {
                 vm.prank(admin);
-                fresh.removePort(address(port));
+                fresh.removePort(address(ports[i]));
             }
-            if (draw >> 8 & 1 == 1 && !removed && !seen[family]) {
+            if (brought && !removed && !seen[family]) {
                 seen[family] = true;
                 ++expected;
             }
         }
         assertEq(fresh.familiesOf(keccak256(raw)), expected);
+    }
+
+    function draw(uint256 seed, uint256 i) private pure returns (uint256) {
+        return uint256(keccak256(abi.encode(seed, i)));
     }
 
     // ---------------------------------------------------------------------------------------------- ports
@@ -193,6 +199,41 @@ contract InboxTest is Fixture {
         SettlementVault(payable(fresh.vault())).listToken(address(token), 6, 1, 2, 1, 1, 1);
         vm.expectRevert(abi.encodeWithSelector(ISettlementInbox.TooEarly.selector, vm.getBlockTimestamp() + PORT_DELAY));
         fresh.activatePort(address(port));
+    }
+
+    function test_a_port_waits_its_delay_once_anything_was_received_though_no_token_was_listed() public {
+        SettlementInbox fresh = new SettlementInbox(admin, guardian, EXIT_DELAY, CLAIM_WINDOW, PORT_DELAY);
+        inbox = fresh;
+        FakePort first = new FakePort(1, address(fresh));
+        FakePort before = new FakePort(2, address(fresh));
+        FakePort later = new FakePort(3, address(fresh));
+        vm.startPrank(admin);
+        fresh.proposePort(address(first));
+        fresh.activatePort(address(first));
+        fresh.proposePort(address(before));
+        vm.stopPrank();
+        bring(first, message());
+
+        uint256 due = vm.getBlockTimestamp() + PORT_DELAY;
+        vm.startPrank(admin);
+        vm.expectEmit(address(fresh));
+        emit ISettlementInbox.PortProposed(address(later), 3, due);
+        fresh.proposePort(address(later));
+        (,,, uint256 activatableAt) = fresh.portInfo(address(later));
+        assertEq(activatableAt, due);
+        // The one that was proposed before has to wait all the same.
+        vm.expectRevert(abi.encodeWithSelector(ISettlementInbox.TooEarly.selector, due));
+        fresh.activatePort(address(before));
+        // What a port has brought counts when the port is gone.
+        fresh.removePort(address(first));
+        vm.warp(due - 1);
+        vm.expectRevert(abi.encodeWithSelector(ISettlementInbox.TooEarly.selector, due));
+        fresh.activatePort(address(later));
+        vm.warp(due);
+        fresh.activatePort(address(later));
+        fresh.activatePort(address(before));
+        vm.stopPrank();
+        assertFalse(SettlementVault(payable(fresh.vault())).everListed());
     }
 
     function test_only_a_frozen_port_of_this_inbox_and_of_the_proposed_family_is_activated() public {

@@ -2,16 +2,18 @@
 //! checkpoints over the real bridges.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use alloy::primitives::{B256, U256, keccak256};
+use alloy::primitives::{Address, B256, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolEvent;
 use anyhow::{Context, Result, ensure};
+use relayer::adapter::ChainId;
 use relayer::adapter::abi::ICheckpointRegistry::Standing;
-use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain, ISettlementOutbox};
+use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain, ISettlementOutbox, IWormholePort};
+use relayer::adapter::message::{Header, Kind, WireMessage};
 use relayer::hub::model::Account;
-use relayer_e2e::devnet::hub::{Hub, HubOptions};
+use relayer_e2e::devnet::hub::{Hub, HubOptions, PAYER, TOKEN};
 use relayer_e2e::devnet::layerzero::call;
 use relayer_e2e::devnet::{BRIDGES, Devnet, Options, WORMHOLE_BRIDGE};
 use relayer_e2e::dispatches::wait_deposit;
@@ -22,9 +24,6 @@ use tokio::time::{Instant, sleep};
 
 /// Eons of 24 seconds, and other tests on the same machine.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Trail of the test token, and of the wallets in it.
-const TOKEN: usize = 1;
-const PAYER: usize = 0;
 
 fn hub_options(quorum: u8) -> HubOptions {
     HubOptions {
@@ -138,9 +137,9 @@ async fn the_devnet_s_hub_lives_by_its_contract_s_rules_until_its_operator_misse
     wait("the missed checkpoint", halted).await.unwrap();
 }
 
-async fn world(quorum: u8) -> World {
+async fn world() -> World {
     let world = World::start(&|devnet, relayer| {
-        devnet.hub = Some(hub_options(quorum));
+        devnet.hub = Some(hub_options(2));
         relayer.bridges = vec![BRIDGES[0].into(), WORMHOLE_BRIDGE.into()];
         relayer.timeout = 600;
     })
@@ -200,7 +199,7 @@ async fn carried(devnet: &Devnet) -> Result<BTreeMap<u64, BTreeSet<String>>> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn checkpoints_reach_another_chain_over_two_families_while_settlements_flow() {
-    let world = world(2).await;
+    let world = world().await;
     let devnet = &world.devnet;
     let hub = devnet.hub.clone().unwrap();
     let registry = registry(devnet);
@@ -223,11 +222,8 @@ async fn checkpoints_reach_another_chain_over_two_families_while_settlements_flo
         if found.root.is_zero() {
             continue;
         }
-        assert_eq!(
-            found.root,
-            hub.balances(eon).await.unwrap().checkpoint.root(),
-            "eon {eon}"
-        );
+        let checkpoint = hub.balances(eon).await.unwrap().checkpoint;
+        assert_eq!(found.root, checkpoint.root(), "eon {eon}");
         finals += usize::from(found.standing == Standing::Final);
         let allotment = hub.allotment(eon, TOKEN, PAYER).await.unwrap();
         assert!(allotment.right > allotment.left);
@@ -237,9 +233,11 @@ async fn checkpoints_reach_another_chain_over_two_families_while_settlements_flo
             .await
             .unwrap();
         assert!(answer.holds, "eon {eon}");
+        assert_eq!(answer.upperBound, checkpoint.tokens()[TOKEN].accounts.upper_bound());
         let mut more = allotment.clone();
         more.right += U256::ONE;
-        assert!(!registry.verifyAllotment(id, eon, more).call().await.unwrap().holds);
+        let answer = registry.verifyAllotment(id, eon, more).call().await.unwrap();
+        assert_eq!((answer.holds, answer.upperBound), (false, U256::ZERO));
         let mut above = allotment;
         above.trail |= 1 << 40;
         assert!(!registry.verifyAllotment(id, eon, above).call().await.unwrap().holds);
@@ -255,18 +253,45 @@ async fn checkpoints_reach_another_chain_over_two_families_while_settlements_flo
     assert_eq!(world.drift().await.unwrap(), 0);
 }
 
+/// Has Wormhole's guardians sign a root that the hub never had, and brings it through the real port.
+async fn bring_forged(devnet: &Devnet, hub: &Hub, eon: u64, root: B256) {
+    let (source, target) = (&devnet.source, &devnet.target);
+    let header = Header {
+        kind: Kind::Checkpoint,
+        source: ChainId(source.anvil.chain),
+        target: ChainId(target.anvil.chain),
+        outbox: source.outbox,
+        inbox: target.inbox,
+        sequence: eon,
+        root,
+        count: 0,
+        fee_recipient: Address::ZERO,
+    };
+    let hub = Some(hub.contract);
+    let payload = WireMessage { header, hub }.encode();
+    // Wormhole's sequence, far from those of honest messages: each is taken once.
+    let vaa = devnet
+        .guardians
+        .forge(0, source.ports[WORMHOLE_BRIDGE], 1_000_000, payload)
+        .unwrap();
+    let thief = devnet.wallet(target, &devnet.accounts.payee).unwrap();
+    let bring = IWormholePort::executeVAAv1Call { vaa };
+    call(&thief, target.ports[WORMHOLE_BRIDGE], bring).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_root_freezes_the_hub_on_the_other_chain_until_its_owner_chose() {
-    let world = world(1).await;
+    let world = world().await;
     let devnet = &world.devnet;
     let hub = devnet.hub.clone().unwrap();
     let registry = registry(devnet);
     let id = hub_id(devnet);
     wait_recorded(&world, 3).await.unwrap();
 
-    // The operator signs another root for an eon that is recorded: with a quorum of one, its word is enough for a contradiction.
+    // The operator signs another root for an eon that is recorded, and one bridge lies with it: two families, as many as vouched for the truth.
     let eon = registry.stateOf(id).call().await.unwrap().lastEon;
     let forged = keccak256("forged");
+    bring_forged(devnet, &hub, eon, forged).await;
     let digest = registry
         .checkpointDigest(hub.chain, hub.contract, eon, forged)
         .call()
@@ -284,13 +309,15 @@ async fn a_second_root_freezes_the_hub_on_the_other_chain_until_its_owner_chose(
     call(&admin, *registry.address(), word).await.unwrap();
     let found = registry.checkpointOf(id, eon).call().await.unwrap();
     assert_eq!((found.standing, found.other), (Standing::Conflicting, forged));
-    assert!(registry.stateOf(id).call().await.unwrap().frozen);
+    let state = registry.stateOf(id).call().await.unwrap();
+    assert!(state.frozen);
     let true_root = found.root;
 
     // Nothing more is recorded meanwhile.
-    wait_eon(devnet, eon + 1).await.unwrap();
+    let last = state.lastEon;
+    wait_eon(devnet, last + 1).await.unwrap();
     sleep(Duration::from_secs(10)).await;
-    assert_eq!(registry.stateOf(id).call().await.unwrap().lastEon, eon);
+    assert_eq!(registry.stateOf(id).call().await.unwrap().lastEon, last);
 
     let announcement = ICheckpointRegistry::announceResolutionCall {
         hubId: id,
@@ -305,6 +332,6 @@ async fn a_second_root_freezes_the_hub_on_the_other_chain_until_its_owner_chose(
         root: true_root,
     };
     call(&admin, *registry.address(), resolution).await.unwrap();
-    wait_recorded(&world, eon + 1).await.unwrap();
+    wait_recorded(&world, last + 1).await.unwrap();
     assert_eq!(registry.checkpointOf(id, eon).call().await.unwrap().root, true_root);
 }

@@ -25,6 +25,7 @@ pub(super) fn registry(topic: B256, log: &LogRecord) -> Result<Option<Decoded>, 
             let detail = json!({
                 "hubId": e.hubId, "chain": e.chain.to_string(), "hub": e.hub, "outbox": e.outbox, "operator": e.operator,
                 "quorum": e.quorum.to_string(), "gapMax": e.gapMax.to_string(), "eonSeconds": e.eonSeconds.to_string(),
+                "firstEon": e.firstEon.to_string(),
             });
             decoded("hub_registered", e.hubId, word(e.hub), U256::ZERO, detail)
         }
@@ -111,6 +112,20 @@ mod tests {
         );
         assert_eq!((recorded.key, recorded.key2), (hub, eon_word(5)));
         assert_eq!(recorded.detail["root"], json!(root));
+        let registered = Registry::HubRegistered {
+            hubId: hub,
+            chain: 5,
+            hub: Address::repeat_byte(1),
+            outbox: Address::repeat_byte(2),
+            operator: Address::repeat_byte(3),
+            quorum: 2,
+            gapMax: 3,
+            eonSeconds: 3600,
+            firstEon: 40,
+        };
+        let registered = check(&registered, "hub_registered");
+        assert_eq!((registered.key, registered.key2), (hub, word(Address::repeat_byte(1))));
+        assert_eq!(registered.detail["firstEon"], json!("40"));
         let conflict = Registry::CheckpointConflict {
             hubId: hub,
             eon: 6,

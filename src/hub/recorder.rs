@@ -256,7 +256,7 @@ impl Recorder {
         if self.store.find_live_tx(&intent).await?.is_some() || self.store.count_pending_records(lane).await? > 0 {
             return Ok(Attempt::Busy);
         }
-        if let Err(refusal) = board.seen.simulate(eon, call).await? {
+        if let Err(refusal) = board.seen.simulate(call).await? {
             return Ok(Attempt::Refused(refusal));
         }
         let sender = self
@@ -269,7 +269,7 @@ impl Recorder {
             Err(ChainError::View {
                 source: ViewError::Reverted { data },
                 ..
-            }) => return Ok(Attempt::Refused(super::registry::refusal(eon, &data))),
+            }) => return Ok(Attempt::Refused(super::registry::refusal(&data))),
             Err(error) => return Err(error.into()),
         };
         let mut txn = self.store.begin(board.now_ms).await?;
@@ -302,7 +302,7 @@ impl Recorder {
     /// The registry does not take it now. What it can never take is given up, once a final block says so.
     async fn refused(&self, board: &Board<'_>, message: &Message, refusal: &Refusal) -> Result<bool, RelayError> {
         let why = refusal.to_string();
-        let hopeless = matches!(refusal, Refusal::Rejected | Refusal::WrongEon { past: true, .. });
+        let hopeless = matches!(refusal, Refusal::Rejected | Refusal::TooOld { .. });
         if hopeless && self.is_refused_for_good(board, message).await? {
             self.give_up(board, message, &why).await?;
             return Ok(true);
@@ -336,11 +336,8 @@ impl Recorder {
     async fn is_refused_for_good(&self, board: &Board<'_>, message: &Message) -> Result<bool, RelayError> {
         let bytes = self.store.get_sealed_message(message.id, true).await?.bytes();
         let call = record_call(board.of.lane, board.of.registry, bytes);
-        let answer = board.last.simulate(message.header.sequence, &call).await?;
-        Ok(matches!(
-            answer,
-            Err(Refusal::Rejected | Refusal::WrongEon { past: true, .. })
-        ))
+        let answer = board.last.simulate(&call).await?;
+        Ok(matches!(answer, Err(Refusal::Rejected | Refusal::TooOld { .. })))
     }
 
     async fn bring_signature(&self, board: &Board<'_>, row: &SignedCheckpoint) -> Result<bool, RelayError> {
@@ -363,8 +360,8 @@ impl Recorder {
             Attempt::Busy => (SignatureState::Open, row.note.clone()),
             Attempt::Refused(refusal) => {
                 let hopeless = match refusal {
-                    Refusal::Rejected | Refusal::WrongEon { past: true, .. } | Refusal::Signature => {
-                        let at_final = board.last.simulate(signed.eon, &call).await?;
+                    Refusal::Rejected | Refusal::TooOld { .. } | Refusal::Signature => {
+                        let at_final = board.last.simulate(&call).await?;
                         at_final.is_err_and(|at_final| at_final == refusal)
                     }
                     _ => false,

@@ -49,14 +49,17 @@ impl Recorded {
 pub enum Refusal {
     /// Fewer families vouch for it than the hub needs, now.
     QuorumShort(String),
-    /// The newest recorded eon is too far behind this one, or, with `past`, too far beyond it for ever.
-    WrongEon {
+    /// The newest recorded eon is too far behind this one.
+    TooNew {
         last: u64,
-        past: bool,
+    },
+    /// The registry wants none of the hub before another eon, ever.
+    TooOld {
+        first: u64,
     },
     /// Frozen until the owner has chosen between two roots.
     Frozen,
-    /// The owner has chosen the other root of this eon.
+    /// The owner has chosen the other root of this eon, or neither.
     Rejected,
     /// The signature is not the operator's.
     Signature,
@@ -112,10 +115,10 @@ impl Registry<'_> {
     }
 
     /// Runs a call without sending it. The outer error is about the chain, the inner one the registry's word.
-    pub async fn simulate(&self, eon: u64, call: &Call) -> Result<Result<(), Refusal>, RelayError> {
+    pub async fn simulate(&self, call: &Call) -> Result<Result<(), Refusal>, RelayError> {
         match self.view.call(None, call.to, call.data.clone(), call.value).await {
             Ok(_) => Ok(Ok(())),
-            Err(ViewError::Reverted { data }) => Ok(Err(refusal(eon, &data))),
+            Err(ViewError::Reverted { data }) => Ok(Err(refusal(&data))),
             Err(source) => Err(RelayError::Read {
                 attempted: "simulating a recording",
                 source,
@@ -125,15 +128,13 @@ impl Registry<'_> {
 }
 
 /// Reads the registry's revert.
-pub fn refusal(eon: u64, data: &[u8]) -> Refusal {
+pub fn refusal(data: &[u8]) -> Refusal {
     use ICheckpointRegistry::ICheckpointRegistryErrors as E;
     use alloy::sol_types::SolInterface;
     match E::abi_decode(data) {
         Ok(E::QuorumShort(short)) => Refusal::QuorumShort(format!("{} of {} families", short.families, short.quorum)),
-        Ok(E::WrongEon(wrong)) => Refusal::WrongEon {
-            last: wrong.last,
-            past: eon < wrong.last,
-        },
+        Ok(E::EonTooNew(wrong)) => Refusal::TooNew { last: wrong.last },
+        Ok(E::EonTooOld(wrong)) => Refusal::TooOld { first: wrong.first },
         Ok(E::HubFrozen(_)) => Refusal::Frozen,
         Ok(E::RootRejected(_)) => Refusal::Rejected,
         Ok(E::SignatureRefused(_)) => Refusal::Signature,
@@ -149,10 +150,10 @@ impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::QuorumShort(short) => write!(f, "the quorum is short: {short}"),
-            Self::WrongEon { last, past: true } => write!(f, "the newest recorded eon {last} is too far beyond it"),
-            Self::WrongEon { last, past: false } => write!(f, "the newest recorded eon {last} is too far behind it"),
+            Self::TooNew { last } => write!(f, "the newest recorded eon {last} is too far behind it"),
+            Self::TooOld { first } => write!(f, "the registry wants no eon of the hub before {first}"),
             Self::Frozen => f.write_str("the hub is frozen: two roots of an eon contradict one another"),
-            Self::Rejected => f.write_str("its owner has chosen the other root of this eon"),
+            Self::Rejected => f.write_str("its owner has rejected this root of the eon"),
             Self::Signature => f.write_str("the signature is not the operator's"),
             Self::Other(why) => f.write_str(why),
         }
@@ -311,10 +312,15 @@ mod tests {
     #[test]
     fn reverts_are_told_apart() {
         use ICheckpointRegistry as R;
-        let check = |data: Vec<u8>, expected: Refusal| assert_eq!(refusal(7, &data), expected);
-        let wrong = |last| R::WrongEon { eon: 7, last }.abi_encode();
-        check(wrong(20), Refusal::WrongEon { last: 20, past: true });
-        check(wrong(1), Refusal::WrongEon { last: 1, past: false });
+        let check = |data: Vec<u8>, expected: Refusal| assert_eq!(refusal(&data), expected);
+        check(
+            R::EonTooOld { eon: 7, first: 20 }.abi_encode(),
+            Refusal::TooOld { first: 20 },
+        );
+        check(
+            R::EonTooNew { eon: 7, last: 1 }.abi_encode(),
+            Refusal::TooNew { last: 1 },
+        );
         check(R::HubFrozen { hubId: B256::ZERO }.abi_encode(), Refusal::Frozen);
         check(R::SignatureRefused {}.abi_encode(), Refusal::Signature);
         let short = R::QuorumShort {

@@ -79,7 +79,7 @@ codes! {
         "Stores nothing.",
         "Sign the registry's `checkpointDigest` with the key the hub is registered with.";
     GIVEN_UP = "RLY-HUB-048", "Checkpoint given up",
-        "A checkpoint cannot be carried any more: the hub's contract has overwritten it, a reorganization replaced it, or the registry is past its eon.",
+        "A checkpoint cannot be carried any more: the hub's contract has overwritten it, a reorganization replaced it, or the registry wants no eon that old or has rejected its root.",
         "Ends the message; later checkpoints go on, within the gap the registry allows.",
         "Find out what held it up: `relayer lane list`, and the history of the message.";
     NO_CHECKPOINT = "RLY-HUB-049", "No such hub or checkpoint",

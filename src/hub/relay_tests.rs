@@ -347,7 +347,7 @@ async fn with_every_lane_stalled_a_checkpoint_waits_and_is_never_abandoned_by_th
 async fn what_the_registry_does_not_take_now_waits_with_its_reason() {
     let (flow, hub) = with_hub(&["a"], 1).await;
     let id = received(&flow, hub, 9).await;
-    let behind = ICheckpointRegistry::WrongEon { eon: 9, last: 1 };
+    let behind = ICheckpointRegistry::EonTooNew { eon: 9, last: 1 };
     flow.world().registry.refuses.insert(9, behind.abi_encode());
     for number in 14..17 {
         target_at(&flow, number).await;
@@ -372,7 +372,7 @@ async fn what_the_registry_does_not_take_now_waits_with_its_reason() {
 async fn what_the_registry_can_never_take_is_given_up() {
     let (flow, hub) = with_hub(&["a"], 1).await;
     let id = received(&flow, hub, 2).await;
-    let past = ICheckpointRegistry::WrongEon { eon: 2, last: 90 };
+    let past = ICheckpointRegistry::EonTooOld { eon: 2, first: 90 };
     flow.world().registry.refuses.insert(2, past.abi_encode());
     flow.step(&flow.recorder).await;
     assert_eq!(flow.message_state(id).await, MessageState::Abandoned);

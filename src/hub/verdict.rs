@@ -39,10 +39,14 @@ pub fn open_conflicts(logs: &[ChainLog]) -> BTreeMap<u64, (String, String)> {
     open
 }
 
-/// `recorded` is the registry's word, in chain order; `expected` the root in a final block of the hub's chain.
+/// `recorded` is the registry's word, in chain order; `expected` the root in a final block of the hub's chain. None also while the registry has
+/// no root because its owner chose neither of two.
 pub fn judge(eon: u64, recorded: &[ChainLog], expected: B256) -> Option<Verdict> {
     let newest = recorded.last()?;
     let actual = text(newest, "root");
+    if newest.kind == "conflict_resolved" && actual == B256::ZERO.to_string() {
+        return None;
+    }
     let expected = expected.to_string();
     (actual != expected).then_some(Verdict {
         code: WRONG_ROOT,
@@ -215,5 +219,19 @@ mod tests {
         let wrong = judge(7, std::slice::from_ref(&recorded), root(2)).unwrap();
         assert_eq!((wrong.code.code, wrong.actual), (WRONG_ROOT.code, root(1).to_string()));
         assert_eq!(judge(7, &[recorded, chosen], root(2)), None);
+    }
+
+    #[test]
+    fn after_the_owner_chose_neither_nothing_is_recorded_until_another_root_is() {
+        let recorded = |block, n| log(block, "checkpoint_recorded", 7, json!({ "root": root(n) }));
+        let neither = || log(2, "conflict_resolved", 7, json!({ "root": B256::ZERO }));
+        assert_eq!(judge(7, &[recorded(1, 1), neither()], root(1)), None);
+        assert_eq!(judge(7, &[recorded(1, 1), neither()], root(2)), None);
+        assert_eq!(judge(7, &[recorded(1, 1), neither(), recorded(3, 2)], root(2)), None);
+        let wrong = judge(7, &[recorded(1, 1), neither(), recorded(3, 3)], root(2)).unwrap();
+        assert_eq!(
+            (wrong.expected, wrong.actual),
+            (root(2).to_string(), root(3).to_string())
+        );
     }
 }

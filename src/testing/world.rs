@@ -50,6 +50,7 @@ impl ScriptedRegistry {
                 quorum: self.quorum,
                 gapMax: 5,
                 eonSeconds: 0,
+                firstEon: 1,
             }));
         }
         if let Ok(asked) = R::checkpointOfCall::abi_decode(data) {

@@ -176,9 +176,9 @@ fn nextest(filter: &str, database: Option<&TestDatabase>) -> Result<()> {
 
 /// The end-to-end tests again with the relayer's data on PostgreSQL. Left out are those without a relayer's database (contracts,
 /// layerzero, wormhole), `chain`, which copies its SQLite file to play a restored backup, and those that bring servers of their own to kill, to
-/// share or to restore and so have run already (workers, database, recover).
+/// share or to restore and so have run already (workers, database, recover). Reliance waits most of its time, on what the unit tests hold on both.
 fn e2e_on_postgres(database: &TestDatabase) -> Result<()> {
-    let apart = "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database) | binary(recover)";
+    let apart = "binary(chain) | binary(contracts) | binary(layerzero) | binary(wormhole) | binary(workers) | binary(database) | binary(recover) | binary(reliance)";
     step("end-to-end tests, relayer on PostgreSQL", || {
         nextest(&format!("{E2E} & not ({apart})"), Some(database))
     })

@@ -95,7 +95,8 @@ interface ISettlementInbox {
     function DOMAIN_SEPARATOR() external view returns (bytes32);
     function owner() external view returns (address);
 
-    /// @notice Announces a port. It can be activated after portDelay; at once while the vault has never listed a token (nobody can have deposited).
+    /// @notice Announces a port. It can be activated after portDelay; at once while the vault has never listed a token and nothing was ever
+    /// received: nobody can have deposited, or relied on a checkpoint.
     function proposePort(address port) external;
     function activatePort(address port) external;
     function removePort(address port) external;

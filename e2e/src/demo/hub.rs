@@ -2,7 +2,7 @@
 
 use super::say;
 use crate::carriage::{Heads, carried_checkpoints};
-use crate::devnet::hub::Hub;
+use crate::devnet::hub::{Hub, PAYER, TOKEN};
 use crate::harness::{PATIENCE, World};
 use alloy::primitives::B256;
 use anyhow::{Context, Result, ensure};
@@ -16,9 +16,6 @@ use tokio::time::{Instant, sleep};
 
 /// Checkpoints the demo waits for.
 const EONS: usize = 3;
-/// Trail of the payer among the hub's wallets, and of the token.
-const PAYER: usize = 0;
-const TOKEN: usize = 1;
 
 /// What the other chain knows of the hub.
 #[derive(Debug, Clone, Serialize)]
@@ -105,6 +102,11 @@ pub async fn checkpoints(world: &World, after: Heads) -> Result<HubFigures> {
     ensure!(
         verified.holds && is_final(&verified.standing),
         "the payer's allotment of eon {newest} does not hold on the other chain"
+    );
+    let balances = hub.balances(newest).await?;
+    ensure!(
+        verified.upperBound == balances.checkpoint.tokens()[TOKEN].accounts.upper_bound(),
+        "the other chain has another upper bound of eon {newest} than the hub"
     );
     let eons: Vec<u64> = recorded.iter().map(|(eon, _)| *eon).collect();
     say(format!(

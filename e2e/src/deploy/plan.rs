@@ -70,12 +70,14 @@ pub struct HubPlan {
     /// Whose signature counts as a family of its own; absent = nobody's.
     #[serde(default)]
     pub operator: Option<Address>,
-    /// Families that must have brought a root.
+    /// Families that must have brought a root; at least 2 where there are both an outbox and an operator.
     pub quorum: u8,
     /// Eons the next may lie past the newest recorded one, 1 to 5.
     pub gap_max: u8,
-    /// Shortest time in seconds an eon takes: what the gap grows with. 0 = never.
+    /// Shortest time in seconds an eon takes: the hub's clock, by which eons may lie further ahead. 0 = no clock.
     pub eon_seconds: u32,
+    /// The eon the hub is in when it is registered: none before it is recorded, and its clock runs from it. Not 0.
+    pub first_eon: u64,
     /// Positions of its tokens, as its contract's `getTokenTrail` says; the native coin is known.
     #[serde(default)]
     pub tokens: Vec<HubTokenPlan>,
@@ -191,10 +193,20 @@ impl Plan {
                 if wanted.chain == 0 || wanted.quorum == 0 || !(1..=5).contains(&wanted.gap_max) {
                     bail!("{key}: chain and quorum must not be 0, gap_max must be 1 to 5");
                 }
+                if wanted.first_eon == 0 {
+                    bail!("{key}.first_eon must not be 0: it is the eon the hub is in when it is registered");
+                }
                 let has_outbox = self.chains.contains_key(&wanted.chain.to_string());
                 if !has_outbox && (wanted.operator.is_none() || wanted.quorum != 1) {
                     bail!(
                         "{key}: chain {} is not in this plan, so its operator alone vouches for it: operator is needed, and quorum 1",
+                        wanted.chain
+                    );
+                }
+                if has_outbox && wanted.operator.is_some() && wanted.quorum == 1 {
+                    bail!(
+                        "{key}.quorum must be at least 2: chain {} has an outbox, and beside it the operator's word must not be enough; \
+                         or leave {key}.operator out",
                         wanted.chain
                     );
                 }
@@ -212,5 +224,58 @@ impl Plan {
         self.chains
             .iter()
             .filter_map(|(name, chain)| Some((name.parse().ok()?, chain)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../config/contracts.example.toml");
+
+    /// Replaces lines of the example; None = it is a plan.
+    fn check(changes: &[(&str, &str)], expected: Option<&str>) {
+        let mut text = EXAMPLE.to_owned();
+        for (from, to) in changes {
+            let line = format!("\n{from}\n");
+            assert_eq!(text.matches(&line).count(), 1, "{from}");
+            text = text.replace(&line, &format!("\n{to}\n"));
+        }
+        let read = toml::from_str::<Plan>(&text).map_err(anyhow::Error::from);
+        let said = read
+            .and_then(|plan| plan.check())
+            .err()
+            .map(|error| format!("{error:#}"));
+        match expected {
+            None => assert_eq!(said, None, "{changes:?}"),
+            Some(expected) => assert!(said.as_ref().is_some_and(|said| said.contains(expected)), "{said:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_plan_and_a_hub_no_registry_would_take_is_refused() {
+        let key = "chains.31337.registry.hubs.example";
+        let no_operator = ("operator = \"0x000000000000000000000000000000000000000d\"", "");
+        let quorum = |to| ("quorum = 2", to);
+        check(&[], None);
+        check(&[quorum("quorum = 0")], Some(key));
+        check(
+            &[quorum("quorum = 1")],
+            Some(&format!("{key}.quorum must be at least 2")),
+        );
+        check(&[quorum("quorum = 1"), no_operator], None);
+        check(
+            &[("first_eon = 1", "first_eon = 0")],
+            Some(&format!("{key}.first_eon must not be 0")),
+        );
+        check(&[("first_eon = 1", "")], Some("first_eon"));
+        let elsewhere = ("chain = 31338", "chain = 31339");
+        check(&[elsewhere], Some("quorum 1"));
+        check(&[elsewhere, quorum("quorum = 1")], None);
+        check(
+            &[elsewhere, quorum("quorum = 1"), no_operator],
+            Some("operator is needed"),
+        );
     }
 }

@@ -173,15 +173,22 @@ impl Devnet {
 
     /// The hub, on a devnet that has one: its checkpoints go to the other chain.
     fn hub_table(&self, text: &mut String) -> Result<()> {
+        let target = self.target.anvil.chain;
         if let Some(hub) = &self.hub {
             write!(
                 text,
-                "[hubs.{}]\nchain = \"eip155:{}\"\ncontract = \"{}\"\nstart_block = {}\ntargets = [\"eip155:{}\"]\n\n",
+                "[hubs.{}]\nchain = \"eip155:{}\"\ncontract = \"{}\"\nstart_block = {}\ntargets = [\"eip155:{target}\"]\n\n",
                 hub::NAME,
                 hub.chain,
                 hub.contract,
                 hub.genesis,
-                self.target.anvil.chain,
+            )?;
+            let at_hub = hub.tokens[hub::TOKEN];
+            write!(
+                text,
+                "[[hubs.{}.tokens]]\nchain = \"eip155:{target}\"\ntoken = \"{}\"\nat_hub = \"{at_hub}\"\n\n",
+                hub::NAME,
+                self.target.token,
             )?;
         }
         Ok(())

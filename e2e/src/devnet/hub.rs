@@ -40,6 +40,9 @@ mod challenges {
 
 /// Name of the hub in configuration and registry.
 pub const NAME: &str = "devnet";
+/// Trail of the token among the hub's, after the native coin; and of the devnet's payer among the wallets.
+pub const TOKEN: usize = 1;
+pub const PAYER: usize = 0;
 /// Seconds between announcing and making a choice between two roots.
 const RESOLVE_DELAY: u64 = 3_600;
 /// What every wallet deposits at first, of token and native coin.
@@ -50,7 +53,7 @@ const FIRST_DEPOSIT: u64 = 100;
 pub struct HubOptions {
     /// At least 16, or the operator's transactions do not fit.
     pub blocks_per_eon: u64,
-    /// Bridge families that must have brought a root to the registry.
+    /// Families that must have brought a root to the registry. The operator's signature counts as one, unless one is enough.
     pub quorum: u8,
 }
 
@@ -188,10 +191,11 @@ impl Hub {
         let hub = HubPlan {
             chain: self.chain,
             contract: self.contract,
-            operator: Some(self.operator.address()),
+            operator: (quorum > 1).then(|| self.operator.address()),
             quorum,
             gap_max: 5,
             eon_seconds: u32::try_from(self.blocks_per_eon.saturating_mul(block_time.max(1)))?,
+            first_eon: 1,
             tokens: vec![HubTokenPlan {
                 address: self.tokens[1],
                 trail: 1,

@@ -30,6 +30,7 @@ impl Site<'_> {
                 quorum: wanted.quorum,
                 gapMax: wanted.gap_max,
                 eonSeconds: wanted.eon_seconds,
+                firstEon: wanted.first_eon,
             };
             let id = registry.hubIdOf(wanted.chain, wanted.contract).call().await?;
             let now = registry.hubOf(id).call().await?;
