@@ -235,7 +235,8 @@ impl Txn {
         let rows = self
             .rows(
                 "SELECT h.id AS id, h.halted AS halted, h.last_eon AS last_eon, \
-                 EXISTS (SELECT 1 FROM chain_cursor r WHERE r.chain = h.chain AND h.read_to >= r.final_number) AS is_level, c.id AS checkpoint, c.root AS root, c.standing AS standing, \
+                 EXISTS (SELECT 1 FROM chain_cursor r WHERE r.chain = h.chain AND h.read_to >= r.final_number) AS is_level, \
+                 c.id AS checkpoint, c.root AS root, c.standing AS standing, \
                  c.refused AS refused, t.trail AS trail FROM hub h LEFT JOIN hub_trail t ON t.hub_id = h.id AND t.token = $3 \
                  LEFT JOIN hub_checkpoint c ON c.hub_id = h.id AND c.eon = $2 AND c.standing <> 'orphaned' \
                  WHERE h.name = $1",

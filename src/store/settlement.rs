@@ -54,11 +54,12 @@ const STANDS: &str = "(settlement.hub_id IS NULL OR EXISTS (SELECT 1 FROM hub h 
     WHERE h.id = settlement.hub_id AND c.id = settlement.hub_checkpoint_id AND h.halted IS NULL AND c.standing = 'final' \
     AND c.refused IS NULL))";
 
-/// And what is known of its promises was compared with what backs them. A promise of another token counts too: it is judged with the others,
-/// and refuses the checkpoint as a whole.
+/// And what was known of its promises when it was accepted, its own token's among them, was compared with what backs them. A promise of another
+/// token is judged with the others, and refuses the checkpoint as a whole.
 const JUDGED: &str = "(settlement.hub_id IS NULL OR (EXISTS (SELECT 1 FROM hub_bound b \
     WHERE b.hub_checkpoint_id = settlement.hub_checkpoint_id AND b.solvent) AND NOT EXISTS (SELECT 1 FROM hub_bound b \
-    WHERE b.hub_checkpoint_id = settlement.hub_checkpoint_id AND (b.solvent IS NULL OR NOT b.solvent))))";
+    WHERE b.hub_checkpoint_id = settlement.hub_checkpoint_id AND (NOT b.solvent \
+    OR (b.solvent IS NULL AND b.created_at <= settlement.accepted_at)))))";
 
 /// One settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
