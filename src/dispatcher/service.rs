@@ -211,7 +211,9 @@ impl Dispatcher {
         let dispatch = &claim.row;
         let message = self.store.get_message(dispatch.message).await?;
         if message.state != MessageState::Sealed {
-            return self.drop_planned(claim, message.state, now_ms).await;
+            return self
+                .drop_planned(claim, &format!("message is {}", message.state), now_ms)
+                .await;
         }
         let (adapter, lane) = self.adapter(dispatch)?;
         if let Some(log) = self.own_log(dispatch, &lane).await? {
@@ -219,6 +221,12 @@ impl Dispatcher {
         }
         self.expect_open(dispatch).await?;
         let dispatches = self.store.list_dispatches(dispatch.message).await?;
+        if !dispatches.iter().any(Dispatch::has_left) && self.store.has_forsaken_member(dispatch.message).await? {
+            // The router gives the message up; its other members are batched anew.
+            return self
+                .drop_planned(claim, "a member relies on a hub that does not stand any more", now_ms)
+                .await;
+        }
         let committed = dispatches.iter().any(Dispatch::is_included);
         let sealed = self.store.get_sealed_message(dispatch.message, committed).await?;
         let quote = self.fresh_quote(dispatch, adapter, &lane, &sealed, now_ms).await?;
@@ -310,24 +318,13 @@ impl Dispatcher {
         Ok(quote)
     }
 
-    /// The message went on without it.
-    async fn drop_planned(
-        &self,
-        claim: &Claim<Dispatch>,
-        state: MessageState,
-        now_ms: i64,
-    ) -> Result<bool, DispatcherError> {
+    /// The message goes on without it.
+    async fn drop_planned(&self, claim: &Claim<Dispatch>, cause: &str, now_ms: i64) -> Result<bool, DispatcherError> {
         let mut txn = self.store.begin(now_ms).await?;
         let change = DispatchChange::Source(DispatchSourceEvent::Drop);
-        let cause = format!("message is {state}");
-        txn.dispatch_apply(
-            claim.row.id,
-            Some(claim.token),
-            change,
-            DispatchPatch::default(),
-            &cause,
-        )
-        .await?;
+        txn.dispatch_apply(claim.row.id, Some(claim.token), change, DispatchPatch::default(), cause)
+            .await?;
+        txn.wake_message(claim.row.message).await?;
         txn.commit().await?;
         Ok(true)
     }

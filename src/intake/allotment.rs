@@ -58,7 +58,7 @@ pub enum AllotmentError {
     TooSmall { allotted: U256, needed: U256 },
     #[error("allotment: {0}")]
     Proof(#[from] ProofError),
-    #[error("hub {0} has not been read yet")]
+    #[error("hub {0} has not been read up to now yet")]
     NotRead(String),
     #[error("hub {hub} is halted: {reason}")]
     Halted { hub: String, reason: HaltReason },
@@ -129,6 +129,9 @@ pub fn stand(proven: &Proven, facts: Option<&HubFacts>) -> Result<Reliance, Allo
     };
     if let Some(reason) = facts.halted {
         return Err(AllotmentError::Halted { hub, reason });
+    }
+    if !facts.is_level {
+        return Err(AllotmentError::NotRead(hub));
     }
     let last = facts.last_eon;
     let Some(checkpoint) = facts

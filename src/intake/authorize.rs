@@ -6,7 +6,7 @@ use super::verify::{Signed, Verified};
 use crate::chain::Chain;
 use crate::settlement::ChainId;
 use crate::settlement::auth::Classification;
-use crate::store::{AuthKind, FactsQuery, SignerFact, Store};
+use crate::store::{AuthKind, FactsQuery, OnChain, SignerFact, Store};
 use alloy::primitives::{Address, FixedBytes};
 use alloy::sol;
 use alloy::sol_types::SolCall;
@@ -27,6 +27,8 @@ pub struct Authority {
     /// The signer, when it is not the payer; looked at again before the commit.
     pub signer: Option<Address>,
     pub revocable: bool,
+    /// Nobody was asked, because it was paid: counts only for what was paid in a final block still when it is stored.
+    pub unasked: bool,
 }
 
 impl Authority {
@@ -34,12 +36,26 @@ impl Authority {
         kind: AuthKind::Ecdsa,
         signer: None,
         revocable: false,
+        unasked: false,
     };
     pub const CONTRACT: Self = Self {
         kind: AuthKind::Erc1271,
         signer: None,
         revocable: true,
+        unasked: false,
     };
+    /// The inbox has judged it, and paid.
+    pub const UNASKED: Self = Self {
+        unasked: true,
+        ..Self::PAYER
+    };
+
+    fn signer(signer: Address) -> Self {
+        Self {
+            signer: Some(signer),
+            ..Self::PAYER
+        }
+    }
 }
 
 /// That a word is a payer's.
@@ -78,7 +94,28 @@ pub async fn slow(store: &Store, chain: Option<&dyn Chain>, verified: &Verified)
         // Accepted before: the writer gives the original answer and asks nobody again.
         return Ok(Authority::PAYER);
     }
-    word(store, chain, &Claim::of(verified)).await
+    let known = store.known_on_chain(verified.target, &[verified.id]).await?;
+    let known = known.get(&verified.id).copied();
+    if known == Some(OnChain::Booked) {
+        return Ok(Authority::UNASKED);
+    }
+    let claim = Claim::of(verified);
+    match word(store, chain, &claim).await {
+        Ok(authority) => Ok(authority),
+        Err(error) => excused(&claim, known, error),
+    }
+}
+
+/// What a word that does not count today is worth for a settlement the chains know: refused, its receipts would seem free to be paid a
+/// second time. A signer on its way out still signs for what is on its way, as the inbox sees it.
+pub fn excused(claim: &Claim<'_>, known: Option<OnChain>, error: IntakeError) -> Result<Authority, IntakeError> {
+    match (known, error) {
+        (Some(OnChain::Booked), _) => Ok(Authority::UNASKED),
+        (Some(_), IntakeError::SignerLeaving { signer, .. }) => Ok(Authority::signer(signer)),
+        // Neither its word nor its payment counts yet; once the block is final it is taken up.
+        (Some(OnChain::Paid), _) => Err(IntakeError::TargetNotReady(claim.target)),
+        (_, error) => Err(error),
+    }
 }
 
 /// A registered signer's word, or a contract's.
@@ -91,13 +128,7 @@ pub async fn word(store: &Store, chain: Option<&dyn Chain>, claim: &Claim<'_>) -
         };
         let facts = store.vault_facts(claim.target, &query).await?;
         match facts.signers.get(&(payer, signer)) {
-            Some(SignerFact::Active) => {
-                return Ok(Authority {
-                    kind: AuthKind::Ecdsa,
-                    signer: Some(signer),
-                    revocable: false,
-                });
-            }
+            Some(SignerFact::Active) => return Ok(Authority::signer(signer)),
             Some(SignerFact::RemovalAnnounced) => return Err(IntakeError::SignerLeaving { payer, signer }),
             Some(SignerFact::Removed) | None => {}
         }

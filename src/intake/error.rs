@@ -461,7 +461,7 @@ codes! {
         "The job was submitted before with a different receipt.",
         "Look at the settlement named; submit the receipt it was submitted with.";
     TARGET_NOT_READY = "RLY-INTAKE-042", "Target chain not read yet",
-        "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline.",
+        "The relayer has not yet read the target chain's logs or its vault's exit delay, so it knows no balances and can judge no deadline; or this settlement's payment is not final yet.",
         "Send the same request again shortly; check the chain with `relayer doctor` if this lasts.";
     TARGET_UNAVAILABLE = "RLY-INTAKE-043", "Target chain cannot be read",
         "The payer's contract could not be asked.",

@@ -64,29 +64,26 @@ impl Intake {
         let coordinator_id = request.coordinator_id.clone();
         let policy = self.policy().clone();
         let opened = self.on_pool(move || open(&policy, frame, &request)).await??;
-        let (authority, known) = self.authority(frame, &coordinator_id, &opened).await?;
+        let words = self.words(frame, &coordinator_id, &opened).await?;
         let mut results: Vec<Option<Result<Accepted, IntakeError>>> = Vec::with_capacity(opened.ids.len());
         let (mut places, mut items) = (Vec::new(), Vec::new());
         for (index, checked) in opened.checked.into_iter().enumerate() {
-            let refusal = match (checked, &authority) {
-                (Ok(checked), Ok(authority)) => {
+            let answer = match checked.map(|checked| (words.of(checked.id), checked)) {
+                Ok((Word::Counts(authority), checked)) => {
                     let place = GroupMember {
                         root: opened.root,
                         index,
                     };
+                    // A word nobody asked about must not become the group's: what was paid stands alone.
+                    let place = (!authority.unasked).then_some(place);
                     places.push(index);
-                    items.push((checked.with(opened.signed.clone(), Some(place)), *authority));
+                    items.push((checked.with(opened.signed.clone(), place), authority));
                     None
                 }
-                // The word does not count any more; what it brought about stands.
-                (Ok(checked), Err(error)) => Some(
-                    known
-                        .get(&checked.id)
-                        .map_or(Err(error.clone()), |row| Ok(Accepted::of(row, true))),
-                ),
-                (Err(error), _) => Some(Err(error)),
+                Ok((Word::Stands(accepted), _)) => Some(Ok(*accepted)),
+                Ok((Word::Refused(error), _)) | Err(error) => Some(Err(error)),
             };
-            results.push(refusal);
+            results.push(answer);
         }
         if !items.is_empty() {
             let group = NewGroup {
@@ -112,14 +109,9 @@ impl Intake {
         })
     }
 
-    /// Whether the group's word counts, asked once for all items. When it does not, the whole is refused, unless the group was taken before:
-    /// then the error comes with what is stored of it.
-    async fn authority(
-        &self,
-        frame: Frame,
-        coordinator_id: &str,
-        opened: &Opened,
-    ) -> Result<(Result<Authority, IntakeError>, HashMap<SettlementId, Settlement>), IntakeError> {
+    /// Whether the group's word counts, asked once for all items. When it does not, the whole is refused, unless some of it was taken before, or
+    /// a chain knows it.
+    async fn words(&self, frame: Frame, coordinator_id: &str, opened: &Opened) -> Result<Words, IntakeError> {
         let claim = Claim {
             target: frame.target,
             payer: frame.payer,
@@ -127,21 +119,62 @@ impl Intake {
             signed: &opened.signed,
         };
         if let Some(authority) = claim.fast() {
-            return Ok((Ok(authority), HashMap::new()));
+            return Ok(Words::all(authority));
         }
         let error = match authorize::word(self.store(), self.chain(frame.target), &claim).await {
-            Ok(authority) => return Ok((Ok(authority), HashMap::new())),
+            Ok(authority) => return Ok(Words::all(authority)),
             Err(error) => error,
         };
         let rows = self.store().list_settlements_by_id(&opened.ids).await?;
-        let of_group = |row: &Settlement| {
+        let taken = rows.iter().any(|row| {
             row.coordinator_id == coordinator_id && row.group.is_some_and(|place| place.root == opened.root)
-        };
-        if rows.iter().any(of_group) {
-            let mine = rows.into_iter().filter(|row| row.coordinator_id == coordinator_id);
-            Ok((Err(error), mine.map(|row| (row.id, row)).collect()))
-        } else {
-            Err(error)
+        });
+        let mine = rows.into_iter().filter(|row| row.coordinator_id == coordinator_id);
+        let rows: HashMap<SettlementId, Settlement> = mine.map(|row| (row.id, row)).collect();
+        let known = self.store().known_on_chain(frame.target, &opened.ids).await?;
+        if !taken && known.is_empty() {
+            return Err(error);
+        }
+        let excused = |(id, known)| (id, authorize::excused(&claim, Some(known), error.clone()));
+        Ok(Words {
+            known: known.into_iter().map(excused).collect(),
+            rows,
+            others: Err(error),
+        })
+    }
+}
+
+/// What the word under a group is worth to each of its items.
+struct Words {
+    /// Those a chain knows and this database does not.
+    known: HashMap<SettlementId, Result<Authority, IntakeError>>,
+    /// Taken before; what the word brought about stands.
+    rows: HashMap<SettlementId, Settlement>,
+    others: Result<Authority, IntakeError>,
+}
+
+enum Word {
+    Counts(Authority),
+    Stands(Box<Accepted>),
+    Refused(IntakeError),
+}
+
+impl Words {
+    fn all(authority: Authority) -> Self {
+        Self {
+            known: HashMap::new(),
+            rows: HashMap::new(),
+            others: Ok(authority),
+        }
+    }
+
+    fn of(&self, id: SettlementId) -> Word {
+        if let Some(row) = self.rows.get(&id) {
+            return Word::Stands(Box::new(Accepted::of(row, true)));
+        }
+        match self.known.get(&id).unwrap_or(&self.others) {
+            Ok(authority) => Word::Counts(*authority),
+            Err(error) => Word::Refused(error.clone()),
         }
     }
 }

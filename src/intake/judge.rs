@@ -6,7 +6,7 @@ use super::error::IntakeError;
 use super::policy::IntakePolicy;
 use super::verify::Verified;
 use crate::settlement::receipt::{AmountError, check_amount};
-use crate::store::{HubFacts, NewSettlement, NonceFact, Reliance, SignerFact, VaultFacts};
+use crate::store::{HubFacts, NewSettlement, NonceFact, OnChain, Reliance, SignerFact, VaultFacts};
 use alloy::primitives::U256;
 
 /// The settlement to accept, or why not. `head` is the timestamp of the newest target block whose logs are
@@ -20,6 +20,10 @@ pub fn judge(
     head: u64,
 ) -> Result<NewSettlement, IntakeError> {
     let terms = &verified.terms;
+    if authority.unasked {
+        // Only as one that was paid, see [`judge_recalled`].
+        return Err(IntakeError::TargetNotReady(verified.target));
+    }
     let token = facts
         .tokens
         .get(&terms.token)
@@ -89,9 +93,25 @@ fn accepted(
 
 /// A settlement that a message on its way carries, or that was paid, before this database knew of it. Its payer's word is out and its message
 /// sent, so that it is not judged by what would be right for a new one; refused, its receipts would seem free to be paid a second time. None
-/// when the nonce was used for something else: then it can never be paid.
-pub fn judge_recalled(verified: &Verified, authority: &Authority, facts: &VaultFacts) -> Option<NewSettlement> {
+/// when the nonce was used for something else: then it can never be paid. None, too, when its word is no word of the payer's for what is still
+/// to be paid: stored, it would spoil the payout.
+pub fn judge_recalled(
+    verified: &Verified,
+    authority: &Authority,
+    facts: &VaultFacts,
+    known: OnChain,
+) -> Option<NewSettlement> {
     let terms = &verified.terms;
+    if known != OnChain::Booked {
+        let fact = authority.signer.map(|signer| facts.signers.get(&(terms.payer, signer)));
+        let signs = matches!(
+            fact,
+            None | Some(Some(SignerFact::Active | SignerFact::RemovalAnnounced))
+        );
+        if authority.unasked || !signs {
+            return None;
+        }
+    }
     match facts.nonces.get(&(terms.payer, terms.nonce)) {
         Some(NonceFact::Burned) => return None,
         Some(NonceFact::Paid(id)) if *id != verified.id => return None,

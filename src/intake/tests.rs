@@ -2,6 +2,7 @@
 
 mod allotments;
 mod groups;
+mod recalled;
 mod world;
 
 use super::*;

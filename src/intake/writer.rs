@@ -310,10 +310,10 @@ impl Committer {
             .map(|job| answers.by_ref().take(job.candidates().len()).collect())
             .collect();
         for (job, answers) in jobs.iter().zip(&answers) {
+            let mut parts = job.candidates().iter().zip(answers);
+            let is_new = |answer: &Answer| matches!(answer, Ok(accepted) if !accepted.existing);
             if let Some(group) = job.group_row()
-                && answers
-                    .iter()
-                    .any(|answer| matches!(answer, Ok(accepted) if !accepted.existing))
+                && parts.any(|(part, answer)| part.verified.group.is_some() && is_new(answer))
             {
                 txn.put_group(group).await?;
             }
@@ -355,8 +355,8 @@ async fn recalled(
     let known = txn.known_on_chain(target, &ids).await?;
     let judged = refused.iter().filter_map(|index| {
         let Candidate { verified, authority } = parts[*index];
-        let known = known.contains(&verified.id);
-        Some((*index, known.then(|| judge_recalled(verified, authority, facts))??))
+        let known = known.get(&verified.id)?;
+        Some((*index, judge_recalled(verified, authority, facts, *known)?))
     });
     Ok(judged.collect())
 }

@@ -173,6 +173,17 @@ impl Router {
         let message = &claim.row;
         let lanes = self.lanes(message.header.source, message.header.target);
         let dispatches = self.store.list_dispatches(message.id).await?;
+        if message.header.kind == Kind::SettlementBatch {
+            if self.store.is_foreign(message.id).await? {
+                // Nobody here could pay it out. Whoever submits one of its settlements again wakes it.
+                let again = now_ms.saturating_add(self.params.recheck_ms.max(self.params.retry_max_ms));
+                return self.release(claim, now_ms, again).await;
+            }
+            if !dispatches.iter().any(Dispatch::has_left) && self.store.has_forsaken_member(message.id).await? {
+                let reason = "a member relies on a hub that does not stand any more";
+                return self.abandon(claim, &dispatches, reason, now_ms).await;
+            }
+        }
         let carriages: Vec<Carriage> = dispatches
             .iter()
             .map(|dispatch| carriage(dispatch, &lanes, standings))
@@ -233,19 +244,27 @@ impl Router {
         }
         match abandon(now_ms, since, lane_at_hand, self.params.patience) {
             Verdict::KeepUntil(at) => self.release(claim, now_ms, at).await,
-            Verdict::Abandon => self.abandon(claim, dispatches, now_ms).await,
+            Verdict::Abandon => {
+                let reason = format!("overdue over {} lane(s)", dispatches.len());
+                self.abandon(claim, dispatches, &reason, now_ms).await
+            }
         }
     }
 
     /// What was never sent is dropped, the message ends, its open settlements are batched again now.
-    async fn abandon(&self, claim: &Claim<Message>, dispatches: &[Dispatch], now_ms: i64) -> Result<(), RouterError> {
+    async fn abandon(
+        &self,
+        claim: &Claim<Message>,
+        dispatches: &[Dispatch],
+        reason: &str,
+        now_ms: i64,
+    ) -> Result<(), RouterError> {
         let id = claim.row.id;
         let mut txn = self.store.begin(now_ms).await?;
         let unsent = dispatches.iter().filter(|d| d.source_state == DispatchSource::Planned);
         drop_unsent(&mut txn, unsent, "message abandoned").await?;
-        let reason = format!("overdue over {} lane(s)", dispatches.len());
         let requeued = txn
-            .abandon_message(id, &reason, now_ms, Some(claim.token), "router")
+            .abandon_message(id, reason, now_ms, Some(claim.token), "router")
             .await?;
         txn.commit().await?;
         tracing::warn!(message = %id, requeued = requeued.len(), reason, "message abandoned, its settlements are batched again");

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 mod lanes;
+mod members;
 
 use super::*;
 use crate::settlement::states::{DispatchSource, MessageState, SettlementState};

@@ -69,6 +69,11 @@ impl Dispatch {
         })
     }
 
+    /// Whether it may be on its way: a transaction was signed for it.
+    pub fn has_left(&self) -> bool {
+        !matches!(self.source_state, DispatchSource::Planned | DispatchSource::Dropped)
+    }
+
     /// Whether the outbox has it, as far as we know.
     pub fn is_included(&self) -> bool {
         matches!(self.source_state, DispatchSource::Included | DispatchSource::Finalized)

@@ -26,6 +26,8 @@ pub struct CheckpointFact {
 pub struct HubFacts {
     pub id: HubId,
     pub halted: Option<super::HaltReason>,
+    /// Its logs are stored up to the newest final block of its chain. While they are not, its newest checkpoint is one of long ago.
+    pub is_level: bool,
     pub last_eon: Eon,
     /// Position of the token that was asked for, when it is known.
     pub token_trail: Option<u64>,
@@ -232,7 +234,9 @@ impl Txn {
     pub async fn hub_facts(&self, name: &str, eon: Eon, token: Address) -> Result<Option<HubFacts>, StoreError> {
         let rows = self
             .rows(
-                "SELECT h.id AS id, h.halted AS halted, h.last_eon AS last_eon, c.id AS checkpoint, c.root AS root, c.standing AS standing, \
+                "SELECT h.id AS id, h.halted AS halted, h.last_eon AS last_eon, \
+                 EXISTS (SELECT 1 FROM chain_cursor r WHERE r.chain = h.chain AND h.read_to >= r.final_number) AS is_level, \
+                 c.id AS checkpoint, c.root AS root, c.standing AS standing, \
                  c.refused AS refused, t.trail AS trail FROM hub h LEFT JOIN hub_trail t ON t.hub_id = h.id AND t.token = $3 \
                  LEFT JOIN hub_checkpoint c ON c.hub_id = h.id AND c.eon = $2 AND c.standing <> 'orphaned' \
                  WHERE h.name = $1",
@@ -265,6 +269,7 @@ impl Txn {
         Ok(Some(HubFacts {
             id: HubId(row.try_get("", "id")?),
             halted: halted.map(|halted| codec::name("hub.halted", &halted)).transpose()?,
+            is_level: row.try_get("", "is_level")?,
             last_eon: Eon(codec::uint("hub.last_eon", last_eon)?),
             token_trail: trail.map(|trail| codec::uint("hub_trail.trail", trail)).transpose()?,
             checkpoint,

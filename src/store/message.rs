@@ -243,7 +243,8 @@ impl Txn {
         uint("counter.value", value)
     }
 
-    /// Stores a sealed message and moves its members to Batched; all of them, or nothing: fails with `Conflict` when one has moved on.
+    /// Stores a sealed message and moves its members to Batched; all of them, or nothing: fails with `Conflict` when one has moved on
+    /// or relies on what does not hold any more.
     pub async fn seal_message(
         &mut self,
         message: &SealedMessage,
@@ -258,6 +259,8 @@ impl Txn {
                 what: format!("message {id}, which is no batch"),
             });
         };
+        // Since they were listed, a hub may have halted.
+        self.expect_upheld(ids).await?;
         self.insert_message(message, tier, policy).await?;
         self.insert_leaves(id, ids).await?;
         let sealed = self

@@ -51,6 +51,16 @@ impl Store {
         self.members(id, None).await
     }
 
+    /// Whether a message has open leaves, and this database knows the settlement of none of them: it was recovered, and nobody has submitted
+    /// them again.
+    pub async fn is_foreign(&self, id: MessageId) -> Result<bool, StoreError> {
+        let open = "SELECT 1 FROM message_settlement m WHERE m.message_id = $1 AND NOT m.resolved";
+        let known = "AND EXISTS (SELECT 1 FROM settlement s WHERE s.settlement_id = m.settlement_id)";
+        let sql = format!("SELECT 1 AS one WHERE EXISTS ({open}) AND NOT EXISTS ({open} {known})");
+        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, [id.0.to_vec().into()]);
+        Ok(self.db.query_one_raw(statement).await?.is_some())
+    }
+
     /// One leaf, with its terms and authorization.
     pub async fn get_member(&self, id: MessageId, leaf: usize) -> Result<MessageMember, StoreError> {
         let found = self.members(id, Some(leaf)).await?.pop();

@@ -49,6 +49,7 @@ pub mod seed;
 pub mod settlement;
 pub mod settlement_accept;
 pub mod settlement_apply;
+mod settlement_cover;
 pub mod settlement_end;
 mod settlement_page;
 pub mod settlement_pay;
@@ -113,6 +114,7 @@ pub use settlement::{AuthKind, CoveredReceipt, Evidence, GroupMember, Reliance, 
 pub use settlement_accept::{Accept, NewSettlement};
 pub use settlement_end::Ending;
 pub use settlement_pay::Payment;
+pub use settlement_recall::OnChain;
 pub use signer_lease::{LeaseToken, SignerLease};
 pub use tx::{AttemptRow, Inclusion, Intent, IntentKind, NewAttempt, NewTx, TxChange, TxId, TxRow};
 pub use txn::{NewEvent, Txn};

@@ -49,10 +49,17 @@ pub struct Reliance {
     pub checkpoint: i64,
 }
 
-/// What a settlement relies on holds: its hub goes on, the checkpoint is final and nobody was promised what is not there.
-const UPHELD: &str = "(settlement.hub_id IS NULL OR EXISTS (SELECT 1 FROM hub h JOIN hub_checkpoint c ON c.hub_id = h.id \
+/// Nothing speaks against what a settlement relies on: its hub goes on, the checkpoint is final and not refused.
+const STANDS: &str = "(settlement.hub_id IS NULL OR EXISTS (SELECT 1 FROM hub h JOIN hub_checkpoint c ON c.hub_id = h.id \
     WHERE h.id = settlement.hub_id AND c.id = settlement.hub_checkpoint_id AND h.halted IS NULL AND c.standing = 'final' \
     AND c.refused IS NULL))";
+
+/// And what was known of its promises when it was accepted, its own token's among them, was compared with what backs them. A promise of another
+/// token is judged with the others, and refuses the checkpoint as a whole.
+const JUDGED: &str = "(settlement.hub_id IS NULL OR (EXISTS (SELECT 1 FROM hub_bound b \
+    WHERE b.hub_checkpoint_id = settlement.hub_checkpoint_id AND b.solvent) AND NOT EXISTS (SELECT 1 FROM hub_bound b \
+    WHERE b.hub_checkpoint_id = settlement.hub_checkpoint_id AND (NOT b.solvent \
+    OR (b.solvent IS NULL AND b.created_at <= settlement.accepted_at)))))";
 
 /// One settlement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +232,8 @@ impl Store {
             .filter(Column::CancelRequestedAt.is_null())
             .filter(Column::BatchAfter.lte(now_ms))
             .filter(Column::Deadline.gte(int("deadline", deadline_min)?))
-            .filter(Expr::cust(UPHELD))
+            .filter(Expr::cust(STANDS))
+            .filter(Expr::cust(JUDGED))
             // The order of the index, so that a long backlog is not sorted for every batch.
             .order_by_asc(Column::BatchAfter)
             .order_by_asc(Column::Id)
@@ -233,6 +241,23 @@ impl Store {
             .all(&self.db)
             .await?;
         rows.iter().map(decode).collect()
+    }
+
+    /// Whether an open member of a message relies on what does not stand any more: a hub that halted, a checkpoint that was refused or that a
+    /// reorg took.
+    pub async fn has_forsaken_member(&self, message: MessageId) -> Result<bool, StoreError> {
+        let mut open = Query::select();
+        open.column(message_settlement::Column::SettlementId)
+            .from(message_settlement::Entity)
+            .and_where(message_settlement::Column::MessageId.eq(message.0.to_vec()))
+            .and_where(message_settlement::Column::Resolved.eq(false));
+        let found = settlement::Entity::find()
+            .filter(settlement::Column::SettlementId.in_subquery(open))
+            .filter(Expr::cust(format!("NOT {STANDS}")))
+            .limit(1)
+            .one(&self.db)
+            .await?;
+        Ok(found.is_some())
     }
 
     /// Open settlements of a target whose deadline is before `timestamp`, after row `after`, in row order.
@@ -365,6 +390,24 @@ impl Txn {
     /// One row, locked until the end of the transaction.
     pub async fn lock_settlement(&self, id: SettlementId) -> Result<Option<Settlement>, StoreError> {
         Ok(self.lock_settlements(&[id]).await?.pop())
+    }
+
+    /// Fails with `Conflict` unless all that these rely on may still be relied on, see [`Store::list_batchable`].
+    pub(super) async fn expect_upheld(&self, ids: &[SettlementId]) -> Result<(), StoreError> {
+        for chunk in ids.chunks(1_000) {
+            let fallen = settlement::Entity::find()
+                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
+                .filter(Expr::cust(format!("NOT ({STANDS} AND {JUDGED})")))
+                .limit(1)
+                .one(&self.tx)
+                .await?;
+            if fallen.is_some() {
+                return Err(StoreError::Conflict {
+                    what: "what settlements of a batch rely on".into(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The settlement on this (payer, nonce), locked.

@@ -6,6 +6,7 @@ use super::bulk::{Insert, Tables, padded};
 use super::codec::{b256, int, u256_bytes};
 use super::entity::{settlement, settlement_receipt};
 use super::settlement::{AuthKind, CoveredReceipt, GroupMember, Reliance, Settlement};
+use super::settlement_cover::{Batch, cover};
 use super::settlement_recall::{self as recall, Recalled};
 use super::{NewEvent, StoreError, Txn};
 use crate::ledger::{AccountKey, Asset, Obligation, Posting};
@@ -115,7 +116,7 @@ impl NewSettlement {
         }
     }
 
-    fn available(&self) -> AccountKey {
+    pub(super) fn available(&self) -> AccountKey {
         AccountKey::available(self.asset(), self.terms.payer)
     }
 
@@ -508,71 +509,6 @@ impl Txn {
         }
         Ok(answers)
     }
-}
-
-/// What the settlements of a batch take from each other: only the first of those that want the same is inserted.
-#[derive(Debug, Default)]
-struct Batch<'a> {
-    ids: HashSet<SettlementId>,
-    nonces: HashSet<(ChainId, Address, Address, U256)>,
-    receipts: HashSet<(&'a str, B256)>,
-    jobs: HashSet<(&'a str, &'a str)>,
-}
-
-impl<'a> Batch<'a> {
-    /// Whether an earlier one of the batch leaves this one everything it needs; then it takes it.
-    fn admits(&mut self, new: &'a NewSettlement) -> bool {
-        let coordinator = new.coordinator_id.as_str();
-        let nonce = (new.target, new.inbox, new.terms.payer, new.terms.nonce);
-        let taken = self.ids.contains(&new.id)
-            || self.nonces.contains(&nonce)
-            || new.receipts.iter().any(|receipt| {
-                self.receipts.contains(&(coordinator, receipt.hash))
-                    || self.jobs.contains(&(coordinator, receipt.job_id.as_str()))
-            });
-        if taken {
-            return false;
-        }
-        self.ids.insert(new.id);
-        self.nonces.insert(nonce);
-        for receipt in &new.receipts {
-            self.receipts.insert((coordinator, receipt.hash));
-            self.jobs.insert((coordinator, &receipt.job_id));
-        }
-        true
-    }
-}
-
-/// Decides in order which of the inserted ones the payers' balances cover, and answers the others.
-fn cover(
-    news: &[NewSettlement],
-    holding: &[usize],
-    accounts: &LockedAccounts,
-    recalled: &Recalled,
-) -> (BTreeSet<usize>, Vec<(usize, Accept)>) {
-    let mut left: BTreeMap<AccountKey, U256> = BTreeMap::new();
-    let mut accepted = BTreeSet::new();
-    let mut short = Vec::new();
-    for index in holding.iter().copied() {
-        let new = &news[index];
-        if recalled.is_paid(new.id) {
-            accepted.insert(index);
-            continue;
-        }
-        let key = new.available();
-        let balance = left
-            .entry(key)
-            .or_insert_with(|| accounts.get(&key).map_or(U256::ZERO, |locked| locked.balance.amount()));
-        let needed = new.terms.debit();
-        let available = balance.saturating_sub(new.leaving);
-        if available < needed {
-            short.push((index, Accept::Insufficient { available, needed }));
-        } else {
-            *balance = balance.saturating_sub(needed);
-            accepted.insert(index);
-        }
-    }
-    (accepted, short)
 }
 
 impl Earlier {

@@ -60,8 +60,11 @@ impl Txn {
             return Ok(0);
         }
         self.move_ended(&open, ending).await?;
+        // One that was paid before this database knew of it has no reservation, also when that payment was taken back.
+        let reserved = self.reserved_of(ids).await?;
         let released: Vec<_> = open
             .iter()
+            .filter(|row| reserved.contains(&row.id))
             .flat_map(|row| Obligation::new(row.id, row.target, &row.terms).ended_unpaid(&ending.proof(row.id)))
             .collect();
         self.post(&released).await?;

@@ -169,7 +169,7 @@ impl Txn {
     }
 
     /// Those of `ids` whose amount and fee are set aside still.
-    async fn reserved_of(&self, ids: &[SettlementId]) -> Result<HashSet<SettlementId>, StoreError> {
+    pub(super) async fn reserved_of(&self, ids: &[SettlementId]) -> Result<HashSet<SettlementId>, StoreError> {
         let (mut accepted, mut released) = (HashSet::new(), HashSet::new());
         for chunk in ids.chunks(1_000) {
             let rows: Vec<(Option<Vec<u8>>, String)> = posting::Entity::find()

@@ -8,18 +8,29 @@ use super::entity::{chain_log, message, message_settlement, settlement};
 use super::settlement::{Evidence, Settlement};
 use super::settlement_accept::{Accept, NewSettlement};
 use super::settlement_apply::evidence_patch;
-use super::{StoreError, Txn};
+use super::{Store, StoreError, Txn};
 use crate::settlement::states::{MessageState, SettlementEvent};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 /// Bit of `nonceAndCredited` that says the payment became a credit.
 const CREDITED_BIT: usize = 255;
 
 /// Values of one IN list.
 const IN_LIST: usize = 1_024;
+
+/// How far a settlement is on the chains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnChain {
+    /// A message that was not given up commits to it.
+    Carried,
+    /// Paid, in a block that is not final or not on the books yet.
+    Paid,
+    /// Paid in a final block that is on the books.
+    Booked,
+}
 
 /// What is known of settlements that have no row yet.
 #[derive(Debug, Default)]
@@ -34,6 +45,11 @@ impl Recalled {
     /// Whether nothing is left to reserve.
     pub fn is_paid(&self, id: SettlementId) -> bool {
         self.paid.contains_key(&id)
+    }
+
+    /// Whether a message on its way carries it: it is payable already, whatever is promised from now on.
+    pub fn is_carried(&self, id: SettlementId) -> bool {
+        self.members.contains_key(&id)
     }
 
     fn ids(&self) -> BTreeSet<SettlementId> {
@@ -53,34 +69,60 @@ pub(super) fn met(targets: &BTreeSet<i64>) -> [String; 2] {
     ]
 }
 
-impl Txn {
+impl Store {
     /// Those of `ids`, payable on `target`, that a message which was not given up carries or that were paid there: what they were promised
-    /// is not to be judged by today's deadline again.
+    /// is not to be judged by today's deadline or today's signers again.
     pub async fn known_on_chain(
         &self,
         target: ChainId,
         ids: &[SettlementId],
-    ) -> Result<HashSet<SettlementId>, StoreError> {
-        let chain = int("chain_log.chain", target.0)?;
-        let mut known = HashSet::new();
-        for chunk in ids.chunks(IN_LIST) {
-            let values = chunk.iter().map(|id| vec![id.0.to_vec().into()]).collect();
-            let sql = format!(
-                "SELECT m.settlement_id AS id FROM ids v CROSS JOIN message_settlement m \
-                 JOIN message g ON g.message_id = m.message_id AND g.state <> 'abandoned' AND g.target_chain = {chain} \
-                 WHERE m.settlement_id = v.id \
-                 UNION SELECT l.key AS id FROM ids v CROSS JOIN chain_log l \
-                 WHERE l.chain = {chain} AND l.kind = 'settlement_paid' AND l.key = v.id AND l.status <> 'orphaned'"
-            );
-            let statement = Tables::new(self.tx.get_database_backend())
-                .with("ids", "id", values)
-                .statement(&sql);
-            for row in self.tx.query_all_raw(statement).await? {
-                let id: Vec<u8> = row.try_get("", "id")?;
-                known.insert(SettlementId(b256("settlement_id", &id)?));
-            }
+    ) -> Result<HashMap<SettlementId, OnChain>, StoreError> {
+        known_on_chain(&self.db, target, ids).await
+    }
+}
+
+async fn known_on_chain<C: ConnectionTrait>(
+    db: &C,
+    target: ChainId,
+    ids: &[SettlementId],
+) -> Result<HashMap<SettlementId, OnChain>, StoreError> {
+    let chain = int("chain_log.chain", target.0)?;
+    let mut known: HashMap<SettlementId, OnChain> = HashMap::new();
+    for chunk in ids.chunks(IN_LIST) {
+        let values = chunk.iter().map(|id| vec![id.0.to_vec().into()]).collect();
+        let sql = format!(
+            "SELECT m.settlement_id AS id, 0 AS standing FROM ids v CROSS JOIN message_settlement m \
+             JOIN message g ON g.message_id = m.message_id AND g.state <> 'abandoned' AND g.target_chain = {chain} \
+             WHERE m.settlement_id = v.id \
+             UNION SELECT l.key AS id, CASE WHEN l.status = 'final' AND l.applied_final THEN 2 ELSE 1 END AS standing \
+             FROM ids v CROSS JOIN chain_log l \
+             WHERE l.chain = {chain} AND l.kind = 'settlement_paid' AND l.key = v.id AND l.status <> 'orphaned'"
+        );
+        let statement = Tables::new(db.get_database_backend())
+            .with("ids", "id", values)
+            .statement(&sql);
+        for row in db.query_all_raw(statement).await? {
+            let id: Vec<u8> = row.try_get("", "id")?;
+            let found = match row.try_get::<i32>("", "standing")? {
+                0 => OnChain::Carried,
+                1 => OnChain::Paid,
+                _ => OnChain::Booked,
+            };
+            let standing = known.entry(SettlementId(b256("settlement_id", &id)?)).or_insert(found);
+            *standing = found.max(*standing);
         }
-        Ok(known)
+    }
+    Ok(known)
+}
+
+impl Txn {
+    /// [`Store::known_on_chain`] as of this transaction.
+    pub async fn known_on_chain(
+        &self,
+        target: ChainId,
+        ids: &[SettlementId],
+    ) -> Result<HashMap<SettlementId, OnChain>, StoreError> {
+        known_on_chain(&self.tx, target, ids).await
     }
 
     /// What the chains said about settlements nobody has a row of. Call it with their accounts locked: whoever books a payment holds them too.

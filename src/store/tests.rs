@@ -4,7 +4,7 @@ use super::testing::*;
 use super::*;
 use crate::settlement::SettlementId;
 use crate::settlement::states::{MessageState, SettlementEvent, SettlementState};
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 
 fn accepted(answer: &Accept) -> &Settlement {
     match answer {
@@ -322,6 +322,46 @@ async fn a_payment_after_an_unpaid_end_is_booked_from_available_and_disputed() {
     txn.commit().await.unwrap();
     assert_eq!(state(&store, new.id).await, SettlementState::Disputed);
     assert_eq!(available(&store, PAYER).await, 89);
+    assert_eq!(reserved(&store, PAYER).await, 0);
+    assert_balanced(&store).await;
+}
+
+#[tokio::test]
+async fn what_was_paid_before_anybody_knew_it_and_then_never_was_releases_nothing() {
+    let store = open().await;
+    deposit(&store, PAYER, 1_000, 100).await;
+    let new = new_settlement(PAYER, 1, 10, 1, 1);
+    let paid = NewChainLog {
+        chain: TARGET,
+        block_number: 5,
+        block_hash: event(5, 1).block,
+        block_timestamp: 1,
+        log_index: 1,
+        tx_hash: B256::repeat_byte(5),
+        address: INBOX,
+        kind: "settlement_paid".into(),
+        key: new.id.0,
+        key2: PAYER.into_word(),
+        amount: U256::from(1),
+        detail: serde_json::json!({}),
+    };
+    let mut txn = store.begin(1).await.unwrap();
+    txn.put_logs(&[paid]).await.unwrap();
+    txn.commit().await.unwrap();
+    store
+        .execute("UPDATE chain_log SET status = 'final', applied_final = TRUE")
+        .await;
+    accept(&store, std::slice::from_ref(&new)).await;
+    assert_eq!(state(&store, new.id).await, SettlementState::Settled);
+    let mut txn = store.begin(2).await.unwrap();
+    assert!(txn.settlement_unpay(new.id, event(5, 1)).await.unwrap());
+    let ended = txn
+        .settlement_end_unpaid(new.id, &ending(SettlementEvent::Expire))
+        .await;
+    assert!(ended.unwrap());
+    txn.commit().await.unwrap();
+    assert_eq!(state(&store, new.id).await, SettlementState::Expired);
+    assert_eq!(available(&store, PAYER).await, 1_000);
     assert_eq!(reserved(&store, PAYER).await, 0);
     assert_balanced(&store).await;
 }

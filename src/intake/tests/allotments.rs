@@ -7,7 +7,7 @@ use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::hub::model::{Account, AccountTreeBuilder, Allotment, Checkpoint, Eon, TokenCommitment};
 use crate::stage::Stage;
 use crate::store::testing::{OUTBOX, SOURCE, TARGET};
-use crate::store::{Halt, HaltReason, HubFact, HubId, NewHub, NewHubLog, Reliance};
+use crate::store::{Cursor, Halt, HaltReason, HubFact, HubId, NewHub, NewHubLog, Reliance, StoreError};
 use relayer_adapter_api::BlockRef;
 
 const HUB: Address = Address::repeat_byte(0x4b);
@@ -98,8 +98,29 @@ async fn hub_world() -> (World, HubId) {
     txn.finalize_hub_logs(SOURCE, 100).await.unwrap();
     txn.put_hub_trail(hub, HUB, 0).await.unwrap();
     txn.put_hub_trail(hub, COIN, 1).await.unwrap();
+    txn.advance_hubs(&[hub], 0, 100).await.unwrap();
+    let block = BlockRef { number: 100, ..block() };
+    let cursor = Cursor {
+        seen: block,
+        finalized: block,
+    };
+    txn.move_cursor(SOURCE, None, &cursor).await.unwrap();
     txn.commit().await.unwrap();
     (world, hub)
+}
+
+/// The hub observer compared what is known of the promises of this eon with what backs them.
+async fn compare(world: &World, hub: HubId, eon: u64, solvent: bool) {
+    let checkpoint = world.test.find_checkpoint(hub, Eon(eon)).await.unwrap().unwrap();
+    let bounds = world.test.list_hub_bounds(checkpoint.id).await.unwrap();
+    assert!(!bounds.is_empty());
+    let mut txn = world.test.begin(1).await.unwrap();
+    for bound in bounds {
+        txn.judge_hub_bound(&bound, Some(bound.upper_bound), solvent, 70)
+            .await
+            .unwrap();
+    }
+    txn.commit().await.unwrap();
 }
 
 async fn refused(world: &World, request: SubmitRequest, code: &str) {
@@ -232,6 +253,7 @@ async fn while_its_hub_is_halted_nothing_is_accepted_and_nothing_batched() {
     let (world, hub) = hub_world().await;
     world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
     world.intake.submit(request(2)).await.unwrap();
+    compare(&world, hub, 6, true).await;
     for reason in [HaltReason::LiveChallenge, HaltReason::MissedCheckpoint] {
         halt(&world, hub, Some(reason)).await;
         refused(&world, claiming(3, claim(NEEDED, 6)), "031").await;
@@ -249,10 +271,13 @@ async fn what_relies_on_a_checkpoint_that_a_reorg_took_or_nobody_backs_waits() {
     let (world, hub) = hub_world().await;
     world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
     world.intake.submit(claiming(2, claim(NEEDED, 4))).await.unwrap();
+    compare(&world, hub, 6, true).await;
+    compare(&world, hub, 4, true).await;
     // Before the transaction: SQLite has one connection.
     let four = world.test.find_checkpoint(hub, Eon(4)).await.unwrap().unwrap().id;
     let mut txn = world.test.begin(1).await.unwrap();
     txn.orphan_hub_logs_above(SOURCE, 55).await.unwrap();
+    txn.advance_hubs(&[hub], 55, 100).await.unwrap();
     txn.refuse_checkpoint(four, "RLY-HUB-008").await.unwrap();
     // Another root for eon 6 does not stand for the one that was proven.
     let logs: Vec<_> = [6, 7]
@@ -271,6 +296,7 @@ async fn what_relies_on_a_checkpoint_that_a_reorg_took_or_nobody_backs_waits() {
     // The block comes back.
     let mut txn = world.test.begin(1).await.unwrap();
     txn.orphan_hub_logs_above(SOURCE, 55).await.unwrap();
+    txn.advance_hubs(&[hub], 55, 100).await.unwrap();
     let logs: Vec<_> = [6, 7]
         .map(|eon| submission(hub, eon, checkpoint(NEEDED).root()))
         .to_vec();
@@ -278,4 +304,63 @@ async fn what_relies_on_a_checkpoint_that_a_reorg_took_or_nobody_backs_waits() {
     txn.finalize_hub_logs(SOURCE, 100).await.unwrap();
     txn.commit().await.unwrap();
     assert_eq!(batcher(&world).step(1_000_000, 10).await.unwrap().processed, 1);
+}
+
+#[tokio::test]
+async fn an_ancient_allotment_does_not_pass_while_the_hub_is_read_for_the_first_time() {
+    let (world, hub) = hub_world().await;
+    // The rows stand at eon 7, the chain is far ahead.
+    world.test.execute("UPDATE hub SET read_to = 70").await;
+    refused(&world, claiming(1, claim(NEEDED, 6)), "030").await;
+    let mut txn = world.test.begin(1).await.unwrap();
+    txn.advance_hubs(&[hub], 70, 100).await.unwrap();
+    txn.commit().await.unwrap();
+    world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
+}
+
+#[tokio::test]
+async fn nothing_relies_on_a_promise_before_it_was_compared_with_what_backs_it() {
+    let (world, hub) = hub_world().await;
+    world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
+    world.intake.submit(request(2)).await.unwrap();
+    let batcher = batcher(&world);
+    let batched = async || batcher.step(1_000_000, 10).await.unwrap().processed;
+    assert_eq!(batched().await, 1, "only the one that relies on no hub");
+    compare(&world, hub, 6, false).await;
+    assert_eq!(batched().await, 0);
+    compare(&world, hub, 6, true).await;
+    assert_eq!(batched().await, 1);
+}
+
+#[tokio::test]
+async fn a_hub_that_halts_after_its_settlements_were_listed_stops_the_seal() {
+    use relayer_adapter_api::{Body, Header, Kind, SealedMessage, tree};
+    let (world, hub) = hub_world().await;
+    let accepted = world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
+    compare(&world, hub, 6, true).await;
+    let listed = world.test.list_batchable(TARGET, 1_000_000, 0, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    halt(&world, hub, Some(HaltReason::LiveChallenge)).await;
+    let message = SealedMessage {
+        header: Header {
+            kind: Kind::SettlementBatch,
+            source: SOURCE,
+            target: TARGET,
+            outbox: OUTBOX,
+            inbox: INBOX,
+            sequence: 1,
+            root: tree::root(&[accepted.id.0]).unwrap(),
+            count: 1,
+            fee_recipient: FEE_RECIPIENT,
+        },
+        body: Body::Batch { ids: vec![accepted.id] },
+        committed: false,
+    };
+    let mut txn = world.test.begin(1).await.unwrap();
+    let error = txn.seal_message(&message, 1, None, "batcher").await.unwrap_err();
+    assert!(matches!(error, StoreError::Conflict { .. }), "{error}");
+    drop(txn);
+    halt(&world, hub, None).await;
+    let mut txn = world.test.begin(1).await.unwrap();
+    txn.seal_message(&message, 1, None, "batcher").await.unwrap();
 }

@@ -350,3 +350,35 @@ async fn a_policy_nobody_knows_refuses_the_whole_group() {
         .await;
     assert_eq!(error.unwrap_err().code().code, "RLY-INTAKE-052");
 }
+
+#[tokio::test]
+async fn what_the_chains_know_of_a_group_is_taken_up_when_its_signer_is_on_the_way_out_or_gone() {
+    use super::recalled::{book, carry, pay, signer, signer_fact};
+    let world = world().await;
+    let all = group_by(&signer(), items(1..=4));
+    signer_fact(&world, "signer_added", 1, &signer()).await;
+    signer_fact(&world, "signer_removal_announced", 2, &signer()).await;
+    refused_whole(&world, all.clone(), "025").await;
+    pay(&world, &item(1)).await;
+    book(&world).await;
+    let message = carry(&world, &items(1..=3)).await;
+    let answer = submit(&world, all.clone()).await;
+    assert_eq!(codes(&answer), ["accepted", "accepted", "accepted", "025"]);
+    assert_eq!(
+        codes(&submit(&world, all.clone()).await),
+        ["existing", "existing", "existing", "025"]
+    );
+    let states = [row(&world, &item(1)).await, row(&world, &item(2)).await].map(|row| row.state.to_string());
+    assert_eq!(states, ["settled", "batched"]);
+    assert_eq!(world.test.list_members(message).await.unwrap().len(), 3);
+
+    // What nobody was asked about never becomes the word of a group.
+    signer_fact(&world, "signer_removed", 3, &signer()).await;
+    let gone = group_by(&signer(), items(5..=7));
+    refused_whole(&world, gone.clone(), "024").await;
+    pay(&world, &item(5)).await;
+    book(&world).await;
+    assert_eq!(codes(&submit(&world, gone.clone()).await), ["accepted", "024", "024"]);
+    assert_eq!(codes(&submit(&world, gone).await), ["existing", "024", "024"]);
+    assert_eq!(row(&world, &item(5)).await.group, None);
+}
