@@ -12,6 +12,16 @@ use crate::store::{DriftClass, NewChainLog};
 use alloy::primitives::{B256, U256};
 use serde_json::json;
 
+/// Retention, after the stages have taken note of every log.
+async fn prune(world: &Audited) -> crate::store::Pruned {
+    world.store.execute("UPDATE chain_log SET applied_seen = TRUE").await;
+    let rule = crate::store::PruneRule {
+        before_ms: 1_000_000,
+        now_ms: 1_000_000,
+    };
+    world.store.prune(&rule, None, &mut |_| {}).await.unwrap()
+}
+
 /// Nothing counts burns, so a range without logs is as proven as one with them.
 #[tokio::test]
 async fn a_log_of_a_kind_nothing_counts_stays_when_only_a_range_did_not_tell_of_it() {
@@ -83,11 +93,7 @@ async fn an_execution_that_was_lost_after_others_were_pruned_is_put_back_whole()
     world.faults(|faults| faults.observer_blind = false);
     world.model.wait_until(DEADLINE + 1).await;
     world.settle().await;
-    let rule = crate::store::PruneRule {
-        before_ms: 1_000_000,
-        now_ms: 1_000_000,
-    };
-    let pruned = world.store.prune(&rule, None, &mut |_| {}).await.unwrap();
+    let pruned = prune(&world).await;
     assert_eq!((pruned.settlements, pruned.messages), (1, 1));
     assert!(world.store.list_books(&[kept.id]).await.unwrap()[0].archived);
     assert_eq!(world.state(lost.id).await, SettlementState::Batched);
@@ -133,11 +139,7 @@ async fn what_was_pruned_of_a_lost_transaction_comes_back_with_it_and_counts_onc
         .store
         .execute("UPDATE settlement SET ended_at = 2000000 WHERE id = (SELECT MAX(id) FROM settlement)")
         .await;
-    let rule = crate::store::PruneRule {
-        before_ms: 1_000_000,
-        now_ms: 1_000_000,
-    };
-    let pruned = world.store.prune(&rule, None, &mut |_| {}).await.unwrap();
+    let pruned = prune(&world).await;
     assert_eq!((pruned.settlements, pruned.messages, pruned.logs), (1, 0, 1));
     let report = world.reconcile(Action::Report).await;
     assert!(report.agrees() && report.is_complete(), "{report:?}");
