@@ -97,7 +97,7 @@ pub(super) async fn drift(global: &Global, args: DriftArgs, output: &Output) -> 
 
 fn listed(drifts: &[v1::Drift]) -> String {
     if drifts.is_empty() {
-        return "ledger and chains agree: no differences".into();
+        return "no differences on record".into();
     }
     let mut shown = table(&["class", "chain", "subject", "expected", "actual", "found", "resolved"]);
     for drift in drifts {

@@ -8,7 +8,7 @@ use super::failure::{DATABASE, Exit, Failure};
 use super::output::{Output, duration, fields, table};
 use super::prune::moment;
 use crate::clock::{Clock, SystemClock};
-use crate::reconciler::{Action, ChainReport, Repaired, Report, Since, reconcile};
+use crate::reconciler::{Action, ChainReport, Difference, Repaired, Report, Since, reconcile};
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -70,11 +70,15 @@ pub(super) async fn run(global: &Global, args: ReconcileArgs, output: &Output) -
     let answer =
         json!({ "agrees": report.agrees(), "complete": report.is_complete(), "took_ms": took, "report": report });
     output.answer(&answer, || text(&report, took));
-    Ok(match (report.agrees(), report.is_complete()) {
+    Ok(exit(&report))
+}
+
+fn exit(report: &Report) -> Exit {
+    match (report.agrees(), report.is_complete()) {
         (true, true) => Exit::Ok,
         (true, false) => Exit::Unavailable,
         (false, _) => Exit::Failed,
-    })
+    }
 }
 
 fn parse_since(text: &str, now_ms: i64) -> Result<Since, Failure> {
@@ -100,17 +104,11 @@ fn text(report: &Report, took_ms: u64) -> String {
         out.push_str(&format!("accounts whose totals are not their postings: {rows:?}\n"));
     }
     if !report.differences.is_empty() {
-        let mut shown = table(&["class", "chain", "subject", "expected", "actual"]);
-        for one in &report.differences {
-            shown.add_row([
-                one.class.clone(),
-                one.chain.to_string(),
-                subject(&one.subject),
-                one.expected.clone(),
-                one.actual.clone(),
-            ]);
-        }
-        out.push_str(&format!("\n{shown}\n"));
+        out.push_str(&format!("\n{}\n", listed(&report.differences)));
+    }
+    if !report.on_record.is_empty() {
+        out.push_str("\non record, found otherwise, still open:\n");
+        out.push_str(&format!("{}\n", listed(&report.on_record)));
     }
     if !report.repairs.is_empty() {
         let mut shown = table(&["repair", "class", "subject", "what"]);
@@ -133,15 +131,41 @@ fn text(report: &Report, took_ms: u64) -> String {
     out
 }
 
+fn listed(differences: &[Difference]) -> String {
+    let mut shown = table(&["class", "chain", "subject", "expected", "actual"]);
+    for one in differences {
+        shown.add_row([
+            one.class.clone(),
+            one.chain.to_string(),
+            subject(&one.subject),
+            one.expected.clone(),
+            one.actual.clone(),
+        ]);
+    }
+    shown.to_string()
+}
+
 fn chain_lines(chain: &ChainReport) -> String {
+    if !chain.read {
+        return fields(&[(
+            "blocks compared",
+            "none: this database has not read the chain".to_owned(),
+        )]);
+    }
     let range = match (chain.first_block, chain.last_block) {
         (Some(first), Some(last)) => format!("{} ({first} to {last}), {} logs", chain.blocks, chain.logs),
         _ => "none new".to_owned(),
     };
     let proof = match (chain.blocks, chain.proven) {
         (0, _) => String::new(),
-        (_, true) => "the contracts counted the same".to_owned(),
-        (_, false) => "the contracts' counters could not be read for some".to_owned(),
+        (_, true) => {
+            "the contracts counted the same messages, payments and sums (other events they do not count)".to_owned()
+        }
+        (_, false) => "for some blocks the contracts' counts of messages, payments and sums are missing".to_owned(),
+    };
+    let totals = match chain.totals {
+        true => "compared with the accounts",
+        false => "not compared now: something final is not booked, or the block's state could not be read",
     };
     let gaps: Vec<String> = chain
         .gaps
@@ -156,6 +180,7 @@ fn chain_lines(chain: &ChainReport) -> String {
     fields(&[
         ("blocks compared", range),
         ("proof", proof),
+        ("counters and sums", totals.to_owned()),
         ("read from", own.to_owned()),
         ("settlements", chain.settlements.to_string()),
         ("payments", chain.payments.to_string()),
@@ -171,16 +196,92 @@ fn verdict(report: &Report) -> String {
         .iter()
         .filter(|line| line.result == Repaired::Done)
         .count();
-    let mut said = match (differences, report.agrees()) {
-        (0, true) => "ledger, outbox and inbox agree".to_owned(),
-        (_, true) => format!("{done} of {differences} difference(s) repaired: ledger, outbox and inbox agree"),
-        (_, false) => format!("{differences} difference(s), {done} repaired"),
+    let mut said = match (differences, report.agrees(), report.is_complete()) {
+        (0, true, true) => "ledger, outbox and inbox agree".to_owned(),
+        (0, true, false) => "no difference in what was compared".to_owned(),
+        (_, true, true) => format!("{done} of {differences} difference(s) repaired: ledger, outbox and inbox agree"),
+        _ => format!("{differences} difference(s), {done} repaired"),
     };
+    if !report.on_record.is_empty() {
+        said.push_str(&format!(", {} on record still open", report.on_record.len()));
+    }
     if report.closed > 0 {
         said.push_str(&format!(", {} earlier one(s) are gone", report.closed));
     }
-    if !report.is_complete() {
+    let unread: Vec<String> = report
+        .chains
+        .iter()
+        .filter(|chain| !chain.read)
+        .map(|chain| chain.chain.to_string())
+        .collect();
+    if !unread.is_empty() {
+        said.push_str(&format!(
+            "; nothing is known of chain {}: let the relayer read it first",
+            unread.join(", ")
+        ));
+    }
+    if report.chains.iter().any(|chain| !chain.gaps.is_empty()) {
         said.push_str("; some blocks could not be read and are tried again");
     }
     said
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+
+    fn read() -> ChainReport {
+        ChainReport {
+            chain: 1,
+            read: true,
+            proven: true,
+            totals: true,
+            ..ChainReport::default()
+        }
+    }
+
+    fn of(chain: ChainReport) -> Report {
+        Report {
+            chains: vec![chain],
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn only_what_was_read_agrees() {
+        let report = of(read());
+        assert_eq!(exit(&report), Exit::Ok);
+        assert!(text(&report, 1).contains("ledger, outbox and inbox agree"));
+        let report = of(ChainReport {
+            chain: 1,
+            ..ChainReport::default()
+        });
+        assert_eq!(exit(&report), Exit::Unavailable);
+        let said = text(&report, 1);
+        assert!(!said.contains("agree"), "{said}");
+        assert!(said.contains("nothing is known of chain 1"), "{said}");
+    }
+
+    #[test]
+    fn what_others_found_is_part_of_the_verdict() {
+        let mut report = of(read());
+        report.on_record.push(Difference {
+            class: "forged".into(),
+            chain: 1,
+            subject: "vote 0x01 0x02".into(),
+            token: None,
+            expected: "sent".into(),
+            actual: "not".into(),
+        });
+        assert_eq!(exit(&report), Exit::Failed);
+        let said = text(&report, 1);
+        assert!(said.contains("vote 0x01 0x02") && !said.contains("agree"), "{said}");
+    }
+
+    #[test]
+    fn what_is_proven_is_named() {
+        let said = chain_lines(&ChainReport { blocks: 4, ..read() });
+        assert!(said.contains("messages, payments and sums"), "{said}");
+    }
 }

@@ -6,6 +6,7 @@ use super::compare::{self, Finding, Patience};
 use super::error::{DRIFT, GAP, ReconcilerError};
 use super::examine::{self, PAGE};
 use super::intervals::{self, Stretch};
+use super::one_sided::told_less;
 use super::reading::{Reader, Reading, Unreadable, as_stored};
 use super::report::Since;
 use crate::chain::{Chain, Contracts, TransactionSource};
@@ -17,7 +18,7 @@ use crate::store::{ChainLog, Counters, Drift, DriftClass, Interval, LogStatus, N
 use alloy::primitives::B256;
 use async_trait::async_trait;
 use metrics::gauge;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -155,6 +156,15 @@ impl Auditor {
         Ok(compared)
     }
 
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader {
+            chain: &self.chain,
+            contracts: &self.params.contracts,
+            start_block: self.params.start_block,
+            tokens: std::collections::BTreeSet::new(),
+        }
+    }
+
     /// Reads one stretch and compares it. Writes nothing.
     pub async fn compare(
         &self,
@@ -162,15 +172,10 @@ impl Auditor {
         before: Option<Counters>,
         patience: &Patience,
     ) -> Result<(Compared, Option<Reading>), ReconcilerError> {
-        let reader = Reader {
-            chain: &self.chain,
-            contracts: &self.params.contracts,
-            start_block: self.params.start_block,
-            tokens: match self.params.contracts.vault {
-                Some(_) => self.store.list_tokens(self.id()).await?,
-                None => std::collections::BTreeSet::new(),
-            },
-        };
+        let mut reader = self.reader();
+        if self.params.contracts.vault.is_some() {
+            reader.tokens = self.store.list_tokens(self.id()).await?;
+        }
         let mut compared = Compared {
             first,
             last,
@@ -194,73 +199,39 @@ impl Auditor {
             compared.failed = Some("fewer logs than are stored, and the contracts could not be asked".into());
             return Ok((compared, None));
         }
-        let (read, pruned) = self.without_pruned(&reading.logs, &stored).await?;
-        let mut found = compare::check_logs(self.id(), &read, &stored, reading.proven);
-        found.extend(self.check_read(&read, patience).await?);
+        let absent = match reader.absent(&reading, &stored).await {
+            Ok(absent) => absent,
+            Err(error) => {
+                compared.proven = false;
+                compared.failed = Some(error.to_string());
+                return Ok((compared, None));
+            }
+        };
+        let read = self.without_pruned(&reading.logs, &stored).await?;
+        let mut found = compare::check_logs(self.id(), &read, &stored, &absent);
+        found.extend(self.check_read(&reading.logs, &read, patience).await?);
         found.extend(examine::unbooked_moves(&self.store, &stored, patience).await?);
-        tracing::trace!(first, last, pruned, found = found.len(), "compared");
+        tracing::trace!(first, last, found = found.len(), "compared");
         compared.findings = examine::confirmed(&self.store, self.id(), found, patience).await?;
         Ok((compared, Some(reading)))
     }
 
-    async fn stored(&self, first: u64, last: u64) -> Result<Vec<ChainLog>, ReconcilerError> {
-        let mut stored: Vec<ChainLog> = Vec::new();
-        loop {
-            let after = stored.last().map(|log| (log.block_number, log.log_index));
-            let page = self
-                .store
-                .page_final_logs(self.id(), (first, last), after, PAGE)
-                .await?;
-            let full = page.len() as u64 >= PAGE;
-            stored.extend(page);
-            if !full {
-                // Hubs have an observer and counters of their own.
-                let ours = self.params.contracts.addresses();
-                stored.retain(|log| ours.contains(&log.address));
-                return Ok(stored);
-            }
-        }
-    }
-
-    /// Logs that retention deleted are on the chain and not here, and nothing is wrong with that.
-    async fn without_pruned(
+    /// The payments and departures that were read, against the books. A transaction is only understood as a whole, with those of its logs that
+    /// were pruned here; departures that were pruned are not missed.
+    async fn check_read(
         &self,
-        read: &[NewChainLog],
-        stored: &[ChainLog],
-    ) -> Result<(Vec<NewChainLog>, usize), ReconcilerError> {
-        let kinds = self.store.list_pruned_kinds(self.id()).await?;
-        let places: HashSet<(B256, u64)> = stored.iter().map(|log| (log.block_hash, log.log_index)).collect();
-        let is_missing = |log: &NewChainLog| !places.contains(&(log.block_hash, log.log_index));
-        let doubtful: Vec<SettlementId> = read
-            .iter()
-            .filter(|log| kinds.contains(&log.kind) && log.kind == "settlement_paid" && is_missing(log))
-            .map(|log| SettlementId(log.key))
-            .collect();
-        let kept: HashSet<SettlementId> = self
-            .store
-            .list_books(&doubtful)
-            .await?
-            .into_iter()
-            .filter(|books| !books.archived)
-            .map(|books| books.id)
-            .collect();
-        let stays = |log: &&NewChainLog| {
-            !kinds.contains(&log.kind) || !is_missing(log) || kept.contains(&SettlementId(log.key))
-        };
-        let staying: Vec<NewChainLog> = read.iter().filter(stays).cloned().collect();
-        let pruned = read.len().saturating_sub(staying.len());
-        Ok((staying, pruned))
-    }
-
-    /// The payments and departures that were read, against the books.
-    async fn check_read(&self, read: &[NewChainLog], patience: &Patience) -> Result<Vec<Finding>, ReconcilerError> {
-        let logs: Vec<ChainLog> = read.iter().map(as_stored).collect();
+        all: &[NewChainLog],
+        unpruned: &[NewChainLog],
+        patience: &Patience,
+    ) -> Result<Vec<Finding>, ReconcilerError> {
+        let logs: Vec<ChainLog> = all.iter().map(as_stored).collect();
         let (txs, mut found) = examine::tx_runs(self.id(), &logs);
         let known = examine::known_of(&self.store, &txs).await?;
         found.extend(examine::check_runs(self.id(), &txs, &known));
         let books: Vec<_> = known.settlements.into_values().collect();
         found.extend(examine::check_all(&self.store, self.id(), &books, patience).await?);
-        found.extend(examine::unknown_messages(&self.store, self.id(), &logs).await?);
+        let departures: Vec<ChainLog> = unpruned.iter().map(as_stored).collect();
+        found.extend(examine::unknown_messages(&self.store, self.id(), &departures).await?);
         Ok(found)
     }
 
@@ -499,6 +470,13 @@ impl Auditor {
                 }
             }
             "log" => self.log_agrees(drift, id, patience).await,
+            "transaction" => {
+                let Ok(tx) = id.parse::<B256>() else {
+                    return Ok(false);
+                };
+                let logs = self.store.list_final_logs_of_tx(self.id(), tx).await?;
+                Ok(!logs.is_empty() && examine::tx_runs(self.id(), &logs).1.is_empty())
+            }
             "blocks" => {
                 let Some((Ok(first), Ok(last))) =
                     id.split_once(" to ").map(|(first, last)| (first.parse(), last.parse()))
@@ -558,7 +536,11 @@ impl Auditor {
                 }
                 _ => false,
             },
-            DriftClass::Unknown => found.is_none_or(|log| log.status == LogStatus::Orphaned),
+            DriftClass::Unknown => match found.filter(|log| log.status != LogStatus::Orphaned) {
+                // The endpoint that did not tell of it may have come to.
+                Some(log) => self.reader().has(&log).await.unwrap_or(false),
+                None => true,
+            },
             _ => false,
         })
     }
@@ -633,7 +615,7 @@ impl Auditor {
 /// Subject of the drift about how far the observer is behind.
 const OBSERVER: &str = "observer";
 /// Subject of the drift about gaps.
-const GAPS: &str = "comparison of blocks";
+pub(super) const GAPS: &str = "comparison of blocks";
 
 /// Puts a finding on record. True when it is new.
 pub(super) async fn tell(txn: &mut crate::store::Txn, finding: &Finding) -> Result<bool, ReconcilerError> {
@@ -651,17 +633,6 @@ fn counters_at(known: &[Interval], stretch: Stretch) -> Option<Counters> {
         Standing::Checked { counters, .. } if interval.last.saturating_add(1) == stretch.first => counters.clone(),
         _ => None,
     })
-}
-
-/// Whether a log is stored that was not read.
-fn told_less(read: &[NewChainLog], stored: &[ChainLog]) -> bool {
-    let mut places: BTreeMap<(B256, u64), ()> = BTreeMap::new();
-    for log in read {
-        places.insert((log.block_hash, log.log_index), ());
-    }
-    stored
-        .iter()
-        .any(|log| !places.contains_key(&(log.block_hash, log.log_index)))
 }
 
 #[async_trait]

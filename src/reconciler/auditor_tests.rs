@@ -20,9 +20,9 @@ use serde_json::json;
 use std::sync::Arc;
 
 const PATIENCE: u64 = 600;
-const PORT: Address = Address::repeat_byte(0x70);
+pub(super) const PORT: Address = Address::repeat_byte(0x70);
 
-fn auditor(store: &Store, model: &Model) -> Auditor {
+pub(super) fn auditor(store: &Store, model: &Model) -> Auditor {
     let params = AuditorParams {
         contracts: Contracts {
             outbox: Some(OUTBOX),
@@ -38,8 +38,8 @@ fn auditor(store: &Store, model: &Model) -> Auditor {
     Auditor::new(store.clone(), Arc::new(model.clone()), Arc::new(model.clone()), params)
 }
 
-struct Audited {
-    world: World,
+pub(super) struct Audited {
+    pub world: World,
     auditor: Auditor,
 }
 
@@ -52,14 +52,14 @@ impl std::ops::Deref for Audited {
 }
 
 impl Audited {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let world = World::new(1_000).await;
         let auditor = auditor(&world.store, &world.model);
         Self { world, auditor }
     }
 
     /// Looks until there is nothing more to look at.
-    async fn audit(&self, now_ms: i64) {
+    pub async fn audit(&self, now_ms: i64) {
         for _ in 0..50 {
             if !self.auditor.step(now_ms, 100).await.unwrap().more {
                 return;
@@ -79,11 +79,11 @@ impl Audited {
             .collect()
     }
 
-    fn faults(&self, change: impl FnOnce(&mut super::model::Faults)) {
+    pub fn faults(&self, change: impl FnOnce(&mut super::model::Faults)) {
         change(&mut self.model.faults.lock().unwrap());
     }
 
-    async fn reconcile(&self, action: Action) -> Report {
+    pub async fn reconcile(&self, action: Action) -> Report {
         self.reconcile_since(Since::Block(0), action).await
     }
 
@@ -99,7 +99,7 @@ impl Audited {
     }
 
     /// As an operator would who was told of a difference: without saying where to look.
-    async fn repair(&self) -> Report {
+    pub async fn repair(&self) -> Report {
         let repair = Action::Repair {
             by: "operator alice".into(),
         };
@@ -107,7 +107,7 @@ impl Audited {
     }
 
     /// Accepted, sealed, sent, and paid in a block that is final.
-    async fn paid(&self, nonce: u64) -> NewSettlement {
+    pub async fn paid(&self, nonce: u64) -> NewSettlement {
         let new = new_settlement(PAYER, nonce, 100, 5, nonce);
         self.accept(&new).await;
         let sealed = seal(&self.store, &[new.id]).await;
@@ -117,7 +117,7 @@ impl Audited {
         new
     }
 
-    async fn send(&self, message: MessageId) {
+    pub async fn send(&self, message: MessageId) {
         let mut state = self.model.state();
         state.dispatched.insert((message.0, PORT));
         let log = Emitted {

@@ -413,8 +413,14 @@ pub fn check_message(books: &MessageBooks, root: B256, count: u32) -> Option<Fin
     })
 }
 
-/// Logs as the audit read them against those that are stored, of the same blocks.
-pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], proven: bool) -> Vec<Finding> {
+/// Logs as the audit read them against those that are stored, of the same blocks. `absent` are those of the stored ones of which it is known that
+/// the chain does not have them: that nothing was told of one is not enough.
+pub fn check_logs(
+    chain: ChainId,
+    read: &[NewChainLog],
+    stored: &[ChainLog],
+    absent: &HashSet<(B256, u64)>,
+) -> Vec<Finding> {
     let finding = |class, (subject, block): (String, u64), expected: String, actual: String, remedy| Finding {
         drift: Drift {
             class,
@@ -456,10 +462,8 @@ pub fn check_logs(chain: ChainId, read: &[NewChainLog], stored: &[ChainLog], pro
             Some(_) => {}
         }
     }
-    let places: HashSet<(B256, u64)> = read.iter().map(|log| (log.block_hash, log.log_index)).collect();
     for log in stored {
-        // That nothing was there is only worth something when the contracts' own counts say so too.
-        if proven && !places.contains(&(log.block_hash, log.log_index)) {
+        if absent.contains(&(log.block_hash, log.log_index)) {
             found.push(finding(
                 DriftClass::Unknown,
                 (format!("log {}", log.reference()), log.block_number),

@@ -29,7 +29,7 @@ pub(super) fn tx_runs(chain: ChainId, logs: &[ChainLog]) -> (Vec<TxRuns>, Vec<Fi
         by_tx.entry(key).or_default().push(log.clone());
     }
     let (mut made, mut broken) = (Vec::new(), Vec::new());
-    for ((_, tx), logs) in by_tx {
+    for ((block, tx), logs) in by_tx {
         let inbox = logs.first().map(|log| log.address).unwrap_or_default();
         match runs(&logs) {
             Ok(runs) => made.push(TxRuns { tx, inbox, runs }),
@@ -41,7 +41,10 @@ pub(super) fn tx_runs(chain: ChainId, logs: &[ChainLog]) -> (Vec<TxRuns>, Vec<Fi
                     expected: "payments and their sums".into(),
                     actual: error.to_string(),
                 },
-                about: DriftAbout::default(),
+                about: DriftAbout {
+                    block: Some(block),
+                    ..DriftAbout::default()
+                },
                 remedy: Remedy::Operator,
             }),
         }

@@ -7,7 +7,7 @@
 //! [`expiry`] proof that a deadline passed unused, [`costs`] gas and bridge fees, [`sweep`] the comparison, [`forged`] votes
 //! that no outbox explains, [`service`] the step. Beside it the three-way comparison settlement by settlement (docs/reconciliation.md):
 //! [`compare`] what differs and what would put it right (pure), [`intervals`] which blocks are read next (pure), [`reading`] a stretch of them
-//! with its proof, [`examine`] brings both together, [`auditor`] the loop, [`pass`] all of the books at once, [`report`] and [`repair`] for
+//! with its proof, [`one_sided`] logs only one side has, [`examine`] brings both together, [`auditor`] the loop, [`pass`] all of the books at once, [`report`] and [`repair`] for
 //! `relayer reconcile`.
 
 mod apply;
@@ -19,6 +19,7 @@ mod examine;
 mod expiry;
 mod forged;
 mod intervals;
+mod one_sided;
 mod pass;
 mod reading;
 mod repair;
@@ -45,6 +46,8 @@ mod compare_tests;
 mod forged_tests;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod one_sided_tests;
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]

@@ -379,6 +379,22 @@ impl Emitted {
     }
 }
 
+fn records(block: &Block) -> Vec<LogRecord> {
+    let record = |(log_index, log): (u64, &Emitted)| {
+        let data = log.data();
+        LogRecord {
+            address: log.address,
+            topics: data.topics().to_vec(),
+            data: data.data,
+            block_number: block.at.number,
+            block_hash: block.at.hash,
+            tx_hash: keccak256(block.at.hash),
+            log_index,
+        }
+    };
+    (0..).zip(&block.logs).map(record).collect()
+}
+
 fn use_nonce(state: &mut State, payer: Address, nonce: U256) -> bool {
     let bitmap = state.bitmap.entry((payer, nonce >> 8)).or_default();
     let bit = usize::from(nonce.byte(0));
@@ -560,22 +576,24 @@ impl ChainView for View {
             .filter(|block| (first..=self.block.number).contains(&block.at.number));
         let mut logs = Vec::new();
         for block in range {
-            for (log_index, log) in (0..).zip(&block.logs) {
-                let data = log.data();
-                logs.push(LogRecord {
-                    address: log.address,
-                    topics: data.topics().to_vec(),
-                    data: data.data,
-                    block_number: block.at.number,
-                    block_hash: block.at.hash,
-                    tx_hash: keccak256(block.at.hash),
-                    log_index,
-                });
-            }
+            logs.extend(records(block));
         }
         Ok(logs)
     }
-    async fn receipt(&self, _tx: B256) -> Result<Option<TxReceipt>, ViewError> {
-        unused()
+    async fn receipt(&self, tx: B256) -> Result<Option<TxReceipt>, ViewError> {
+        self.model.lit()?;
+        let blocks = self.model.blocks.lock().unwrap();
+        let found = blocks
+            .iter()
+            .find(|block| keccak256(block.at.hash) == tx && block.at.number <= self.block.number);
+        Ok(found.map(|block| TxReceipt {
+            tx_hash: tx,
+            block_number: block.at.number,
+            block_hash: block.at.hash,
+            succeeded: true,
+            gas_used: 0,
+            effective_gas_price: 0,
+            logs: records(block),
+        }))
     }
 }

@@ -5,12 +5,15 @@ use super::error::ReconcilerError;
 use crate::chain::{Chain, Contracts, decode};
 use crate::settlement::ChainId;
 use crate::store::{ChainLog, Counters, LogStatus, NewChainLog};
-use alloy::primitives::{Address, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256};
 use alloy::sol_types::SolCall;
 use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox, ISettlementVault};
 use relayer_adapter_api::{BlockRef, ChainView, LogFilter, LogRecord, ViewError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
+
+/// Where a log is: its block, its index there.
+pub(super) type Place = (B256, u64);
 
 /// What a stretch said.
 #[derive(Debug, Clone)]
@@ -18,8 +21,27 @@ pub struct Reading {
     pub end: BlockRef,
     pub logs: Vec<NewChainLog>,
     pub counters: Option<Counters>,
-    /// The counters say that these are all logs there are.
+    /// The counters say that these are all logs there are of what they count: messages sent and received, payments, the vault's sums.
     pub proven: bool,
+}
+
+impl Reading {
+    /// Whether the counters bear out that a log that was not read is not there: they would have moved by it.
+    fn counts(&self, log: &ChainLog) -> bool {
+        let Some(counters) = self.counters.as_ref().filter(|_| self.proven) else {
+            return false;
+        };
+        match log.kind.as_str() {
+            "message_dispatched" => counters.dispatched.is_some(),
+            "message_received" => counters.received.is_some(),
+            "settlement_paid" => counters.paid.is_some(),
+            kind => {
+                let token = token_of(kind, log.key2, &log.detail);
+                let known = token.is_some_and(|token| counters.vault.contains_key(&token));
+                known && !log.amount.is_zero()
+            }
+        }
+    }
 }
 
 /// Why a stretch could not be compared now. Never a verdict: it is read again.
@@ -37,6 +59,10 @@ pub enum Unreadable {
     },
     #[error("{0}")]
     Decode(String),
+    #[error(
+        "the endpoints told nothing of log {log} ({kind}) of block {number}, and have it when it is asked for by itself"
+    )]
+    LeftOut { log: String, kind: String, number: u64 },
     #[error("the contracts counted {counted} {what} in these blocks, the endpoints told of {told}")]
     Incomplete {
         what: &'static str,
@@ -83,7 +109,7 @@ impl Reader<'_> {
         let logs = self.decoded(&raw, end).await?;
         // A node that has forgotten old state still has old logs: those are then compared without the proof.
         let mut tokens = self.tokens.clone();
-        tokens.extend(logs.iter().filter_map(token_of));
+        tokens.extend(logs.iter().filter_map(|log| token_of(&log.kind, log.key2, &log.detail)));
         let Some(after) = self.counters(view.as_ref(), &tokens).await? else {
             return Ok(Reading {
                 end,
@@ -106,6 +132,62 @@ impl Reader<'_> {
             counters: Some(after),
             proven: before.is_some(),
         })
+    }
+
+    /// Stored logs that were not read and are not on the chain. Where the contracts do not count, that a range did not tell of a log proves
+    /// nothing: then the chain is asked for each by itself, and a reading that left out what is there is worth nothing.
+    pub async fn absent(&self, reading: &Reading, stored: &[ChainLog]) -> Result<HashSet<Place>, Unreadable> {
+        let read: HashSet<Place> = reading.logs.iter().map(|log| (log.block_hash, log.log_index)).collect();
+        let mut absent = HashSet::new();
+        for log in stored {
+            let place = (log.block_hash, log.log_index);
+            if read.contains(&place) {
+                continue;
+            }
+            if !reading.counts(log) && self.has(log).await? {
+                return Err(Unreadable::LeftOut {
+                    log: log.reference(),
+                    kind: log.kind.clone(),
+                    number: log.block_number,
+                });
+            }
+            absent.insert(place);
+        }
+        Ok(absent)
+    }
+
+    /// Whether the chain has a log, asked for by itself.
+    pub async fn has(&self, log: &ChainLog) -> Result<bool, Unreadable> {
+        let (told, _) = self.alone(log.block_number, log.block_hash, log.tx_hash).await?;
+        let same = |one: &LogRecord| (one.log_index, one.address) == (log.log_index, log.address);
+        Ok(told.iter().any(same))
+    }
+
+    /// All logs of ours of a log's transaction, in order.
+    pub async fn transaction_of(&self, log: &NewChainLog) -> Result<Vec<NewChainLog>, Unreadable> {
+        let (mut told, block) = self.alone(log.block_number, log.block_hash, log.tx_hash).await?;
+        told.retain(|one| one.tx_hash == log.tx_hash);
+        self.decoded(&told, block).await
+    }
+
+    /// What a transaction's receipt and its block's own logs tell, in order; nothing when the chain has another block there.
+    async fn alone(&self, number: u64, hash: B256, tx: B256) -> Result<(Vec<LogRecord>, BlockRef), Unreadable> {
+        let block = self.block(number).await?;
+        if block.hash != hash {
+            return Ok((Vec::new(), block));
+        }
+        let view = self.chain.view(block);
+        let filter = LogFilter {
+            addresses: self.contracts.addresses(),
+            topics0: Vec::new(),
+            from_block: None,
+        };
+        let mut told = view.logs(&filter).await?;
+        told.extend(view.receipt(tx).await?.into_iter().flat_map(|receipt| receipt.logs));
+        told.retain(|log| log.block_hash == hash);
+        told.sort_by_key(|log| log.log_index);
+        told.dedup_by_key(|log| log.log_index);
+        Ok((told, block))
     }
 
     async fn block(&self, number: u64) -> Result<BlockRef, Unreadable> {
@@ -214,10 +296,10 @@ fn totals(answer: &Bytes) -> Result<[u128; 5], Unreadable> {
 }
 
 /// The token whose sums a log moves.
-fn token_of(log: &NewChainLog) -> Option<Address> {
-    match log.kind.as_str() {
-        "deposited" | "withdrawn" | "credited" | "claimed" => Some(Address::from_word(log.key2)),
-        "runs_paid" => log.detail["token"].as_str()?.parse().ok(),
+fn token_of(kind: &str, key2: B256, detail: &serde_json::Value) -> Option<Address> {
+    match kind {
+        "deposited" | "withdrawn" | "credited" | "claimed" => Some(Address::from_word(key2)),
+        "runs_paid" => detail["token"].as_str()?.parse().ok(),
         _ => None,
     }
 }
@@ -225,7 +307,8 @@ fn token_of(log: &NewChainLog) -> Option<Address> {
 /// What the logs make of the vault's sums of a token.
 fn moved(logs: &[NewChainLog], token: Address) -> [U256; 5] {
     let mut sums = [U256::ZERO; 5];
-    for log in logs.iter().filter(|log| token_of(log) == Some(token)) {
+    let of_token = |log: &&NewChainLog| token_of(&log.kind, log.key2, &log.detail) == Some(token);
+    for log in logs.iter().filter(of_token) {
         let (place, amount) = match log.kind.as_str() {
             "deposited" => (0, log.amount),
             "withdrawn" => (1, log.amount),

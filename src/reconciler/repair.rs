@@ -9,7 +9,7 @@ use super::examine;
 use super::service::Reconciler;
 use crate::chain::calldata;
 use crate::settlement::{ChainId, MessageId, SettlementId};
-use crate::store::{NewChainLog, RepairNote};
+use crate::store::{NewChainLog, Payment, RepairNote};
 use serde::Serialize;
 
 /// What a repair came to.
@@ -102,6 +102,16 @@ fn ranked(findings: &[Finding]) -> Vec<&Finding> {
     all
 }
 
+/// What a chain was asked for before a repair writes.
+#[derive(Debug, Default)]
+struct Asked {
+    payment: Option<Payment>,
+    leaves: Option<Vec<SettlementId>>,
+    /// All logs of a transaction, and those of them that retention deleted.
+    logs: Vec<NewChainLog>,
+    pruned: Vec<NewChainLog>,
+}
+
 /// One chain's books: what compares them, and what books.
 #[derive(Debug)]
 pub struct ChainBooks {
@@ -151,20 +161,13 @@ impl ChainBooks {
             by,
             settlement: finding.about.settlement,
         };
-        // What must be asked of a chain is asked before the transaction.
-        let payment = match &finding.remedy {
-            Remedy::BookPayment { settlement, .. } => {
-                examine::payment_on_chain(&auditor.store, auditor.id(), *settlement).await?
-            }
-            _ => None,
-        };
-        let leaves = match &finding.remedy {
-            Remedy::PutLeavesBack { chain, message } => Some(self.leaves(*chain, *message).await?),
-            _ => None,
-        };
+        let asked = self.ask(finding, all).await?;
         let mut txn = auditor.store.begin(now_ms).await?;
         match &finding.remedy {
-            Remedy::PutLogBack(log) => txn.put_back_logs(&of_transaction(all, log)).await?,
+            Remedy::PutLogBack(_) => {
+                txn.untally_pruned(&asked.pruned).await?;
+                txn.put_back_logs(&asked.logs).await?;
+            }
             Remedy::DropLog(log) => {
                 txn.orphan_log(log).await?;
             }
@@ -172,7 +175,7 @@ impl ChainBooks {
                 txn.book_again(*chain, *tx).await?;
             }
             Remedy::BookPayment { settlement, .. } => {
-                if let Some(payment) = &payment {
+                if let Some(payment) = &asked.payment {
                     txn.repair_payment(*settlement, payment, by).await?;
                 }
             }
@@ -185,7 +188,7 @@ impl ChainBooks {
                 }
             }
             Remedy::PutLeavesBack { message, .. } => {
-                if let Some(leaves) = &leaves {
+                if let Some(leaves) = &asked.leaves {
                     txn.put_back_leaves(*message, leaves).await?;
                 }
             }
@@ -194,6 +197,36 @@ impl ChainBooks {
         txn.record_repair(&note);
         txn.commit().await?;
         self.reconciler.catch_up(now_ms).await
+    }
+
+    /// What must be asked of a chain is asked before the transaction.
+    async fn ask(&self, finding: &Finding, all: &[Finding]) -> Result<Asked, ReconcilerError> {
+        let auditor = &self.auditor;
+        let mut asked = Asked::default();
+        match &finding.remedy {
+            Remedy::BookPayment { settlement, .. } => {
+                asked.payment = examine::payment_on_chain(&auditor.store, auditor.id(), *settlement).await?;
+            }
+            Remedy::PutLeavesBack { chain, message } => {
+                asked.leaves = Some(self.leaves(*chain, *message).await?);
+            }
+            Remedy::PutLogBack(log) => {
+                (asked.logs, asked.pruned) = auditor.whole_transaction(log, &of_transaction(all, log)).await?;
+            }
+            Remedy::DropLog(log) => {
+                let failed = |reason: String| ReconcilerError::Repair {
+                    subject: format!("log {}", log.reference()),
+                    reason,
+                };
+                // What it caused is taken back only on a second word.
+                let has = auditor.reader().has(log).await;
+                if has.map_err(|error| failed(error.to_string()))? {
+                    return Err(failed("the chain has it when it is asked for by itself".into()));
+                }
+            }
+            _ => {}
+        }
+        Ok(asked)
     }
 
     async fn leaves(&self, chain: ChainId, message: MessageId) -> Result<Vec<SettlementId>, ReconcilerError> {
@@ -248,7 +281,7 @@ impl ChainBooks {
     }
 }
 
-/// A transaction is booked as a whole, so its logs come back together.
+/// Those of a log's transaction that are missing.
 fn of_transaction(all: &[Finding], log: &NewChainLog) -> Vec<NewChainLog> {
     let mut logs: Vec<NewChainLog> = Vec::new();
     for finding in all {

@@ -1,11 +1,13 @@
 //! One reconciliation from beginning to end, and what it came to: for `relayer reconcile`.
 
+use super::auditor::GAPS;
 use super::compare::Finding;
 use super::error::ReconcilerError;
 use super::intervals;
 use super::pass;
 use super::repair::{self, ChainBooks, RepairLine, Repaired};
-use crate::store::{Interval, Standing, Store, Txn};
+use crate::error::Coded;
+use crate::store::{Drift, DriftAbout, DriftClass, Interval, Standing, Store, Txn};
 use serde::Serialize;
 
 /// From where the chains are read again.
@@ -30,13 +32,18 @@ pub enum Action {
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ChainReport {
     pub chain: u64,
+    /// This database knows of final blocks of the chain. Without them nothing was compared.
+    pub read: bool,
     /// Blocks compared now.
     pub first_block: Option<u64>,
     pub last_block: Option<u64>,
     pub blocks: u64,
     pub logs: u64,
-    /// The contracts' counters bear out every one of these blocks.
+    /// The contracts' counters bear out every one of these blocks: messages sent and received, payments, and the vault's sums of every token. What
+    /// else a contract tells (burns, announcements, signers, ports, listings) it does not count.
     pub proven: bool,
+    /// The counters and the vault's sums at the newest final block were compared with all logs and accounts.
+    pub totals: bool,
     pub own_endpoints: bool,
     pub settlements: u64,
     pub payments: u64,
@@ -68,6 +75,8 @@ pub struct Report {
     /// Accounts whose totals are not the sums of their postings.
     pub unbalanced_accounts: Vec<i64>,
     pub differences: Vec<Difference>,
+    /// Differences on record that others found (sums, forged votes, hubs), that this comparison does not look at, and that are still open.
+    pub on_record: Vec<Difference>,
     pub repairs: Vec<RepairLine>,
     /// Drifts that were open and are gone.
     pub closed: usize,
@@ -77,22 +86,35 @@ impl Report {
     /// Whether nothing is left to be done.
     pub fn agrees(&self) -> bool {
         let done = self.repairs.iter().filter(|line| line.result == Repaired::Done).count();
-        self.unbalanced_accounts.is_empty() && self.differences.len() <= done
+        self.unbalanced_accounts.is_empty() && self.on_record.is_empty() && self.differences.len() <= done
     }
 
+    /// Whether every chain was read, and all of it.
     pub fn is_complete(&self) -> bool {
-        self.chains.iter().all(|chain| chain.gaps.is_empty())
+        self.chains.iter().all(|chain| chain.read && chain.gaps.is_empty())
+    }
+
+    /// Whether the report tells of a drift in another place.
+    fn tells(&self, drift: &Drift) -> bool {
+        if drift.class == DriftClass::Stale && drift.subject == GAPS {
+            return self
+                .chains
+                .iter()
+                .any(|one| one.chain == drift.chain.0 && !one.gaps.is_empty());
+        }
+        let class = drift.class.to_string();
+        let same = |one: &Difference| (one.chain, &one.class, &one.subject) == (drift.chain.0, &class, &drift.subject);
+        self.differences.iter().any(same)
     }
 }
 
 impl Difference {
-    fn of(finding: &Finding) -> Self {
-        let drift = &finding.drift;
+    fn of(drift: &Drift, about: &DriftAbout) -> Self {
         Self {
             class: drift.class.to_string(),
             chain: drift.chain.0,
             subject: drift.subject.clone(),
-            token: finding.about.token.map(|token| token.to_string()),
+            token: about.token.map(|token| token.to_string()),
             expected: drift.expected.clone(),
             actual: drift.actual.clone(),
         }
@@ -131,18 +153,41 @@ pub async fn reconcile(
             super::auditor::tell(&mut txn, finding).await?;
         }
         txn.commit().await?;
-        report.differences.extend(findings.iter().map(Difference::of));
+        let told = findings
+            .iter()
+            .map(|finding| Difference::of(&finding.drift, &finding.about));
+        report.differences.extend(told);
         match action {
             Action::Report => {}
             Action::Rehearse => report.repairs.extend(repair::rehearse(&findings)),
             Action::Repair { by } => report.repairs.extend(chain.repair(&findings, by, now_ms).await?),
         }
         report.closed = report.closed.saturating_add(chain.auditor.recheck(now_ms).await?);
+        own.totals = compare_totals(chain, now_ms).await?;
         report.chains.push(own);
     }
     progress("accounts", 0);
     report.unbalanced_accounts = store.list_unbalanced_accounts().await?;
+    let open = store.list_open_drifts().await?;
+    report.on_record = open
+        .iter()
+        .filter(|row| !report.tells(&row.drift))
+        .map(|row| Difference::of(&row.drift, &row.about))
+        .collect();
     Ok(report)
+}
+
+/// The sweep, once: it tells what it finds, and closes what agrees by now. False when it cannot be made now: something final is not booked, the
+/// chain moved on meanwhile, or its node has forgotten the state of that block.
+async fn compare_totals(books: &ChainBooks, now_ms: i64) -> Result<bool, ReconcilerError> {
+    match books.reconciler.sweep(now_ms).await {
+        Ok(done) => Ok(done),
+        Err(error @ (ReconcilerError::View { .. } | ReconcilerError::Decode { .. })) => {
+            tracing::warn!(code = error.code().code, chain = %books.auditor.id(), %error, "totals were not compared");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A difference both sides of the comparison found is one.
@@ -168,13 +213,13 @@ async fn read_chain(
     let mut report = ChainReport {
         chain: auditor.id().0,
         own_endpoints: books.own_endpoints,
-        proven: true,
         ..ChainReport::default()
     };
     let mut findings = Vec::new();
     let Some((finalized, patience)) = auditor.horizon().await? else {
         return Ok((report, findings));
     };
+    (report.read, report.proven) = (true, true);
     if let Some(from) = auditor.first_block(since, finalized).await? {
         let mut txn = store.begin(now_ms).await?;
         forget_from(&mut txn, auditor.id(), from).await?;
@@ -211,9 +256,8 @@ async fn read_chain(
         report.logs = report.logs.saturating_add(compared.logs);
         if compared.failed.is_some() {
             failed.insert(stretch.first);
-        } else {
-            report.proven &= compared.proven;
         }
+        report.proven &= compared.failed.is_none() && compared.proven;
         merge(&mut findings, compared.findings);
         progress("blocks", stretch.last);
     }

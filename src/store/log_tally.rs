@@ -7,7 +7,7 @@ use super::{Store, StoreError, Txn};
 use crate::settlement::ChainId;
 use alloy::primitives::Address;
 use sea_orm::{ConnectionTrait, Statement, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Of which contract, and which event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,15 +43,6 @@ impl Store {
         let row = self.db.query_one_raw(statement).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "n"))?;
         uint("count", count)
-    }
-
-    /// Kinds of logs of a chain of which some were pruned.
-    pub async fn list_pruned_kinds(&self, chain: ChainId) -> Result<BTreeSet<String>, StoreError> {
-        let sql = "SELECT DISTINCT kind FROM log_tally WHERE chain = $1 AND pruned > 0";
-        let values = [int("log_tally.chain", chain.0)?.into()];
-        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), sql, values);
-        let rows = self.db.query_all_raw(statement).await?;
-        rows.iter().map(|row| Ok(row.try_get("", "kind")?)).collect()
     }
 
     /// The last block a tally covers; -1 when it covers none.

@@ -12,11 +12,13 @@
 //! A dry run is the same run: it finds what goes by the same conditions, batch by batch, and counts where the run deletes. What a batch does is
 //! not there for the next one, so its conditions also let pass what the run would have archived or deleted by then.
 //!
-//! Layout: this page settlements and what a pass is; [`carriage`] what carried them; [`groups`] what was signed at once; [`archive`] lines.
+//! Layout: this page settlements and what a pass is; [`carriage`] what carried them; [`groups`] what was signed at once; [`heights`] how far;
+//! [`archive`] lines.
 
 mod archive;
 mod carriage;
 mod groups;
+mod heights;
 
 pub use archive::Archive;
 
@@ -312,6 +314,7 @@ impl Txn {
         }
         let counted: Vec<&chain_log::Model> = found.iter().filter(|log| log.status == "final").collect();
         self.tally_pruned(&counted).await?;
+        self.keep_heights(&counted).await?;
         for chunk in found.chunks(5_000) {
             chain_log::Entity::delete_many()
                 .filter(chain_log::Column::Id.is_in(chunk.iter().map(|log| log.id)))
