@@ -4,6 +4,7 @@
 use super::bulk::Insert;
 use super::codec::{address, b256, int, name, u256, u256_bytes, uint};
 use super::hub_ledger::{HubToken, LedgerHead, all};
+use super::hub_reversal::debts;
 use super::hub_transfer::Accounts;
 use super::{CheckpointStanding, HubId, HubOperationKind, Store, StoreError, Txn};
 use alloy::primitives::{Address, B256, U256};
@@ -166,33 +167,94 @@ impl TokenBacking {
     }
 }
 
+/// A final operation, and what became of it on the ledger.
+struct Found {
+    operation: LedgerOperation,
+    is_told: bool,
+    is_booked: bool,
+    /// Of a deposit that was taken back: what could not be.
+    owed: Option<U256>,
+}
+
+impl Found {
+    fn decode(row: &QueryResult) -> Result<Self, StoreError> {
+        let operation = operation(row)?;
+        let short: Option<Vec<u8>> = row.try_get("", "short")?;
+        let short = short.map(|bytes| u256("hub_booking.short", &bytes)).transpose()?;
+        Ok(Self {
+            is_told: row.try_get::<Option<i64>>("", "told")?.is_some(),
+            is_booked: row.try_get::<Option<i64>>("", "booked")?.is_some(),
+            owed: short.filter(|_| operation.kind == HubOperationKind::Deposit),
+            operation,
+        })
+    }
+
+    fn event(&self, seq: i64, head: &LedgerHead, now_ms: i64) -> Result<Vec<Value>, StoreError> {
+        let new = &self.operation;
+        Ok(vec![
+            head.hub.0.into(),
+            seq.into(),
+            HubEventKind::of(new.kind).as_str().into(),
+            int("hub_event.eon", new.eon)?.into(),
+            Some(new.token.to_vec()).into(),
+            Some(new.wallet.to_vec()).into(),
+            Some(u256_bytes(new.amount)).into(),
+            new.tx_hash.to_vec().into(),
+            Some(new.id).into(),
+            now_ms.into(),
+        ])
+    }
+}
+
 impl Txn {
-    /// Tells watchers of a hub what has become final, at most `limit` things, and books it on the wallets that are admitted. Returns how many.
+    /// Tells watchers of a hub what has become final, and books it on the wallets that are admitted; takes bookings of what was orphaned back.
+    /// Looks at `limit` operations at most; returns at how many things it looked.
     pub async fn follow_hub(&mut self, head: &mut LedgerHead, limit: u64) -> Result<u64, StoreError> {
+        // What was put back into its place by a repair is looked at again together with what follows it.
         let sql = format!(
-            "SELECT {OPERATION} FROM hub_operation o WHERE o.hub_id = $1 AND o.standing = 'final' AND o.block_number >= $2 \
+            "SELECT {OPERATION}, e.seq AS told, b.operation_id AS booked, b.short AS short FROM hub_operation o \
+             LEFT JOIN hub_event e ON e.operation_id = o.id LEFT JOIN hub_booking b ON b.operation_id = o.id \
+             WHERE o.hub_id = $1 AND o.standing = 'final' AND o.block_number >= $2 \
              AND (o.block_number > $2 OR o.log_index > $3) ORDER BY o.block_number, o.log_index LIMIT {limit}"
         );
         let values = vec![head.hub.0.into(), head.told.0.into(), head.told.1.into()];
         let rows = all(&self.tx, &sql, values).await?;
-        let operations: Vec<LedgerOperation> = rows.iter().map(operation).collect::<Result<_, _>>()?;
-        let mut told: Vec<Vec<Value>> = Vec::new();
-        for new in &operations {
-            head.told = new.place;
-            told.push(vec![
-                head.hub.0.into(),
-                head.take_seq().into(),
-                HubEventKind::of(new.kind).as_str().into(),
-                int("hub_event.eon", new.eon)?.into(),
-                Some(new.token.to_vec()).into(),
-                Some(new.wallet.to_vec()).into(),
-                Some(u256_bytes(new.amount)).into(),
-                new.tx_hash.to_vec().into(),
-                Some(new.id).into(),
-                self.now_ms.into(),
-            ]);
+        let page: Vec<Found> = rows.iter().map(Found::decode).collect::<Result<_, _>>()?;
+        let last = page.last().filter(|_| page.len() as u64 >= limit);
+        let to = last.map_or(i64::MAX, |last| last.operation.place.0);
+        let taken_back = self.unbook_orphaned(head, to, limit).await?;
+        if taken_back >= limit {
+            return Ok(taken_back);
         }
-        self.book_operations(head, &operations).await?;
+        let mut told: Vec<Vec<Value>> = Vec::new();
+        for found in &page {
+            head.told = found.operation.place;
+            if !found.is_told {
+                let seq = head.take_seq();
+                told.push(found.event(seq, head, self.now_ms)?);
+            }
+        }
+        let count = (page.len() as u64).saturating_add(taken_back);
+        let unbooked = page
+            .into_iter()
+            .filter(|found| !found.is_booked || found.owed.is_some());
+        self.book_operations(head, &unbooked.collect::<Vec<_>>()).await?;
+        let checkpoints = self.tell_checkpoints(head, &mut told).await?;
+        let count = count.saturating_add(checkpoints);
+        EVENTS.run(&self.tx, told).await?;
+        if count > 0 {
+            self.record(super::NewEvent {
+                aggregate: "hub",
+                aggregate_id: head.hub.to_string(),
+                event: "ledger_followed".into(),
+                cause: format!("{count} final operations and checkpoints"),
+                ..super::NewEvent::default()
+            });
+        }
+        Ok(count)
+    }
+
+    async fn tell_checkpoints(&self, head: &mut LedgerHead, told: &mut Vec<Vec<Value>>) -> Result<u64, StoreError> {
         let checkpoints = "SELECT eon, root FROM hub_checkpoint WHERE hub_id = $1 AND eon > $2 AND standing IN ($3, $4) ORDER BY eon LIMIT 100";
         let values = vec![
             head.hub.0.into(),
@@ -200,7 +262,8 @@ impl Txn {
             CheckpointStanding::Provisional.as_str().into(),
             CheckpointStanding::Final.as_str().into(),
         ];
-        for row in all(&self.tx, checkpoints, values).await? {
+        let rows = all(&self.tx, checkpoints, values).await?;
+        for row in &rows {
             let eon: i64 = row.try_get("", "eon")?;
             head.told_eon = uint("hub_checkpoint.eon", eon)?;
             told.push(vec![
@@ -216,18 +279,7 @@ impl Txn {
                 self.now_ms.into(),
             ]);
         }
-        let count = told.len() as u64;
-        EVENTS.run(&self.tx, told).await?;
-        if count > 0 {
-            self.record(super::NewEvent {
-                aggregate: "hub",
-                aggregate_id: head.hub.to_string(),
-                event: "ledger_followed".into(),
-                cause: format!("{count} final operations and checkpoints"),
-                ..super::NewEvent::default()
-            });
-        }
-        Ok(count)
+        Ok(rows.len() as u64)
     }
 
     /// Books what was told of these wallets before they were admitted.
@@ -252,24 +304,29 @@ impl Txn {
                 head.told.1.into(),
             ];
             for row in all(&self.tx, &sql, values).await? {
-                early.push(operation(&row)?);
+                early.push(Found {
+                    operation: operation(&row)?,
+                    is_told: true,
+                    is_booked: false,
+                    owed: None,
+                });
             }
         }
         self.book_operations(head, &early).await
     }
 
     /// Books operations of admitted wallets, each in its eon or, when that is closed, in the first that is not.
-    async fn book_operations(&mut self, head: &LedgerHead, operations: &[LedgerOperation]) -> Result<(), StoreError> {
+    async fn book_operations(&mut self, head: &LedgerHead, operations: &[Found]) -> Result<(), StoreError> {
         let tokens: BTreeMap<Address, HubToken> = self
             .hub_tokens(head.hub)
             .await?
             .into_iter()
             .map(|token| (token.token, token))
             .collect();
-        let moving = |new: &&LedgerOperation| new.kind != HubOperationKind::WithdrawalConfirmation;
+        let moving = |new: &&Found| new.operation.kind != HubOperationKind::WithdrawalConfirmation;
         let mut wanted: BTreeMap<i64, Vec<Address>> = BTreeMap::new();
         let mut eons = BTreeSet::new();
-        for new in operations.iter().filter(moving) {
+        for Found { operation: new, .. } in operations.iter().filter(moving) {
             if let Some(token) = tokens.get(&new.token) {
                 wanted.entry(token.id).or_default().push(new.wallet);
                 eons.insert(new.eon.max(head.closed_eon));
@@ -277,7 +334,11 @@ impl Txn {
         }
         let mut accounts: Accounts = self.hub_accounts(&wanted, &eons).await?;
         let mut rows: Vec<Vec<Value>> = Vec::new();
-        for new in operations.iter().filter(moving) {
+        let mut depositors = BTreeSet::new();
+        for Found {
+            operation: new, owed, ..
+        } in operations.iter().filter(moving)
+        {
             let Some(token) = tokens.get(&new.token) else { continue };
             let eon = new.eon.max(head.closed_eon);
             let Some((wallet, did)) = accounts.touch((token.id, new.wallet), eon) else {
@@ -289,8 +350,14 @@ impl Txn {
             };
             let mut short = None;
             if new.kind == HubOperationKind::Deposit {
-                wallet.gained = wallet.gained.checked_add(new.amount).ok_or_else(overflow)?;
-                did.deposited = did.deposited.checked_add(new.amount).ok_or_else(overflow)?;
+                // Of one that was taken back only in part, the other part is there still.
+                let amount = new.amount.saturating_sub(owed.unwrap_or_default());
+                wallet.gained = wallet.gained.checked_add(amount).ok_or_else(overflow)?;
+                did.deposited = did.deposited.checked_add(amount).ok_or_else(overflow)?;
+                depositors.insert(wallet.id);
+                if owed.is_some() {
+                    self.forget_booking(new.id).await?;
+                }
             } else {
                 // What the contract let go is gone, whatever the ledger thinks; the rest shows as short, and no checkpoint is built over it
                 // unless somebody's leftover covers it.
@@ -309,10 +376,12 @@ impl Txn {
             ]);
         }
         BOOKINGS.run(&self.tx, rows).await?;
-        accounts.save(self).await
+        accounts.save(self).await?;
+        self.settle_debts(head, &depositors).await
     }
 
-    /// Asked to be withdrawn and not on the ledger yet, final or not: whoever asks for money back cannot spend it any more.
+    /// Asked to be withdrawn and not on the ledger yet, final or not: whoever asks for money back cannot spend it any more. And what is to be taken
+    /// back because its deposit is gone.
     pub(super) async fn unbooked_withdrawals(
         &self,
         head: &LedgerHead,
@@ -357,9 +426,14 @@ impl Txn {
                 after = new.id;
             }
             if rows.len() < PAGE {
-                return Ok(sums);
+                break;
             }
         }
+        for debt in debts(&self.tx, hub).await?.into_iter().filter(|debt| debt.eon < before) {
+            let sum = sums.entry(debt.token).or_default();
+            sum.short = sum.short.saturating_add(debt.rest);
+        }
+        Ok(sums)
     }
 }
 
@@ -367,16 +441,23 @@ async fn unbooked_withdrawals(
     db: &impl ConnectionTrait,
     head: &LedgerHead,
 ) -> Result<BTreeMap<(Address, Address), U256>, StoreError> {
+    // Up to `told` everything that moves an admitted wallet is booked, and nothing that was orphaned is: whatever changes an operation there moves
+    // `told` back in the same transaction.
     let sql = format!(
         "SELECT {OPERATION} FROM hub_operation o LEFT JOIN hub_booking b ON b.operation_id = o.id \
-         WHERE o.hub_id = $1 AND o.block_number >= $2 AND o.kind = 'withdrawal_request' AND o.standing <> 'orphaned' \
-         AND b.operation_id IS NULL"
+         WHERE o.hub_id = $1 AND o.block_number >= $2 AND (\
+         (o.kind = 'withdrawal_request' AND o.standing <> 'orphaned' AND b.operation_id IS NULL) OR \
+         (o.kind = 'deposit' AND o.standing = 'orphaned' AND b.operation_id IS NOT NULL AND b.short IS NULL))"
     );
     let mut leaving: BTreeMap<(Address, Address), U256> = BTreeMap::new();
     for row in all(db, &sql, vec![head.hub.0.into(), head.told.0.into()]).await? {
         let new = operation(&row)?;
         let sum = leaving.entry((new.token, new.wallet)).or_default();
         *sum = sum.saturating_add(new.amount);
+    }
+    for debt in debts(db, head.hub).await? {
+        let sum = leaving.entry((debt.token, debt.wallet)).or_default();
+        *sum = sum.saturating_add(debt.rest);
     }
     Ok(leaving)
 }
@@ -389,7 +470,10 @@ impl Store {
                    AND o.block_number >= COALESCE(l.told_block, -1) \
                    AND (o.block_number > COALESCE(l.told_block, -1) OR o.log_index > COALESCE(l.told_log, -1))) \
                    OR EXISTS (SELECT 1 FROM hub_checkpoint c WHERE c.hub_id = h.id AND c.eon > COALESCE(l.told_eon, 0) \
-                   AND c.standing IN ('provisional', 'final')))";
+                   AND c.standing IN ('provisional', 'final')) \
+                   OR EXISTS (SELECT 1 FROM hub_operation o JOIN hub_booking b ON b.operation_id = o.id WHERE o.hub_id = h.id \
+                   AND o.standing = 'orphaned' AND o.block_number >= COALESCE(l.told_block, -1) \
+                   AND (o.kind <> 'deposit' OR b.short IS NULL)))";
         Ok(!all(&self.db, sql, vec![hub.0.into()]).await?.is_empty())
     }
 

@@ -120,7 +120,7 @@ const PUT_CHECKPOINT: &str = "INSERT INTO hub_checkpoint (hub_id, eon, root, sta
     WHERE hub_checkpoint.standing = 'orphaned' RETURNING id";
 
 /// The next one stands in a final block.
-const LATER: &str = "EXISTS (SELECT 1 FROM hub_checkpoint later WHERE later.hub_id = hub_checkpoint.hub_id \
+pub(super) const LATER: &str = "EXISTS (SELECT 1 FROM hub_checkpoint later WHERE later.hub_id = hub_checkpoint.hub_id \
     AND later.eon > hub_checkpoint.eon AND later.standing IN ('provisional', 'final'))";
 
 const OF_CHAIN: &str = "hub_id IN (SELECT hub.id FROM hub WHERE hub.chain = $1)";
@@ -378,7 +378,7 @@ impl Txn {
     }
 
     /// Changes the standing of a chain's checkpoints, each with an event.
-    async fn move_checkpoints(
+    pub(super) async fn move_checkpoints(
         &mut self,
         chain: i64,
         (from, to): (CheckpointStanding, CheckpointStanding),
@@ -435,6 +435,11 @@ impl Txn {
         self.move_checkpoints(id, (Final, Provisional), &format!("NOT {LATER}"), number, &cause)
             .await?;
         self.refresh_last_eon("chain = $1", id).await?;
+        // Where finality broke, ledgers have booked and told what is gone.
+        self.turn_hub_ledgers_back(OF_CHAIN, id, above).await?;
+        let last = "(SELECT h.last_eon FROM hub h WHERE h.id = hub_ledger.hub_id)";
+        let sql = format!("UPDATE hub_ledger SET told_eon = {last} WHERE {OF_CHAIN} AND told_eon > {last}");
+        self.run(sql, [id.into()]).await?;
         self.run(
             "UPDATE hub SET read_to = $2 WHERE chain = $1 AND read_to > $2",
             [id.into(), above.into()],

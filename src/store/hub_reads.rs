@@ -184,6 +184,47 @@ impl Store {
         }
     }
 
+    /// All that was asked to be withdrawn and all that was confirmed, by final blocks up to this one, by token.
+    pub async fn sum_hub_withdrawals(
+        &self,
+        hub: HubId,
+        to_block: u64,
+    ) -> Result<BTreeMap<Address, (U256, U256)>, StoreError> {
+        use hub_operation::Column;
+        let kinds = [
+            HubOperationKind::WithdrawalRequest.as_str(),
+            HubOperationKind::WithdrawalConfirmation.as_str(),
+        ];
+        let mut sums: BTreeMap<Address, (U256, U256)> = BTreeMap::new();
+        let mut after = 0_i64;
+        loop {
+            let rows = hub_operation::Entity::find()
+                .filter(Column::HubId.eq(hub.0))
+                .filter(Column::Kind.is_in(kinds))
+                .filter(Column::Standing.eq(LogStatus::Final.as_str()))
+                .filter(Column::BlockNumber.lte(int("hub_operation.block_number", to_block)?))
+                .filter(Column::Id.gt(after))
+                .order_by_asc(Column::Id)
+                .limit(PAGE)
+                .all(&self.db)
+                .await?;
+            let full = rows.len() as u64 == PAGE;
+            for row in rows {
+                after = row.id;
+                let operation = decode_operation(row)?;
+                let (requested, confirmed) = sums.entry(operation.token).or_default();
+                let sum = match operation.kind {
+                    HubOperationKind::WithdrawalRequest => requested,
+                    _ => confirmed,
+                };
+                *sum = sum.saturating_add(operation.amount);
+            }
+            if !full {
+                return Ok(sums);
+            }
+        }
+    }
+
     /// Tokens a hub holds or held, by final blocks.
     pub async fn list_hub_tokens(&self, hub: HubId) -> Result<BTreeSet<Address>, StoreError> {
         let rows: Vec<Vec<u8>> = hub_operation::Entity::find()

@@ -3,11 +3,12 @@
 
 use super::codec::{int, u256_bytes};
 use super::hub::{Halt, HubId};
-use super::hub_chain::NewHubLog;
+use super::hub_chain::{HubFact, LATER, NewHubLog};
 use super::hub_reads::HubBound;
 use super::{StoreError, Txn, codec};
 use crate::hub::model::Eon;
 use alloy::primitives::{Address, B256, U256};
+use relayer_adapter_api::{BlockRef, ChainId};
 use sea_orm::Value;
 use std::collections::BTreeSet;
 
@@ -183,6 +184,9 @@ impl Txn {
     ) -> Result<Restored, StoreError> {
         let there: BTreeSet<(B256, u64)> = logs.iter().map(|log| (log.block.hash, log.log_index)).collect();
         let mut phantom = 0_u64;
+        let mut known = BTreeSet::new();
+        // Blocks in which an operation came or went.
+        let mut changed: BTreeSet<i64> = BTreeSet::new();
         for table in TABLES {
             let values: [Value; 3] = [
                 hub.0.into(),
@@ -190,7 +194,7 @@ impl Txn {
                 int("block_number", to)?.into(),
             ];
             let sql = format!(
-                "SELECT id, block_hash, log_index FROM {table} WHERE hub_id = $1 AND block_number >= $2 AND block_number <= $3 \
+                "SELECT id, block_hash, log_index, block_number FROM {table} WHERE hub_id = $1 AND block_number >= $2 AND block_number <= $3 \
                  AND standing <> 'orphaned'"
             );
             for row in self.rows(sql, values).await? {
@@ -199,13 +203,31 @@ impl Txn {
                     row.try_get("", "block_hash")?,
                     row.try_get("", "log_index")?,
                 );
-                if !there.contains(&(codec::b256("block_hash", &hash)?, index.unsigned_abs())) {
+                let place = (codec::b256("block_hash", &hash)?, index.unsigned_abs());
+                known.insert(place);
+                if !there.contains(&place) {
+                    if table == "hub_operation" {
+                        changed.insert(row.try_get("", "block_number")?);
+                    }
                     let sql = format!("UPDATE {table} SET standing = 'orphaned' WHERE id = $1");
                     phantom = phantom.saturating_add(self.run(sql, [id.into()]).await?);
                 }
             }
         }
+        for log in logs {
+            let is_new = !known.contains(&(log.block.hash, log.log_index));
+            if is_new && matches!(log.fact, HubFact::Operation { .. }) {
+                changed.insert(int("block_number", log.block.number)?);
+            }
+        }
         let missing = self.put_hub_logs(logs).await?;
+        if let Some(first) = changed.first() {
+            self.turn_hub_ledgers_back("hub_id = $1", hub.0, first.saturating_sub(1))
+                .await?;
+        }
+        if phantom > 0 {
+            self.demote_checkpoints(hub, (from, to)).await?;
+        }
         let restored = Restored { missing, phantom };
         if restored != Restored::default() {
             self.refresh_last_eon("id = $1", hub.0).await?;
@@ -214,6 +236,49 @@ impl Txn {
             self.record_hub(subject, "hub_reread", states, &format!("blocks {from} to {to}"));
         }
         Ok(restored)
+    }
+
+    /// Checkpoints are final no more when the one that made them so was never there.
+    async fn demote_checkpoints(&mut self, hub: HubId, (from, to): (u64, u64)) -> Result<(), StoreError> {
+        use super::CheckpointStanding::{Final, Provisional};
+        let rows = self.rows("SELECT chain FROM hub WHERE id = $1", [hub.0.into()]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(());
+        };
+        let condition = format!("hub_id = {hub} AND NOT {LATER}");
+        let cause = format!("blocks {from} to {to} read again");
+        self.move_checkpoints(row.try_get("", "chain")?, (Final, Provisional), &condition, to, &cause)
+            .await
+    }
+
+    /// That this block is still final, wherever the head is by now; it stays so until the commit. `Conflict` when finality broke, or when nothing
+    /// is known of so old a block any more.
+    pub async fn expect_final(&mut self, chain: ChainId, block: &BlockRef) -> Result<(), StoreError> {
+        let id = int("chain_cursor.chain", chain.0)?;
+        // Writes nothing; whoever moves the cursor waits.
+        let lock =
+            "UPDATE chain_cursor SET updated_at = updated_at WHERE chain = $1 RETURNING final_number, final_hash";
+        let rows = self.rows(lock, [id.into()]).await?;
+        let conflict = || StoreError::Conflict {
+            what: format!("final block {} of chain {chain}", block.number),
+        };
+        let row = rows.first().ok_or_else(conflict)?;
+        let (number, hash): (i64, Vec<u8>) = (row.try_get("", "final_number")?, row.try_get("", "final_hash")?);
+        if hash == block.hash.as_slice() {
+            return Ok(());
+        }
+        if codec::uint("chain_cursor.final_number", number)? > block.number {
+            let sql = "SELECT number FROM chain_block WHERE chain = $1 AND number = $2 AND hash = $3";
+            let values = [
+                id.into(),
+                int("chain_block.number", block.number)?.into(),
+                block.hash.to_vec().into(),
+            ];
+            if !self.rows(sql, values).await?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(conflict())
     }
 
     /// Position of a token at a hub, which never changes; a repetition changes nothing.

@@ -30,6 +30,7 @@ pub mod hub_booking;
 pub mod hub_chain;
 pub mod hub_ledger;
 pub mod hub_reads;
+pub mod hub_reversal;
 pub mod hub_transfer;
 pub mod hub_transfer_reads;
 pub mod hub_verdict;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use relayer_adapter_api::abi::ICommitChain;
 use relayer_adapter_api::{BlockRef, Call, ChainId, ChainView, LogFilter, LogRecord, TxReceipt, ViewError};
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub const CHAIN: ChainId = ChainId(31_337);
@@ -30,6 +31,8 @@ pub enum Act {
     Odd(LogData),
     /// Somebody takes coins out that the contract's books say are there.
     Steal(Address, u64),
+    /// From now on the token's `balanceOf` reverts.
+    Break(Address),
 }
 
 #[derive(Debug, Clone)]
@@ -38,6 +41,10 @@ struct Block {
     parent: B256,
     acts: Vec<Act>,
 }
+
+/// A chain's blocks before a fork.
+#[derive(Debug)]
+pub struct ForkedBlocks(Vec<Block>);
 
 #[derive(Debug)]
 struct State {
@@ -52,6 +59,18 @@ struct State {
 pub struct HubChain {
     pub clock: EonClock,
     state: Arc<Mutex<State>>,
+    meanwhile: Meanwhile,
+}
+
+type Happening = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+#[derive(Clone, Default)]
+struct Meanwhile(Arc<Mutex<Option<Happening>>>);
+
+impl std::fmt::Debug for Meanwhile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meanwhile")
+    }
 }
 
 /// A contract's storage.
@@ -63,6 +82,9 @@ struct Contract {
     live: BTreeMap<u64, u64>,
     deposits: BTreeMap<Address, [(u64, U256); 5]>,
     confirmed: BTreeMap<Address, [(u64, U256); 5]>,
+    /// Running totals.
+    pending: BTreeMap<Address, [(u64, U256); 5]>,
+    broken: BTreeSet<Address>,
     /// Eon, token, wallet, amount, whether it was confirmed.
     requests: Vec<(u64, Address, Address, U256, bool)>,
     balances: BTreeMap<Address, U256>,
@@ -81,6 +103,7 @@ impl HubChain {
         let chain = Self {
             clock: EonClock::new(genesis, blocks_per_eon).unwrap(),
             state: Arc::new(Mutex::new(state)),
+            meanwhile: Meanwhile::default(),
         };
         chain.mine(genesis + 1);
         chain
@@ -147,9 +170,26 @@ impl HubChain {
         state.forks += 1;
     }
 
+    /// Like [`HubChain::fork`], with empty blocks in the place of those that are gone, and what [`HubChain::put_back`] takes.
+    pub fn fork_of(&self, depth: u64) -> ForkedBlocks {
+        let before = ForkedBlocks(self.state().blocks.clone());
+        self.fork(depth);
+        self.mine(depth + 1);
+        before
+    }
+
+    pub fn put_back(&self, before: ForkedBlocks) {
+        self.state().blocks = before.0;
+    }
+
     /// From now on a range with this block answers without its logs.
     pub fn hide(&self, block: u64) {
         self.state().hidden.insert(block);
+    }
+
+    /// Happens while the contract is asked the next question.
+    pub fn meanwhile(&self, what: impl Future<Output = ()> + Send + 'static) {
+        *self.meanwhile.0.lock().unwrap() = Some(Box::pin(what));
     }
 
     pub fn show_all(&self) {
@@ -199,6 +239,21 @@ fn add(slots: &mut [(u64, U256); 5], eon: u64, amount: U256) {
     }
 }
 
+/// The slot of an eon of a running total, which goes on from the newest one before: as the contract does it.
+fn carry(slots: &mut [(u64, U256); 5], eon: u64) -> &mut U256 {
+    let before = (0..5).filter_map(|back| {
+        let at = (eon - 1).checked_sub(back)?;
+        let slot = slots[(at % 5) as usize];
+        (slot.0 > 0 && slot.0 < eon).then_some(slot)
+    });
+    let total = before.max_by_key(|slot| slot.0).map_or(U256::ZERO, |slot| slot.1);
+    let slot = &mut slots[(eon % 5) as usize];
+    if slot.0 < eon {
+        *slot = (eon, total);
+    }
+    &mut slot.1
+}
+
 impl Contract {
     fn new() -> Self {
         Self {
@@ -208,6 +263,8 @@ impl Contract {
             live: BTreeMap::new(),
             deposits: BTreeMap::new(),
             confirmed: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            broken: BTreeSet::new(),
             requests: Vec::new(),
             balances: BTreeMap::new(),
             tokens: vec![HUB],
@@ -247,6 +304,7 @@ impl Contract {
             Act::Request(token, requestor, amount) => {
                 self.append(eon, Operation::Withdrawal, token, requestor, amount);
                 let amount = U256::from(amount);
+                *carry(self.pending.entry(token).or_default(), eon.0) += amount;
                 self.requests.push((eon.0, token, requestor, amount, false));
                 Some(
                     ICommitChain::WithdrawalRequest {
@@ -266,6 +324,7 @@ impl Contract {
                         amount += request.3;
                     }
                 }
+                *carry(self.pending.entry(token).or_default(), eon.0) -= amount;
                 add(self.confirmed.entry(token).or_default(), eon.0, amount);
                 *self.balances.entry(token).or_default() -= amount;
                 Some(
@@ -320,6 +379,8 @@ impl Contract {
             }
             Act::Cancel(token, wallet, amount) => {
                 self.append(eon, Operation::Cancellation, token, wallet, amount);
+                let pending = carry(self.pending.entry(token).or_default(), eon.0);
+                *pending = pending.saturating_sub(U256::from(amount));
                 None
             }
             Act::Odd(data) => Some(data),
@@ -327,10 +388,15 @@ impl Contract {
                 *self.balances.entry(token).or_default() -= U256::from(amount);
                 None
             }
+            Act::Break(token) => {
+                self.broken.insert(token);
+                None
+            }
         }
     }
 
-    fn answer(&self, clock: &EonClock, block: u64, data: &[u8]) -> Vec<u8> {
+    /// None: the call reverts.
+    fn answer(&self, clock: &EonClock, block: u64, data: &[u8]) -> Option<Vec<u8>> {
         use ICommitChain::ICommitChainCalls as Calls;
         let eon = clock.eon(block).unwrap();
         let live = |eon: u64| U256::from(self.live.get(&eon).copied().unwrap_or_default());
@@ -338,7 +404,7 @@ impl Contract {
             let (eon, amount) = of.get(&token).map_or((0, U256::ZERO), |slots| slots[slot as usize]);
             (U256::from(eon), amount)
         };
-        match Calls::abi_decode(data).unwrap() {
+        Some(match Calls::abi_decode(data).unwrap() {
             Calls::genesis(_) => ICommitChain::genesisCall::abi_encode_returns(&U256::from(clock.genesis())),
             Calls::BLOCKS_PER_EON(_) => {
                 ICommitChain::BLOCKS_PER_EONCall::abi_encode_returns(&U256::from(clock.blocks_per_eon()))
@@ -377,17 +443,25 @@ impl Contract {
                 let answer = ICommitChain::getConfirmedWithdrawalsAtSlotReturn { eon, amount };
                 ICommitChain::getConfirmedWithdrawalsAtSlotCall::abi_encode_returns(&answer)
             }
+            Calls::getPendingWithdrawalsAtSlot(call) => {
+                let (eon, amount) = slot(&self.pending, call.token, call.slot);
+                let answer = ICommitChain::getPendingWithdrawalsAtSlotReturn { eon, amount };
+                ICommitChain::getPendingWithdrawalsAtSlotCall::abi_encode_returns(&answer)
+            }
             Calls::getServerContractLedgerStateVariables(call) => {
+                if self.broken.contains(&call.token) {
+                    return None;
+                }
                 let asked: u64 = call.eonNumber.to();
-                let pending = self
-                    .requests
-                    .iter()
-                    .filter(|request| request.0 <= asked && request.1 == call.token && !request.4)
-                    .fold(U256::ZERO, |sum, request| sum + request.3);
+                // What a slot holds is that of the eon only if it is this eon's.
+                let of = |of: &BTreeMap<Address, [(u64, U256); 5]>| match slot(of, call.token, (asked % 5) as u8) {
+                    (eon, amount) if eon == call.eonNumber => amount,
+                    _ => U256::ZERO,
+                };
                 let answer = ICommitChain::getServerContractLedgerStateVariablesReturn {
-                    pendingWithdrawals: pending,
-                    confirmedWithdrawals: U256::ZERO,
-                    deposits: U256::ZERO,
+                    pendingWithdrawals: of(&self.pending),
+                    confirmedWithdrawals: of(&self.confirmed),
+                    deposits: of(&self.deposits),
                     totalBalance: self.balances.get(&call.token).copied().unwrap_or_default(),
                 };
                 ICommitChain::getServerContractLedgerStateVariablesCall::abi_encode_returns(&answer)
@@ -397,7 +471,7 @@ impl Contract {
                 ICommitChain::getTokenTrailCall::abi_encode_returns(&(trail as u64))
             }
             other => panic!("the model does not answer {other:?}"),
-        }
+        })
     }
 }
 
@@ -490,12 +564,17 @@ impl ChainView for HubView {
 
     async fn call(&self, _from: Option<Address>, to: Address, data: Bytes, _value: U256) -> Result<Bytes, ViewError> {
         self.check()?;
+        let meanwhile = self.chain.meanwhile.0.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
         // Before its deployment there is no code, and a call to nobody answers nothing.
         if to != HUB || self.block.number < self.chain.clock.genesis() {
             return Ok(Bytes::new());
         }
         let (contract, _) = self.chain.replay(self.block.number);
-        Ok(contract.answer(&self.chain.clock, self.block.number, &data).into())
+        let answer = contract.answer(&self.chain.clock, self.block.number, &data);
+        answer.map(Bytes::from).ok_or(ViewError::Reverted { data: Vec::new() })
     }
 
     async fn logs(&self, filter: &LogFilter) -> Result<Vec<LogRecord>, ViewError> {

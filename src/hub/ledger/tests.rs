@@ -2,13 +2,16 @@
 
 mod building;
 mod moving;
+mod reversing;
 
 use super::*;
 use crate::clock::Clock;
 use crate::error::Coded;
 use crate::hub::model::EonClock;
 use crate::store::testing::{self, SOURCE, TestStore};
-use crate::store::{Cursor, HubFact, HubOperationKind, NewHub, NewHubLog, SignedState, TransferRefusal};
+use crate::store::{
+    Cursor, HubEventFilter, HubFact, HubOperationKind, NewHub, NewHubLog, SignedState, TransferRefusal,
+};
 use alloy::primitives::{B256, U256, keccak256};
 use relayer_adapter_api::BlockRef;
 
@@ -122,17 +125,21 @@ impl Bench {
         self.hub = self.test.get_hub(self.hub.id).await.unwrap();
     }
 
-    pub(crate) async fn log(&mut self, number: u64, fact: HubFact) {
+    fn new_log(&mut self, number: u64, fact: HubFact) -> NewHubLog {
         self.logs += 1;
         let clock = EonClock::new(0, EON_BLOCKS).unwrap();
-        let log = NewHubLog {
+        NewHubLog {
             hub: self.hub.id,
             eon: clock.eon(number).unwrap(),
             block: block(number),
             log_index: self.logs,
             tx_hash: B256::from(U256::from(self.logs)),
             fact,
-        };
+        }
+    }
+
+    pub(crate) async fn log(&mut self, number: u64, fact: HubFact) {
+        let log = self.new_log(number, fact);
         let mut txn = self.test.begin(1).await.unwrap();
         txn.put_hub_logs(&[log]).await.unwrap();
         txn.commit().await.unwrap();

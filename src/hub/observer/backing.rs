@@ -1,10 +1,10 @@
 //! Promises against what backs them: a checkpoint that allots more of a token than the contract has for it is refused.
 
-use super::contract::Contract;
+use super::contract::{Backed, Contract};
 use super::error::HubError;
 use crate::error::Coded;
-use crate::hub::model::{Eon, SolvencyError};
-use crate::store::{DriftClass, Hub, HubBound, HubCheckpoint, Store};
+use crate::hub::model::{Backing, Eon, SolvencyError};
+use crate::store::{DriftClass, Hub, HubBound, HubCheckpoint, HubOperationKind, Store};
 use alloy::primitives::U256;
 
 use super::check::Check;
@@ -39,22 +39,42 @@ impl Judged {
     }
 }
 
-/// Judges what is known of the checkpoints whose totals the contract still keeps, and was not judged yet.
-pub async fn judge_bounds(store: &Store, hub: &Hub, contract: &Contract<'_>) -> Result<Vec<Judged>, HubError> {
+/// Judges what is known of the checkpoints whose totals the contract still keeps, and was not judged yet. `is_whole`: what was read of the hub is
+/// what the contract says.
+pub async fn judge_bounds(
+    store: &Store,
+    hub: &Hub,
+    contract: &Contract<'_>,
+    is_whole: bool,
+) -> Result<Vec<Judged>, HubError> {
+    let to = contract.block().number;
     let current = contract.eon()?;
     // The slots of e are overwritten in e + 5.
     let oldest = Eon(current.0.saturating_sub(4).max(1));
     let mut judged = Vec::new();
     for checkpoint in store.list_checkpoints(hub.id, oldest, 8).await? {
-        if checkpoint.block.number > contract.block().number {
+        if checkpoint.block.number > to {
             continue;
         }
         for bound in store.list_hub_bounds(checkpoint.id).await? {
             if bound.solvent.is_some() {
                 continue;
             }
+            let backing = match contract.backing(bound.token, checkpoint.eon).await? {
+                Backed::By(backing) => Some(backing),
+                Backed::Fails => None,
+                Backed::Less(_, _) if !is_whole || !hub.is_followed_from_genesis() => continue,
+                Backed::Less(backing, later) => {
+                    let sums = store.sum_hub_operations(hub.id, later, to).await?;
+                    let sum = sums.get(&(HubOperationKind::WithdrawalRequest.as_str(), bound.token));
+                    let requested = sum.copied().flatten().unwrap_or_default();
+                    Some(Backing {
+                        pending_withdrawals: backing.pending_withdrawals.saturating_sub(requested),
+                        ..backing
+                    })
+                }
+            };
             let contradiction = SolvencyError::Contradiction { balance: U256::ZERO };
-            let backing = contract.backing(bound.token, checkpoint.eon).await?;
             let verdict = backing
                 .ok_or(contradiction)
                 .and_then(|backing| backing.check(bound.upper_bound));

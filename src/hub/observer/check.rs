@@ -1,6 +1,6 @@
 //! What was read of a hub against what its contract says in one final block.
 
-use super::contract::{Contract, KeptCheckpoint};
+use super::contract::{Contract, KeptCheckpoint, Total, total_at};
 use super::error::HubError;
 use super::follow::Followed;
 use crate::hub::model::{Accumulator, Eon};
@@ -135,6 +135,38 @@ pub async fn check_eons(store: &Store, hub: &Hub, contract: &Contract<'_>) -> Re
         let confirmed = contract.confirmed_withdrawals(token).await?;
         let kind = HubOperationKind::WithdrawalConfirmation;
         checks.extend(check_sums(hub, (kind, token), &confirmed, &sums));
+    }
+    Ok(checks)
+}
+
+/// What waits to be withdrawn of each token in all. A request that is slashed leaves no event, so there may be less of it than we know of; more is
+/// a request we missed. `from`: first block in which it may have been.
+pub async fn check_pending(
+    store: &Store,
+    hub: &Hub,
+    contract: &Contract<'_>,
+    from: u64,
+) -> Result<Vec<Check>, HubError> {
+    if !hub.is_followed_from_genesis() {
+        return Ok(Vec::new());
+    }
+    let current = contract.eon()?;
+    let known = store.sum_hub_withdrawals(hub.id, contract.block().number).await?;
+    let mut tokens = store.list_hub_tokens(hub.id).await?;
+    tokens.insert(hub.contract);
+    let mut checks = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let Total::Known(there) = total_at(&contract.pending_withdrawals(token).await?, current) else {
+            continue;
+        };
+        let (requested, confirmed) = known.get(&token).copied().unwrap_or_default();
+        checks.push(Check {
+            class: DriftClass::Amount,
+            subject: format!("hub {} pending withdrawals of {token:#x}", hub.name),
+            expected: there.to_string(),
+            actual: there.min(requested.saturating_sub(confirmed)).to_string(),
+            from,
+        });
     }
     Ok(checks)
 }

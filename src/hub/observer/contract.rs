@@ -1,7 +1,8 @@
 //! A hub's contract in one block.
 
 use super::error::HubError;
-use crate::hub::model::{Accumulator, Eon, EonTotals};
+use crate::hub::model::eon::EONS_KEPT;
+use crate::hub::model::{Accumulator, Backing, Eon, EonTotals};
 use crate::store::Hub;
 use alloy::primitives::{Address, B256, U256};
 use alloy::sol_types::SolCall;
@@ -160,30 +161,103 @@ impl<'a> Contract<'a> {
         }
     }
 
-    /// What backs a checkpoint's promises of a token: docs/hub.md.
-    pub async fn backing(&self, token: Address, eon: Eon) -> Result<Option<crate::hub::model::Backing>, HubError> {
-        let before = eon.previous().unwrap_or_default();
-        // The balance is today's, whichever eon is asked for; there is no eon 0.
+    /// What waits to be withdrawn of a token, a running total: at the end of the newest five eons in which it changed.
+    pub async fn pending_withdrawals(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
+        let attempted = "reading pending withdrawals";
+        let mut slots = [(Eon(0), U256::ZERO); 5];
+        for (place, slot) in slots.iter_mut().zip(SLOTS) {
+            let call = ICommitChain::getPendingWithdrawalsAtSlotCall { token, slot };
+            let answer = self.ask(attempted, call).await?;
+            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
+        }
+        Ok(slots)
+    }
+
+    /// What it holds of a token now. None when the token does not say, and with it nothing that the contract checks of the token.
+    async fn balance(&self, token: Address) -> Result<Option<U256>, HubError> {
         let call = ICommitChain::getServerContractLedgerStateVariablesCall {
-            eonNumber: U256::from(before.0.max(1)),
+            // The balance is today's, whichever eon is asked for.
+            eonNumber: U256::from(1),
             token,
         };
-        let answer = self.ask("reading a token's totals", call).await?;
+        match self.ask("reading a token's balance", call).await {
+            Ok(answer) => Ok(Some(answer.totalBalance)),
+            Err(HubError::View {
+                source: ViewError::Reverted { .. },
+                ..
+            }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What backs a checkpoint's promises of a token: docs/hub.md.
+    pub async fn backing(&self, token: Address, eon: Eon) -> Result<Backed, HubError> {
+        let before = eon.previous().unwrap_or_default();
+        let Some(balance) = self.balance(token).await? else {
+            return Ok(Backed::Fails);
+        };
+        let slots = self.confirmed_withdrawals(token).await?;
         let deposits = EonTotals::from_slots(self.deposits(token).await?).since(eon);
-        let confirmed = EonTotals::from_slots(self.confirmed_withdrawals(token).await?).since(eon);
-        let (Some(deposits), Some(confirmed_withdrawals)) = (deposits, confirmed) else {
-            return Ok(None);
+        let (Some(deposits), Some(confirmed_withdrawals)) = (deposits, EonTotals::from_slots(slots).since(eon)) else {
+            return Ok(Backed::Fails);
         };
-        let pending = if before == Eon(0) {
-            U256::ZERO
-        } else {
-            answer.pendingWithdrawals
-        };
-        Ok(Some(crate::hub::model::Backing {
-            balance: answer.totalBalance,
+        let backing = |pending_withdrawals| Backing {
+            balance,
             confirmed_withdrawals,
             deposits,
-            pending_withdrawals: pending,
-        }))
+            pending_withdrawals,
+        };
+        Ok(match total_at(&self.pending_withdrawals(token).await?, before) {
+            Total::Known(total) => Backed::By(backing(total)),
+            Total::Before(later, total) => {
+                let confirmed = slots.iter().find(|(held, _)| *held == later);
+                let confirmed = confirmed.map_or(U256::ZERO, |(_, amount)| *amount);
+                match total.checked_add(confirmed) {
+                    Some(all) => Backed::Less(backing(all), later),
+                    None => Backed::Fails,
+                }
+            }
+        })
+    }
+}
+
+/// What backs a promise, as far as the contract says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backed {
+    By(Backing),
+    /// What is pending includes what was asked for in this later eon.
+    Less(Backing, Eon),
+    /// The contract's own sum fails.
+    Fails,
+}
+
+/// A running total at the end of an eon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Total {
+    Known(U256),
+    /// The slot that may hold it was taken by this eon, the first later one in which it changed, and holds that eon's.
+    Before(Eon, U256),
+}
+
+/// An eon in which nothing changed has the total of the one before it.
+pub fn total_at(slots: &[(Eon, U256); 5], eon: Eon) -> Total {
+    let (mut newest, mut total) = (Eon(0), U256::ZERO);
+    let mut taken = Eon(0);
+    let mut next: Option<(Eon, U256)> = None;
+    for (held, amount) in slots {
+        if *held <= eon {
+            if *held >= newest {
+                (newest, total) = (*held, *amount);
+            }
+        } else {
+            taken = taken.max(Eon(held.0.saturating_sub(EONS_KEPT as u64)));
+            if next.is_none_or(|(next, _)| *held < next) {
+                next = Some((*held, *amount));
+            }
+        }
+    }
+    match next {
+        Some((later, amount)) if taken > newest => Total::Before(later, amount),
+        _ => Total::Known(total),
     }
 }

@@ -53,8 +53,8 @@ pub const DIFFERS: ErrorCode = ErrorCode {
     meaning: "The accumulator, an eon's sums or a checkpoint as followed from the logs are not what the contract says in a final block: an endpoint \
               left logs out or made some up, or the database lost rows.",
     relayer: "Reports a drift (class `root`, `amount`, `missing` or `unknown`), reads the logs of the blocks in question again, puts lost rows back and \
-              orphans those the chain does not have. When nothing explains the difference it goes on from the contract's own accumulator, and the \
-              drift stays open.",
+              orphans those the chain does not have. When the accumulator alone differs and nothing explains it, it goes on from the contract's own, \
+              and the drift stays open.",
     you: "Look at the drift. Check the chain's endpoints; a hub whose contract cancels withdrawals changes its accumulator without an event.",
 };
 const STORE: ErrorCode = ErrorCode {

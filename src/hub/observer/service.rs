@@ -1,7 +1,7 @@
 //! The hub observer's step for one chain.
 
 use super::backing::{Judged, judge_bounds};
-use super::check::{Check, check_accumulator, check_eons};
+use super::check::{Check, check_accumulator, check_eons, check_pending};
 use super::contract::Contract;
 use super::error::{CHALLENGED, DIFFERS, HubError, MISSED};
 use super::follow::{Followed, follow};
@@ -11,7 +11,7 @@ use crate::error::Coded;
 use crate::hub::model::Eon;
 use crate::metrics as names;
 use crate::stage::{Outcome, Stage};
-use crate::store::{Cursor, Drift, Halt, HaltReason, Hub, HubId, Restored, Store};
+use crate::store::{Cursor, Drift, DriftClass, Halt, HaltReason, Hub, HubId, Restored, Store, StoreError};
 use alloy::primitives::{Address, B256};
 use async_trait::async_trait;
 use metrics::gauge;
@@ -22,6 +22,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Comparisons that fail in a row before the contract's own accumulator is taken for the start of what follows.
 const FAILURES_MAX: u32 = 3;
+
+/// Looks in a row that were in vain because the chain changed under them, before somebody is told.
+const RACES_MAX: u32 = 5;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubObserverParams {
@@ -41,6 +44,8 @@ struct Looked {
     compared: Option<(B256, Eon)>,
     next_check: i64,
     failures: u32,
+    /// Looks in a row that the chain overtook.
+    races: u32,
 }
 
 /// One per chain with hubs.
@@ -148,26 +153,28 @@ impl HubObserver {
         let looked = self.looked(hub.id);
         let is_new_eon = looked.compared.is_none_or(|(_, compared)| compared != eon) || looked.failures > 0;
         self.learn_trails(now_ms, hub, &contract).await?;
-        let found = self.checks(hub, &contract, is_new_eon).await?;
-        let first = self.record(now_ms, hub, cursor, &found).await?;
+        let mut found = self.checks(hub, &contract, (is_new_eon, looked.failures > 0)).await?;
         let mut failures = 0;
-        if !first {
+        if !self.record(now_ms, hub, cursor, &found).await? {
             failures = looked.failures.saturating_add(1);
             self.repair(now_ms, hub, cursor, &found).await?;
-            let again = self.checks(hub, &contract, true).await?;
-            if self.record(now_ms, hub, cursor, &again).await? {
+            found = self.checks(hub, &contract, (true, true)).await?;
+            if self.record(now_ms, hub, cursor, &found).await? {
                 failures = 0;
-            } else if failures >= FAILURES_MAX {
-                self.start_anew(now_ms, hub, cursor, &again).await?;
+            } else if failures >= FAILURES_MAX && found.others_agree {
+                self.start_anew(now_ms, hub, cursor, &found).await?;
                 failures = 0;
             }
         }
         self.note(hub.id, |looked| {
             looked.compared = Some((cursor.finalized.hash, eon));
-            looked.failures = failures;
+            (looked.failures, looked.races) = (failures, 0);
             looked.next_check = now_ms.saturating_add(self.params.check_ms.saturating_mul(1 << failures.min(10)));
         });
-        Ok(true)
+        match found.unjudged {
+            Some(error) => Err(error),
+            None => Ok(true),
+        }
     }
 
     /// Positions of the hub's tokens never change; each is asked for once.
@@ -192,7 +199,12 @@ impl HubObserver {
         Ok(())
     }
 
-    async fn checks(&self, hub: &Hub, contract: &Contract<'_>, eons_too: bool) -> Result<Found, HubError> {
+    async fn checks(
+        &self,
+        hub: &Hub,
+        contract: &Contract<'_>,
+        (eons_too, pending_too): (bool, bool),
+    ) -> Result<Found, HubError> {
         let hub = &self.store.get_hub(hub.id).await?;
         let to = contract.block().number;
         let accumulator = contract.accumulator().await?;
@@ -208,21 +220,37 @@ impl HubObserver {
             found.checks = check_accumulator(hub, base, &accumulator, &followed);
             found.followed = Some(followed);
         }
+        let mut others = Vec::new();
         if eons_too {
-            found.checks.extend(check_eons(&self.store, hub, contract).await?);
+            others = check_eons(&self.store, hub, contract).await?;
         }
-        found.judged = judge_bounds(&self.store, hub, contract).await?;
+        if pending_too {
+            // What the accumulator lacks came after it agreed last.
+            let base = found.base.filter(|_| !found.agrees());
+            let from = base.map_or(hub.genesis, |(base, _)| base.saturating_add(1));
+            others.extend(check_pending(&self.store, hub, contract, from).await?);
+        }
+        found.others_agree = others.iter().all(Check::agrees);
+        found.checks.extend(others);
+        match judge_bounds(&self.store, hub, contract, found.agrees()).await {
+            Ok(judged) => found.judged = judged,
+            Err(HubError::Store(error)) => return Err(error.into()),
+            // What is known without it is recorded all the same.
+            Err(error) => found.unjudged = Some(error),
+        }
         Ok(found)
     }
 
     /// Opens and closes drifts, and moves the base along when the accumulator agrees. True when everything but promises agrees.
     async fn record(&self, now_ms: i64, hub: &Hub, cursor: &Cursor, found: &Found) -> Result<bool, HubError> {
         let mut txn = self.store.begin(now_ms).await?;
-        // What was compared must still be what is final.
-        txn.move_cursor(hub.chain, Some(cursor), cursor).await?;
+        // What was compared must still be what is final; the head may be anywhere.
+        txn.expect_final(hub.chain, &cursor.finalized).await?;
         let open = txn.list_open_drift_subjects(hub.chain).await?;
         let promises = found.judged.iter().map(|judged| judged.check(hub));
-        let checks: Vec<Check> = found.checks.iter().cloned().chain(promises).collect();
+        let current = overtaken(hub, "in step");
+        let checks = found.checks.iter().cloned().chain(promises).chain([current]);
+        let checks: Vec<Check> = checks.collect();
         for check in &checks {
             if check.agrees() {
                 // Under whichever class: what was missing is there now, and is compared as such.
@@ -258,7 +286,7 @@ impl HubObserver {
                 }
             }
         }
-        let agrees = found.checks.iter().all(Check::agrees);
+        let agrees = found.agrees();
         let old = found.base.map(|(block, _)| block);
         match &found.followed {
             Some(followed) if agrees => {
@@ -296,7 +324,7 @@ impl HubObserver {
             .await
             .map_err(reread)?;
         let mut txn = self.store.begin(now_ms).await?;
-        txn.move_cursor(hub.chain, Some(cursor), cursor).await?;
+        txn.expect_final(hub.chain, &cursor.finalized).await?;
         let restored = txn.restore_hub_logs(hub.id, &logs.logs, (from, to.number)).await?;
         txn.finalize_hub_logs(hub.chain, to.number).await?;
         txn.commit().await?;
@@ -313,13 +341,35 @@ impl HubObserver {
         Ok(restored)
     }
 
+    /// The chain changed under a look at a hub, which is nothing unless it happens again and again.
+    async fn note_race(&self, now_ms: i64, hub: &Hub, error: &StoreError) -> Result<(), HubError> {
+        self.note(hub.id, |looked| looked.races = looked.races.saturating_add(1));
+        let races = self.looked(hub.id).races;
+        if races < RACES_MAX {
+            return Ok(());
+        }
+        tracing::warn!(hub = hub.name, races, checked = hub.checked_block, %error, "the chain overtakes every comparison of a hub");
+        let check = overtaken(hub, "overtaken");
+        let mut txn = self.store.begin(now_ms).await?;
+        let drift = Drift {
+            class: check.class,
+            chain: hub.chain,
+            subject: check.subject,
+            expected: check.expected,
+            actual: check.actual,
+        };
+        txn.report_drift(&drift).await?;
+        txn.commit().await?;
+        Ok(())
+    }
+
     /// Nothing explains the difference: it stays on record, and what follows is judged from the contract's own accumulator on.
     async fn start_anew(&self, now_ms: i64, hub: &Hub, cursor: &Cursor, found: &Found) -> Result<(), HubError> {
         let Some((base, _)) = found.base else {
             return Ok(());
         };
         let mut txn = self.store.begin(now_ms).await?;
-        txn.move_cursor(hub.chain, Some(cursor), cursor).await?;
+        txn.expect_final(hub.chain, &cursor.finalized).await?;
         txn.set_hub_base(hub.id, Some(base), cursor.finalized.number, &found.slots)
             .await?;
         txn.commit().await?;
@@ -343,7 +393,27 @@ struct Found {
     slots: [B256; 5],
     followed: Option<Followed>,
     checks: Vec<Check>,
+    /// All but the accumulator, which changes without an event when a request is slashed.
+    others_agree: bool,
     judged: Vec<Judged>,
+    /// Why promises could not be judged.
+    unjudged: Option<HubError>,
+}
+
+impl Found {
+    fn agrees(&self) -> bool {
+        self.checks.iter().all(Check::agrees)
+    }
+}
+
+fn overtaken(hub: &Hub, actual: &str) -> Check {
+    Check {
+        class: DriftClass::Stale,
+        subject: format!("hub {} comparisons", hub.name),
+        expected: "in step".into(),
+        actual: actual.into(),
+        from: hub.genesis,
+    }
 }
 
 async fn standing(contract: &Contract<'_>) -> Result<Standing, HubError> {
@@ -396,7 +466,11 @@ impl Stage for HubObserver {
             match self.look(now_ms, &hub, &cursor).await {
                 Ok(changed) => outcome.processed = outcome.processed.saturating_add(changed),
                 // The chain moved on while it looked; the next step looks anew.
-                Err(HubError::Store(error)) if error.is_race() => {}
+                Err(HubError::Store(error)) if error.is_race() => {
+                    if let Err(error) = self.note_race(now_ms, &hub, &error).await {
+                        failed = Some(error);
+                    }
+                }
                 Err(error) => failed = Some(error),
             }
         }

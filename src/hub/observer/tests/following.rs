@@ -366,3 +366,107 @@ async fn a_confirmation_is_no_step_of_the_accumulator() {
     let steps: Vec<Option<ParentOperation>> = world.operations().await.iter().map(follow::step).collect();
     assert_eq!(steps.iter().filter(|step| step.is_none()).count(), 2);
 }
+
+#[tokio::test]
+async fn a_chain_that_moves_on_holds_no_comparison_up() {
+    let world = World::new(busy()).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.round().await;
+    for _ in 0..3 {
+        let before = world.hub().await.checked_block;
+        world.chain.act(&[deposit(ALICE, 1)]);
+        world.read().await;
+        let (chain, now) = (world.chain.clone(), world.now());
+        let plain = observer(&world.chain, &world.store);
+        let hubs = vec![world.chain.contract()];
+        world.chain.meanwhile(async move {
+            chain.act(&[deposit(BOB, 2)]);
+            read(&plain.with_hubs(hubs), now).await;
+        });
+        world.judge.step(world.now(), 10).await.unwrap();
+        world.now.fetch_add(100 * CHECK_MS, Ordering::SeqCst);
+        assert_ne!(world.hub().await.checked_block, before);
+    }
+    assert_eq!(world.subjects().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn comparisons_that_finality_breaks_every_time_are_reported() {
+    let world = World::new(HubChain::new(5, 20, 2)).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.round().await;
+    for _ in 0..6 {
+        world.chain.mine(3);
+        world.read().await;
+        let (chain, now) = (world.chain.clone(), world.now());
+        let observer = observer(&world.chain, &world.store).with_hubs(vec![world.chain.contract()]);
+        world.chain.meanwhile(async move {
+            // The questions are about a block that is known still: only the store knows better.
+            let forked = chain.fork_of(3);
+            read(&observer, now).await;
+            chain.put_back(forked);
+        });
+        world.judge.step(world.now(), 10).await.unwrap();
+        world.now.fetch_add(100 * CHECK_MS, Ordering::SeqCst);
+        world.read().await;
+    }
+    assert_eq!(world.subjects().await, ["hub exchange comparisons"]);
+    world.chain.mine(3);
+    world.round().await;
+    assert_eq!(world.subjects().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_final_no_more_when_its_successor_was_never_there() {
+    let world = World::new(busy()).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.eon(2, &[]);
+    world.round().await;
+    assert_eq!(world.standings().await, [(1, Final), (2, Provisional)]);
+    world
+        .store
+        .execute(
+            "INSERT INTO hub_checkpoint (hub_id, eon, root, standing, block_number, block_hash, block_timestamp, log_index, tx_hash, created_at, \
+             updated_at) SELECT hub_id, 3, root, 'provisional', block_number + 20, block_hash, block_timestamp, 77, tx_hash, created_at, updated_at \
+             FROM hub_checkpoint WHERE eon = 2",
+        )
+        .await;
+    world
+        .store
+        .execute("UPDATE hub_checkpoint SET standing = 'final' WHERE eon = 2")
+        .await;
+    world.chain.mine(4);
+    world.round().await;
+    world.round().await;
+    assert_eq!(world.standings().await, [(1, Final), (2, Provisional)]);
+    assert_eq!(world.store.events("hub_reread").await, ["0 restored, 1 orphaned"]);
+}
+
+#[tokio::test]
+async fn a_request_that_was_left_out_is_looked_for_until_it_is_found() {
+    let world = World::new(busy()).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.round().await;
+    world.chain.act(&[Act::Submit(root(2))]);
+    let hidden = world.chain.act(&[Act::Request(TOKEN, ALICE, 30)]);
+    world.chain.hide(hidden);
+    world.chain.finish_eon();
+    for n in 3..=8 {
+        world.round().await;
+        world.eon(n, &[]);
+    }
+    assert_eq!(world.operations().await.len(), 1);
+    let subjects = world.subjects().await;
+    assert!(
+        subjects.contains(&format!("hub exchange pending withdrawals of {TOKEN:#x}")),
+        "{subjects:?}"
+    );
+    world.chain.show_all();
+    for n in 9..=12 {
+        world.eon(n, &[]);
+        world.round().await;
+    }
+    assert_eq!(world.operations().await.len(), 2);
+    assert_eq!(world.subjects().await, [""; 0]);
+    assert_eq!(world.hub().await.base.unwrap().1[2], world.chain.accumulator(Eon(2)));
+}

@@ -175,3 +175,76 @@ async fn a_checkpoint_that_promises_more_than_there_is_is_refused() {
     world.round().await;
     assert_eq!(world.checkpoints().await[3].refused.as_deref(), Some("RLY-HUB-008"));
 }
+
+async fn put_bound(world: &World, eon: usize, token: Address, amount: u64) {
+    let checkpoints = world.checkpoints().await;
+    let mut txn = world.store.begin(1).await.unwrap();
+    txn.put_hub_bound(checkpoints[eon - 1].id, token, U256::from(amount))
+        .await
+        .unwrap();
+    txn.commit().await.unwrap();
+}
+
+async fn refused(world: &World, eon: usize) -> bool {
+    world.checkpoints().await[eon - 1].refused.is_some()
+}
+
+#[tokio::test]
+async fn requests_of_eons_long_past_are_pending_still() {
+    let world = World::new(HubChain::new(5, 20, 3)).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.eon(2, &[Act::Request(TOKEN, ALICE, 40)]);
+    world.eon(3, &[]);
+    world.eon(4, &[]);
+    world.round().await;
+    // Asked for in eon 2 and not paid in eon 3, in which nobody asked for anything.
+    put_bound(&world, 4, TOKEN, 61).await;
+    put_bound(&world, 3, TOKEN, 60).await;
+    world.chain.act(&[Act::Submit(root(5))]);
+    world.chain.mine(4);
+    world.round().await;
+    assert!(refused(&world, 4).await);
+    assert!(!refused(&world, 3).await);
+}
+
+#[tokio::test]
+async fn a_slot_that_a_later_eon_took_is_not_what_the_earlier_one_had() {
+    let world = World::new(HubChain::new(5, 20, 3)).await;
+    world.eon(1, &[deposit(ALICE, 100)]);
+    world.eon(2, &[Act::Request(TOKEN, ALICE, 40)]);
+    for n in 3..=6 {
+        world.eon(n, &[]);
+    }
+    world.round().await;
+    // Eon 7 takes the slot of eon 2, whose total was that of eon 6 as well.
+    world.eon(7, &[Act::Request(TOKEN, ALICE, 10)]);
+    world.round().await;
+    put_bound(&world, 7, TOKEN, 60).await;
+    put_bound(&world, 6, TOKEN, 61).await;
+    world.chain.act(&[Act::Submit(root(8))]);
+    world.chain.mine(4);
+    world.round().await;
+    assert!(refused(&world, 6).await);
+    assert!(!refused(&world, 7).await);
+    let bounds = world.store.list_hub_bounds(world.checkpoints().await[6].id).await;
+    assert_eq!(bounds.unwrap()[0].solvent, Some(true));
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_answer_is_refused_and_hides_nothing_else() {
+    let world = World::new(HubChain::new(5, 20, 3)).await;
+    world.eon(1, &[deposit(ALICE, 100), Act::Break(TOKEN)]);
+    world.chain.hide(world.chain.head_number() - 1);
+    world.eon(2, &[]);
+    world.round().await;
+    put_bound(&world, 2, TOKEN, 1).await;
+    world.chain.act(&[Act::Submit(root(3)), Act::Cancel(TOKEN, ALICE, 1)]);
+    world.chain.mine(4);
+    world.round().await;
+    assert!(refused(&world, 2).await);
+    let subjects = world.subjects().await;
+    assert!(
+        subjects.iter().any(|subject| subject.contains("accumulator slot 3")),
+        "{subjects:?}"
+    );
+}
