@@ -9,7 +9,7 @@ use crate::payout::Bundle;
 use crate::payout::bundle::{BundleGroup, BundleTerms};
 use crate::router::{Answer, Offer};
 use crate::settlement::terms::Terms;
-use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Hub, HubCheckpoint, Message, Settlement};
+use crate::store::{CoveredReceipt, Dispatch, Event, Execution, Hub, HubBound, HubCheckpoint, Message, Settlement};
 use alloy::hex::encode_prefixed;
 use alloy::primitives::B256;
 use relayer_adapter_api::ChainId;
@@ -183,13 +183,15 @@ pub fn terms(terms: &Terms, target: ChainId, inbox: alloy::primitives::Address) 
     }
 }
 
-pub fn reliance((hub, checkpoint): &(Hub, HubCheckpoint)) -> v1::HubReliance {
+/// `bounds` are what is known of the checkpoint's promises.
+pub fn reliance(hub: &Hub, checkpoint: &HubCheckpoint, bounds: &[HubBound]) -> v1::HubReliance {
     v1::HubReliance {
         hub: hub.name.clone(),
         eon: checkpoint.eon.0,
         standing: checkpoint.standing.to_string(),
         halted: hub.halted.map(|halt| halt.reason.to_string()).unwrap_or_default(),
         refused: checkpoint.refused.clone().unwrap_or_default(),
+        unjudged: bounds.is_empty() || bounds.iter().any(|bound| bound.solvent.is_none()),
     }
 }
 

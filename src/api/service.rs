@@ -123,9 +123,11 @@ impl Settlements for Service {
             settlement: Some(convert::settlement(&row, &receipts)),
             ..Default::default()
         };
-        if let Some(relies_on) = row.relies_on {
-            let upheld = self.store.find_reliance(relies_on).await?;
-            answer.relies_on = upheld.as_ref().map(convert::reliance);
+        if let Some(relies_on) = row.relies_on
+            && let Some((hub, checkpoint)) = self.store.find_reliance(relies_on).await?
+        {
+            let bounds = self.store.list_hub_bounds(checkpoint.id).await?;
+            answer.relies_on = Some(convert::reliance(&hub, &checkpoint, &bounds));
         }
         let mut also: Vec<(&str, String)> = Vec::new();
         let mut committed = false;

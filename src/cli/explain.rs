@@ -249,6 +249,9 @@ fn held_by(found: &v1::GetResponse) -> Option<String> {
         relies_on.refused.as_str(),
         relies_on.standing.as_str(),
     ) {
+        ("", "", "final") if relies_on.unjudged => {
+            "and what that promises has not been compared with what the hub's contract holds yet".to_owned()
+        }
         ("", "", "final") => return None,
         ("", "", standing) => format!("which is {standing} now"),
         ("", refused, _) => format!("which is refused: {refused}"),
@@ -445,6 +448,7 @@ mod tests {
                 standing: standing.into(),
                 halted: halted.into(),
                 refused: refused.into(),
+                unjudged: false,
             });
             held_by(&found)
         };
@@ -463,6 +467,9 @@ mod tests {
         ] {
             assert_eq!(told(halted, refused, standing), Some(format!("{waits} {why}")));
         }
+        told("", "", "final");
+        found.relies_on.as_mut().unwrap().unjudged = true;
+        assert!(held_by(&found).unwrap().contains("has not been compared"));
     }
 
     #[test]
