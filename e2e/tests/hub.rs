@@ -2,16 +2,14 @@
 //! checkpoints over the real bridges.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use alloy::primitives::{Address, B256, U256, keccak256};
+use alloy::primitives::{B256, U256, keccak256};
 use alloy::providers::Provider;
 use alloy::rpc::types::Filter;
 use alloy::signers::SignerSync;
 use alloy::sol_types::SolEvent;
 use anyhow::{Context, Result, ensure};
-use relayer::adapter::ChainId;
 use relayer::adapter::abi::ICheckpointRegistry::Standing;
 use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain, ISettlementOutbox, IWormholePort};
-use relayer::adapter::message::{Header, Kind, WireMessage};
 use relayer::hub::model::Account;
 use relayer_e2e::devnet::hub::{Hub, HubOptions, PAYER, TOKEN};
 use relayer_e2e::devnet::layerzero::call;
@@ -256,19 +254,7 @@ async fn checkpoints_reach_another_chain_over_two_families_while_settlements_flo
 /// Has Wormhole's guardians sign a root that the hub never had, and brings it through the real port.
 async fn bring_forged(devnet: &Devnet, hub: &Hub, eon: u64, root: B256) {
     let (source, target) = (&devnet.source, &devnet.target);
-    let header = Header {
-        kind: Kind::Checkpoint,
-        source: ChainId(source.anvil.chain),
-        target: ChainId(target.anvil.chain),
-        outbox: source.outbox,
-        inbox: target.inbox,
-        sequence: eon,
-        root,
-        count: 0,
-        fee_recipient: Address::ZERO,
-    };
-    let hub = Some(hub.contract);
-    let payload = WireMessage { header, hub }.encode();
+    let payload = hub.message([source, target], eon, root).encode();
     // Wormhole's sequence, far from those of honest messages: each is taken once.
     let vaa = devnet
         .guardians

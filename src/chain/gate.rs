@@ -4,12 +4,10 @@
 
 use super::error::Attempted;
 use super::nonce::{Known, Start, start};
-use super::{Chain, ChainError, Contracts};
+use super::{Chain, ChainError, Contracts, counters};
 use crate::clock::Clock;
 use crate::store::Store;
-use alloy::primitives::{Address, Bytes, U256};
-use alloy::sol_types::SolCall;
-use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
+use alloy::primitives::Address;
 use relayer_adapter_api::{BlockRef, ChainId};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -263,29 +261,8 @@ impl Gate {
 
     /// Messages our contracts have ever sent or received there.
     async fn messages(&self, head: BlockRef) -> Result<u128, ChainError> {
-        let view = self.chain.view(head);
-        let ask = async |to: Address, data: Vec<u8>| -> Result<Bytes, ChainError> {
-            view.call(None, to, data.into(), U256::ZERO)
-                .await
-                .attempted("reading counters")
-        };
-        let undecodable = |error: alloy::sol_types::Error| ChainError::Config {
-            chain: self.id(),
-            reason: format!("a configured contract does not count messages: {error}"),
-        };
-        let mut messages = 0u128;
-        if let Some(outbox) = self.contracts.outbox {
-            let call = ISettlementOutbox::countersCall {};
-            let answer = ask(outbox, call.abi_encode()).await?;
-            let counters = ISettlementOutbox::countersCall::abi_decode_returns(&answer).map_err(undecodable)?;
-            messages = messages.saturating_add(counters.messages);
-        }
-        if let Some(inbox) = self.contracts.inbox {
-            let call = ISettlementInbox::countersCall {};
-            let answer = ask(inbox, call.abi_encode()).await?;
-            let counters = ISettlementInbox::countersCall::abi_decode_returns(&answer).map_err(undecodable)?;
-            messages = messages.saturating_add(counters.received);
-        }
-        Ok(messages)
+        let counts = counters::read(self.id(), &self.contracts, self.chain.view(head).as_ref()).await?;
+        let sent = counts.outbox.map_or(0, |outbox| outbox.messages);
+        Ok(counts.inbox.map_or(sent, |inbox| sent.saturating_add(inbox.received)))
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod breaker;
 pub mod calldata;
+pub mod counters;
 pub mod decode;
 mod decode_registry;
 pub mod endpoint;

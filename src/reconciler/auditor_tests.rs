@@ -52,6 +52,28 @@ impl std::ops::Deref for Audited {
 }
 
 impl Audited {
+    /// Stores a log of the payer at the vault, in the newest block, that no chain has.
+    pub async fn make_up(&self, kind: &str, amount: u64) {
+        let head = self.model.head();
+        let made_up = NewChainLog {
+            chain: TARGET,
+            block_number: head.number,
+            block_hash: head.hash,
+            block_timestamp: head.timestamp,
+            log_index: 77,
+            tx_hash: B256::repeat_byte(0x66),
+            address: VAULT,
+            kind: kind.into(),
+            key: PAYER.into_word(),
+            key2: ASSET.token.into_word(),
+            amount: U256::from(amount),
+            detail: json!({}),
+        };
+        let mut txn = self.store.begin(5).await.unwrap();
+        txn.put_back_logs(&[made_up]).await.unwrap();
+        txn.commit().await.unwrap();
+    }
+
     pub async fn new() -> Self {
         let world = World::new(1_000).await;
         let auditor = auditor(&world.store, &world.model);
@@ -338,24 +360,7 @@ async fn a_second_booking_is_reversed_by_a_new_posting_and_the_first_stays() {
 #[tokio::test]
 async fn a_log_that_is_on_no_chain_is_taken_back() {
     let world = Audited::new().await;
-    let head = world.model.head();
-    let made_up = NewChainLog {
-        chain: TARGET,
-        block_number: head.number,
-        block_hash: head.hash,
-        block_timestamp: head.timestamp,
-        log_index: 77,
-        tx_hash: B256::repeat_byte(0x66),
-        address: VAULT,
-        kind: "deposited".into(),
-        key: PAYER.into_word(),
-        key2: ASSET.token.into_word(),
-        amount: U256::from(5_000),
-        detail: json!({}),
-    };
-    let mut txn = world.store.begin(5).await.unwrap();
-    txn.put_back_logs(&[made_up]).await.unwrap();
-    txn.commit().await.unwrap();
+    world.make_up("deposited", 5_000).await;
     world.reconciler.step(50, 100).await.unwrap();
     let available = AccountKey::available(ASSET, PAYER);
     assert_eq!(

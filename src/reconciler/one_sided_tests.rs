@@ -2,15 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::auditor_tests::{Audited, PORT, auditor};
-use super::model::{Model, VAULT};
+use super::model::Model;
 use super::tests::{STRANGE, item};
 use super::*;
 use crate::settlement::states::SettlementState;
 use crate::stage::Stage;
-use crate::store::testing::{ASSET, DEADLINE, PAYEE, PAYER, TARGET, new_settlement, paid, seal};
-use crate::store::{DriftClass, NewChainLog};
-use alloy::primitives::{B256, U256};
-use serde_json::json;
+use crate::store::DriftClass;
+use crate::store::testing::{DEADLINE, PAYEE, PAYER, TARGET, new_settlement, paid, seal};
+use alloy::primitives::U256;
 
 /// Retention, after the stages have taken note of every log.
 async fn prune(world: &Audited) -> crate::store::Pruned {
@@ -48,24 +47,7 @@ async fn a_log_of_a_kind_nothing_counts_stays_when_only_a_range_did_not_tell_of_
 #[tokio::test]
 async fn a_log_of_a_kind_nothing_counts_goes_when_the_chain_has_it_nowhere() {
     let world = Audited::new().await;
-    let head = world.model.head();
-    let made_up = NewChainLog {
-        chain: TARGET,
-        block_number: head.number,
-        block_hash: head.hash,
-        block_timestamp: head.timestamp,
-        log_index: 77,
-        tx_hash: B256::repeat_byte(0x66),
-        address: VAULT,
-        kind: "withdrawal_announced".into(),
-        key: PAYER.into_word(),
-        key2: ASSET.token.into_word(),
-        amount: U256::from(1_000),
-        detail: json!({}),
-    };
-    let mut txn = world.store.begin(5).await.unwrap();
-    txn.put_back_logs(&[made_up]).await.unwrap();
-    txn.commit().await.unwrap();
+    world.make_up("withdrawal_announced", 1_000).await;
     world.reconciler.step(50, 100).await.unwrap();
     let report = world.repair().await;
     assert_eq!(report.repairs.len(), 1, "{report:?}");

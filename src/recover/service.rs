@@ -3,15 +3,13 @@
 use super::error::RecoverError;
 use super::read::{Sent, adopted, batch, sent};
 use super::report::{ChainReport, Report, SignerReport};
-use crate::chain::{ChainError, Contracts, Observer, TransactionSource, TxChain};
+use crate::chain::{ChainError, Contracts, Observer, TransactionSource, TxChain, counters};
 use crate::clock::Clock;
 use crate::settlement::states::TxState;
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::store::{AttemptRow, Cursor, Store, StoreError, TallyKey, TxRow};
-use alloy::primitives::{Address, U256};
-use alloy::sol_types::SolCall;
+use alloy::primitives::Address;
 use futures::future::join_all;
-use relayer_adapter_api::abi::{ISettlementInbox, ISettlementOutbox};
 use relayer_adapter_api::{BlockRef, Header, Lane, ViewError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -149,34 +147,25 @@ impl Recover {
         self.read_up(chain, how, clock, tell).await?;
         let mut line = self.adopt(id, chain, how, clock, tell).await?;
         self.silence(id, chain, &mut line, how, clock, tell).await?;
-        self.count(id, chain, line.block).await?;
+        self.count(id, chain).await?;
         self.forget(id, chain, &mut line, clock).await?;
         Ok(line)
     }
 
     /// The contracts' own counters against the logs: what an endpoint left out would be sent a second time.
-    async fn count(&self, id: ChainId, chain: &RecoverChain, block: u64) -> Result<(), RecoverError> {
+    async fn count(&self, id: ChainId, chain: &RecoverChain) -> Result<(), RecoverError> {
         let at = self.cursor(id).await?.finalized;
-        let view = chain.chain.view(at);
-        let ask = async |to: Address, data: Vec<u8>| {
-            let answer = view.call(None, to, data.into(), U256::ZERO).await;
-            read(answer, "reading counters")
-        };
-        let mut counters = Vec::new();
-        if let Some(outbox) = chain.contracts.outbox {
-            let answer = ask(outbox, ISettlementOutbox::countersCall {}.abi_encode()).await?;
-            let counted = ISettlementOutbox::countersCall::abi_decode_returns(&answer)
-                .map_err(|error| undecodable(id, &error))?;
-            counters.push((outbox, "message_dispatched", "dispatches", counted.dispatches));
-        }
-        if let Some(inbox) = chain.contracts.inbox {
-            let answer = ask(inbox, ISettlementInbox::countersCall {}.abi_encode()).await?;
-            let counted =
-                ISettlementInbox::countersCall::abi_decode_returns(&answer).map_err(|error| undecodable(id, &error))?;
-            counters.push((inbox, "message_received", "arrivals", counted.received));
-            counters.push((inbox, "settlement_paid", "payments", counted.paid));
-        }
-        for (address, kind, what, counted) in counters {
+        let counts = counters::read(id, &chain.contracts, chain.chain.view(at).as_ref()).await?;
+        let sent = counts
+            .outbox
+            .map(|outbox| (outbox.address, "message_dispatched", "dispatches", outbox.dispatches));
+        let arrived = counts
+            .inbox
+            .map(|inbox| (inbox.address, "message_received", "arrivals", inbox.received));
+        let paid = counts
+            .inbox
+            .map(|inbox| (inbox.address, "settlement_paid", "payments", inbox.paid));
+        for (address, kind, what, counted) in [sent, arrived, paid].into_iter().flatten() {
             let key = TallyKey {
                 chain: id,
                 address,
@@ -189,7 +178,7 @@ impl Recover {
                     what,
                     counted,
                     logs,
-                    block: at.number.max(block),
+                    block: at.number,
                 });
             }
         }
@@ -564,13 +553,6 @@ async fn is_mined(chain: &RecoverChain, attempts: &[AttemptRow], block: BlockRef
         }
     }
     Ok(false)
-}
-
-fn undecodable(chain: ChainId, error: &alloy::sol_types::Error) -> RecoverError {
-    RecoverError::Chain(ChainError::Config {
-        chain,
-        reason: format!("a configured contract does not count messages: {error}"),
-    })
 }
 
 fn ahead(line: &ChainReport, behind: u64) -> String {

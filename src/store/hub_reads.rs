@@ -8,6 +8,7 @@ use super::{LogStatus, Store, StoreError};
 use crate::hub::model::Eon;
 use alloy::primitives::{Address, B256, U256};
 use relayer_adapter_api::BlockRef;
+use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -156,32 +157,15 @@ impl Store {
 
     /// What final blocks up to this one add up to for an eon.
     pub async fn sum_hub_operations(&self, hub: HubId, eon: Eon, to_block: u64) -> Result<HubSums, StoreError> {
-        use hub_operation::Column;
+        let of_eon = hub_operation::Column::Eon.eq(int("hub_operation.eon", eon.0)?);
         let mut sums = HubSums::new();
-        let mut after = 0_i64;
-        loop {
-            let rows = hub_operation::Entity::find()
-                .filter(Column::HubId.eq(hub.0))
-                .filter(Column::Eon.eq(int("hub_operation.eon", eon.0)?))
-                .filter(Column::Standing.eq(LogStatus::Final.as_str()))
-                .filter(Column::BlockNumber.lte(int("hub_operation.block_number", to_block)?))
-                .filter(Column::Id.gt(after))
-                .order_by_asc(Column::Id)
-                .limit(PAGE)
-                .all(&self.db)
-                .await?;
-            let full = rows.len() as u64 == PAGE;
-            for row in rows {
-                after = row.id;
-                let operation = decode_operation(row)?;
-                let key = (operation.kind.as_str(), operation.token);
-                let sum = sums.entry(key).or_insert(Some(U256::ZERO));
-                *sum = sum.and_then(|sum| sum.checked_add(operation.amount));
-            }
-            if !full {
-                return Ok(sums);
-            }
-        }
+        self.each_final_operation(hub, of_eon, to_block, |operation| {
+            let key = (operation.kind.as_str(), operation.token);
+            let sum = sums.entry(key).or_insert(Some(U256::ZERO));
+            *sum = sum.and_then(|sum| sum.checked_add(operation.amount));
+        })
+        .await?;
+        Ok(sums)
     }
 
     /// All that was asked to be withdrawn and all that was confirmed, by final blocks up to this one, by token.
@@ -190,17 +174,37 @@ impl Store {
         hub: HubId,
         to_block: u64,
     ) -> Result<BTreeMap<Address, (U256, U256)>, StoreError> {
-        use hub_operation::Column;
         let kinds = [
             HubOperationKind::WithdrawalRequest.as_str(),
             HubOperationKind::WithdrawalConfirmation.as_str(),
         ];
         let mut sums: BTreeMap<Address, (U256, U256)> = BTreeMap::new();
+        self.each_final_operation(hub, hub_operation::Column::Kind.is_in(kinds), to_block, |operation| {
+            let (requested, confirmed) = sums.entry(operation.token).or_default();
+            let sum = match operation.kind {
+                HubOperationKind::WithdrawalRequest => requested,
+                _ => confirmed,
+            };
+            *sum = sum.saturating_add(operation.amount);
+        })
+        .await?;
+        Ok(sums)
+    }
+
+    /// Final operations of a hub up to a block that meet a condition, a page at a time.
+    async fn each_final_operation(
+        &self,
+        hub: HubId,
+        which: Expr,
+        to_block: u64,
+        mut each: impl FnMut(HubOperation),
+    ) -> Result<(), StoreError> {
+        use hub_operation::Column;
         let mut after = 0_i64;
         loop {
             let rows = hub_operation::Entity::find()
                 .filter(Column::HubId.eq(hub.0))
-                .filter(Column::Kind.is_in(kinds))
+                .filter(which.clone())
                 .filter(Column::Standing.eq(LogStatus::Final.as_str()))
                 .filter(Column::BlockNumber.lte(int("hub_operation.block_number", to_block)?))
                 .filter(Column::Id.gt(after))
@@ -211,16 +215,10 @@ impl Store {
             let full = rows.len() as u64 == PAGE;
             for row in rows {
                 after = row.id;
-                let operation = decode_operation(row)?;
-                let (requested, confirmed) = sums.entry(operation.token).or_default();
-                let sum = match operation.kind {
-                    HubOperationKind::WithdrawalRequest => requested,
-                    _ => confirmed,
-                };
-                *sum = sum.saturating_add(operation.amount);
+                each(decode_operation(row)?);
             }
             if !full {
-                return Ok(sums);
+                return Ok(());
             }
         }
     }

@@ -208,30 +208,36 @@ pub async fn seal(store: &Store, ids: &[SettlementId]) -> relayer_adapter_api::S
     seal_with(store, ids, None).await
 }
 
-/// The same with a policy.
-pub async fn seal_with(
-    store: &Store,
-    ids: &[SettlementId],
-    policy: Option<crate::settlement::policy::RoutePolicy>,
-) -> relayer_adapter_api::SealedMessage {
-    use relayer_adapter_api::{Header, Kind, SealedMessage, tree};
-    let mut txn = store.begin(20).await.unwrap();
+/// A message of these, which nobody has stored.
+pub fn sealed(ids: &[SettlementId], sequence: u64) -> relayer_adapter_api::SealedMessage {
+    use relayer_adapter_api::{Body, Header, Kind, SealedMessage, tree};
     let words: Vec<B256> = ids.iter().map(|id| id.0).collect();
-    let message = SealedMessage {
+    SealedMessage {
         header: Header {
             kind: Kind::SettlementBatch,
             source: SOURCE,
             target: TARGET,
             outbox: OUTBOX,
             inbox: INBOX,
-            sequence: txn.next_sequence(OUTBOX, TARGET, 1).await.unwrap(),
+            sequence,
             root: tree::root(&words).unwrap(),
             count: ids.len() as u32,
             fee_recipient: FEE_RECIPIENT,
         },
-        body: relayer_adapter_api::Body::Batch { ids: ids.to_vec() },
+        body: Body::Batch { ids: ids.to_vec() },
         committed: false,
-    };
+    }
+}
+
+/// The same with a policy.
+pub async fn seal_with(
+    store: &Store,
+    ids: &[SettlementId],
+    policy: Option<crate::settlement::policy::RoutePolicy>,
+) -> relayer_adapter_api::SealedMessage {
+    let mut txn = store.begin(20).await.unwrap();
+    let sequence = txn.next_sequence(OUTBOX, TARGET, 1).await.unwrap();
+    let message = sealed(ids, sequence);
     txn.seal_message(&message, 1, policy, "batcher").await.unwrap();
     txn.commit().await.unwrap();
     message

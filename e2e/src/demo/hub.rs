@@ -2,13 +2,10 @@
 
 use super::say;
 use crate::carriage::{Heads, carried_checkpoints};
-use crate::devnet::hub::{Hub, PAYER, TOKEN};
+use crate::devnet::hub::{PAYER, TOKEN};
 use crate::harness::{PATIENCE, World};
-use alloy::primitives::B256;
 use anyhow::{Context, Result, ensure};
-use relayer::adapter::ChainId;
 use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain};
-use relayer::adapter::message::{Header, Kind, WireMessage};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -27,23 +24,6 @@ pub struct HubFigures {
     /// Bridges that brought them.
     pub bridges: BTreeSet<String>,
     pub record_gas: u64,
-}
-
-fn message(world: &World, hub: &Hub, eon: u64, root: B256) -> B256 {
-    let (source, target) = (&world.devnet.source, &world.devnet.target);
-    let header = Header {
-        kind: Kind::Checkpoint,
-        source: ChainId(source.anvil.chain),
-        target: ChainId(target.anvil.chain),
-        outbox: source.outbox,
-        inbox: target.inbox,
-        sequence: eon,
-        root,
-        count: 0,
-        fee_recipient: alloy::primitives::Address::ZERO,
-    };
-    let hub = Some(hub.contract);
-    WireMessage { header, hub }.id().0
 }
 
 /// Waits until enough checkpoints are recorded over two bridges each, and holds them against the hub's contract.
@@ -83,7 +63,7 @@ pub async fn checkpoints(world: &World, after: Heads) -> Result<HubFigures> {
         if there.eon == alloy::primitives::U256::from(*eon) {
             ensure!(there.merkleRoot == one.root, "eon {eon} has another root at the hub");
         }
-        let wanted = message(world, hub, *eon, one.root);
+        let wanted = hub.message([&world.devnet.source, target], *eon, one.root).id().0;
         let way = carried.iter().find(|one| one.message == wanted);
         let way = way.with_context(|| format!("nobody carried the checkpoint of eon {eon}"))?;
         let by: BTreeSet<&str> = way.received.iter().map(|leg| leg.bridge.as_str()).collect();

@@ -18,7 +18,9 @@ use alloy::rpc::types::{Filter, TransactionRequest};
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolEvent};
 use anyhow::{Context, Result};
+use relayer::adapter::ChainId;
 use relayer::adapter::abi::{ICheckpointRegistry, ICommitChain};
+use relayer::adapter::message::{Header, Kind, WireMessage};
 use relayer::hub::model::state::{ActiveState, Holder};
 use relayer::hub::model::transfer::{Transfer, passive_tree};
 use relayer::hub::model::{
@@ -376,6 +378,23 @@ impl Hub {
             }
         }
         Ok(account)
+    }
+
+    /// What carries a checkpoint of this root from one chain to the other.
+    pub fn message(&self, [source, target]: [&Chain; 2], eon: u64, root: B256) -> WireMessage {
+        let header = Header {
+            kind: Kind::Checkpoint,
+            source: ChainId(source.anvil.chain),
+            target: ChainId(target.anvil.chain),
+            outbox: source.outbox,
+            inbox: target.inbox,
+            sequence: eon,
+            root,
+            count: 0,
+            fee_recipient: Address::ZERO,
+        };
+        let hub = Some(self.contract);
+        WireMessage { header, hub }
     }
 
     /// A wallet's allotment of a token with its proof, as the registry takes it. Trails, not addresses: see `tokens` and `wallets`.

@@ -122,27 +122,18 @@ impl<'a> Contract<'a> {
 
     /// Deposits of a token in the eons it keeps.
     pub async fn deposits(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
-        let attempted = "reading deposits";
-        let mut slots = [(Eon(0), U256::ZERO); 5];
-        for (place, slot) in slots.iter_mut().zip(SLOTS) {
-            let answer = self
-                .ask(attempted, ICommitChain::getDepositsAtSlotCall { token, slot })
-                .await?;
-            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
-        }
-        Ok(slots)
+        let call = |slot| ICommitChain::getDepositsAtSlotCall { token, slot };
+        self.slots("reading deposits", call, |answer| (answer.eon, answer.amount))
+            .await
     }
 
     /// Withdrawals of a token confirmed in the eons it keeps.
     pub async fn confirmed_withdrawals(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
-        let attempted = "reading confirmed withdrawals";
-        let mut slots = [(Eon(0), U256::ZERO); 5];
-        for (place, slot) in slots.iter_mut().zip(SLOTS) {
-            let call = ICommitChain::getConfirmedWithdrawalsAtSlotCall { token, slot };
-            let answer = self.ask(attempted, call).await?;
-            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
-        }
-        Ok(slots)
+        let call = |slot| ICommitChain::getConfirmedWithdrawalsAtSlotCall { token, slot };
+        self.slots("reading confirmed withdrawals", call, |answer| {
+            (answer.eon, answer.amount)
+        })
+        .await
     }
 
     /// Position of a token; the contract itself is the first. None for one it does not know.
@@ -163,12 +154,24 @@ impl<'a> Contract<'a> {
 
     /// What waits to be withdrawn of a token, a running total: at the end of the newest five eons in which it changed.
     pub async fn pending_withdrawals(&self, token: Address) -> Result<[(Eon, U256); 5], HubError> {
-        let attempted = "reading pending withdrawals";
+        let call = |slot| ICommitChain::getPendingWithdrawalsAtSlotCall { token, slot };
+        self.slots("reading pending withdrawals", call, |answer| {
+            (answer.eon, answer.amount)
+        })
+        .await
+    }
+
+    /// Amounts of the eons it keeps, slot by slot.
+    async fn slots<C: SolCall>(
+        &self,
+        attempted: &'static str,
+        call: impl Fn(u8) -> C,
+        read: impl Fn(C::Return) -> (U256, U256),
+    ) -> Result<[(Eon, U256); 5], HubError> {
         let mut slots = [(Eon(0), U256::ZERO); 5];
         for (place, slot) in slots.iter_mut().zip(SLOTS) {
-            let call = ICommitChain::getPendingWithdrawalsAtSlotCall { token, slot };
-            let answer = self.ask(attempted, call).await?;
-            *place = (self.eon_of(attempted, answer.eon)?, answer.amount);
+            let (eon, amount) = read(self.ask(attempted, call(slot)).await?);
+            *place = (self.eon_of(attempted, eon)?, amount);
         }
         Ok(slots)
     }

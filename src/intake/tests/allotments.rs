@@ -6,7 +6,7 @@ use super::*;
 use crate::batcher::{BatchRule, Batcher, BatcherParams};
 use crate::hub::model::{Account, AccountTreeBuilder, Allotment, Checkpoint, Eon, TokenCommitment};
 use crate::stage::Stage;
-use crate::store::testing::{OUTBOX, SOURCE, TARGET};
+use crate::store::testing::{self as fixtures, OUTBOX, SOURCE, TARGET};
 use crate::store::{Cursor, Halt, HaltReason, HubFact, HubId, NewHub, NewHubLog, Reliance, StoreError};
 use relayer_adapter_api::BlockRef;
 
@@ -334,28 +334,13 @@ async fn nothing_relies_on_a_promise_before_it_was_compared_with_what_backs_it()
 
 #[tokio::test]
 async fn a_hub_that_halts_after_its_settlements_were_listed_stops_the_seal() {
-    use relayer_adapter_api::{Body, Header, Kind, SealedMessage, tree};
     let (world, hub) = hub_world().await;
     let accepted = world.intake.submit(claiming(1, claim(NEEDED, 6))).await.unwrap();
     compare(&world, hub, 6, true).await;
     let listed = world.test.list_batchable(TARGET, 1_000_000, 0, 10).await.unwrap();
     assert_eq!(listed.len(), 1);
     halt(&world, hub, Some(HaltReason::LiveChallenge)).await;
-    let message = SealedMessage {
-        header: Header {
-            kind: Kind::SettlementBatch,
-            source: SOURCE,
-            target: TARGET,
-            outbox: OUTBOX,
-            inbox: INBOX,
-            sequence: 1,
-            root: tree::root(&[accepted.id.0]).unwrap(),
-            count: 1,
-            fee_recipient: FEE_RECIPIENT,
-        },
-        body: Body::Batch { ids: vec![accepted.id] },
-        committed: false,
-    };
+    let message = fixtures::sealed(&[accepted.id], 1);
     let mut txn = world.test.begin(1).await.unwrap();
     let error = txn.seal_message(&message, 1, None, "batcher").await.unwrap_err();
     assert!(matches!(error, StoreError::Conflict { .. }), "{error}");

@@ -4,29 +4,14 @@
 use super::world::*;
 use super::*;
 use crate::settlement::SettlementId;
-use crate::settlement::terms::words;
-use crate::store::testing::{OUTBOX, SOURCE, TARGET};
+use crate::store::testing as fixtures;
 use crate::store::{AdoptedMessage, NewChainLog, Settlement};
-use relayer_adapter_api::{Body, Header, Kind, MessageId, SealedMessage, tree};
+use relayer_adapter_api::MessageId;
 
 /// A message on its way commits to these.
 pub(super) async fn carry(world: &World, requests: &[SubmitRequest]) -> MessageId {
     let ids: Vec<SettlementId> = requests.iter().map(id_of).collect();
-    let sealed = SealedMessage {
-        header: Header {
-            kind: Kind::SettlementBatch,
-            source: SOURCE,
-            target: TARGET,
-            outbox: OUTBOX,
-            inbox: INBOX,
-            sequence: 1,
-            root: tree::root(&words(&ids)).unwrap(),
-            count: ids.len() as u32,
-            fee_recipient: FEE_RECIPIENT,
-        },
-        body: Body::Batch { ids: ids.clone() },
-        committed: true,
-    };
+    let sealed = fixtures::sealed(&ids, 1);
     let adopted = AdoptedMessage {
         id: sealed.id(),
         header: sealed.header,

@@ -10,14 +10,14 @@ use crate::clock::Clock;
 use crate::reconciler::{Reconciler, ReconcilerParams, TargetContracts};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use crate::stage::Stage;
-use crate::store::testing::{self as fixtures, FEE_RECIPIENT, INBOX, OUTBOX, PAYEE, PAYER, SOURCE, TARGET, TOKEN};
+use crate::store::testing::{self as fixtures, INBOX, OUTBOX, PAYEE, PAYER, SOURCE, TARGET, TOKEN};
 use crate::store::{Accept, NewSettlement, Settlement, Store};
 use crate::testing::{ScriptedBridge, Shared, source_port, target_port};
 use crate::tracker::{StallRule, Tracker, TrackerParams};
 use alloy::primitives::{Address, B256, Bytes, LogData, U256};
 use alloy::sol_types::{SolCall, SolEvent, SolValue};
 use relayer_adapter_api::abi::{ISettlementInbox as Inbox, ISettlementOutbox as Outbox, ISettlementVault as Vault};
-use relayer_adapter_api::{Body, BridgeAdapter, BridgeId, Header, Kind, Lane, SealedMessage, tree};
+use relayer_adapter_api::{BridgeAdapter, BridgeId, Header, Lane, SealedMessage};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -197,22 +197,7 @@ impl World {
     pub fn sealed(&self, ids: &[SettlementId]) -> SealedMessage {
         let mut sequence = self.sequence.lock().unwrap();
         *sequence += 1;
-        let words: Vec<B256> = ids.iter().map(|id| id.0).collect();
-        SealedMessage {
-            header: Header {
-                kind: Kind::SettlementBatch,
-                source: SOURCE,
-                target: TARGET,
-                outbox: OUTBOX,
-                inbox: INBOX,
-                sequence: *sequence,
-                root: tree::root(&words).unwrap(),
-                count: ids.len() as u32,
-                fee_recipient: FEE_RECIPIENT,
-            },
-            body: Body::Batch { ids: ids.to_vec() },
-            committed: false,
-        }
+        fixtures::sealed(ids, *sequence)
     }
 
     /// The inbox counts an arrival no log tells of.

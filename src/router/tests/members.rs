@@ -4,12 +4,12 @@
 use super::*;
 use crate::hub::model::Eon;
 use crate::settlement::{MessageId, SettlementId};
-use crate::store::testing::{self as fixtures, FEE_RECIPIENT, PAYER};
+use crate::store::testing::{self as fixtures, PAYER};
 use crate::store::{
     AdoptedMessage, Halt, HaltReason, HubBound, HubFact, HubId, NewHub, NewHubLog, NewSettlement, Reliance,
 };
 use alloy::primitives::{Address, B256};
-use relayer_adapter_api::{BlockRef, Header, Kind, tree};
+use relayer_adapter_api::BlockRef;
 
 /// A hub whose first checkpoint is final and found to be covered.
 async fn covered_hub(flow: &Flow) -> Reliance {
@@ -139,20 +139,10 @@ async fn nothing_is_spent_on_a_message_nobody_here_could_pay_out() {
     let flow = Flow::new(&["a"], 3).await;
     let news: Vec<NewSettlement> = (1..=2).map(|n| fixtures::new_settlement(PAYER, n, 100, 0, n)).collect();
     let ids: Vec<SettlementId> = news.iter().map(|new| new.id).collect();
-    let header = Header {
-        kind: Kind::SettlementBatch,
-        source: SOURCE,
-        target: TARGET,
-        outbox: OUTBOX,
-        inbox: INBOX,
-        sequence: 1,
-        root: tree::root(&crate::settlement::terms::words(&ids)).unwrap(),
-        count: 2,
-        fee_recipient: FEE_RECIPIENT,
-    };
+    let sealed = fixtures::sealed(&ids, 1);
     let adopted = AdoptedMessage {
-        id: MessageId(alloy::primitives::keccak256(header.encode())),
-        header,
+        id: sealed.id(),
+        header: sealed.header,
         ids,
         sent_at: flow.now_ms(),
         dispatches: Vec::new(),
