@@ -6,7 +6,7 @@ use super::runs::{Item, Run};
 use crate::ledger::{AccountKind, EventRef, Payout, Reason};
 use crate::settlement::states::SettlementState;
 use crate::settlement::{ChainId, MessageId, SettlementId};
-use crate::store::{DriftClass, Evidence, MessageBooks, Movement, PaidLog, SettlementBooks};
+use crate::store::{DriftClass, MessageBooks, Movement, PaidLog, SettlementBooks};
 use alloy::primitives::{Address, B256, U256};
 use proptest::prelude::*;
 use relayer_adapter_api::tree;
@@ -55,7 +55,6 @@ fn books(state: SettlementState, amount: u64, fee: u64) -> SettlementBooks {
     }
     SettlementBooks {
         row: 1,
-        version: 1,
         id: SettlementId(B256::repeat_byte(9)),
         target: CHAIN,
         inbox: INBOX,
@@ -68,7 +67,6 @@ fn books(state: SettlementState, amount: u64, fee: u64) -> SettlementBooks {
         deadline: 900,
         state,
         archived: false,
-        evidence: None::<Evidence>,
         movements,
     }
 }

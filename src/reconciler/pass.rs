@@ -73,6 +73,7 @@ pub async fn pass(
     patience: Patience,
     progress: Progress<'_>,
 ) -> Result<Passed, ReconcilerError> {
+    let store = &store.reader().await?;
     let mut passed = Passed::default();
     let heights = store.list_pruned_heights(chain).await?;
     let pruned = heights.get("settlement_paid").copied();

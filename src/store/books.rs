@@ -2,16 +2,15 @@
 //! moment of the database: whoever finds a difference reads again and compares versions.
 
 use super::chain_log::{ChainLog, LogStatus, rows as log_rows};
-use super::codec::{address, b256, int, name, u256, uint};
+use super::codec::{address, b256, int, json, name, u256, uint};
 use super::entity::{account, chain_log, message, message_settlement, posting, settlement};
-use super::settlement::{Evidence, evidence};
-use super::{Store, StoreError};
+use super::{Store, StoreError, packed};
 use crate::ledger::{AccountKind, Cause, EventRef, Reason};
 use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, U256};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A posting that nothing has taken back.
@@ -28,7 +27,6 @@ pub struct Movement {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettlementBooks {
     pub row: i64,
-    pub version: i64,
     pub id: SettlementId,
     pub target: ChainId,
     pub inbox: Address,
@@ -43,7 +41,6 @@ pub struct SettlementBooks {
     pub state: SettlementState,
     /// Its history and logs were pruned.
     pub archived: bool,
-    pub evidence: Option<Evidence>,
     /// Oldest first.
     pub movements: Vec<Movement>,
 }
@@ -79,32 +76,11 @@ pub struct MessageBooks {
     pub leaves: Vec<B256>,
 }
 
-#[derive(FromQueryResult)]
-struct Row {
-    id: i64,
-    version: i64,
-    settlement_id: Vec<u8>,
-    target_chain: i64,
-    inbox: Vec<u8>,
-    payer: Vec<u8>,
-    payee: Vec<u8>,
-    token: Vec<u8>,
-    amount: Vec<u8>,
-    fee: Vec<u8>,
-    nonce: Vec<u8>,
-    deadline: i64,
-    state: String,
-    archived_at: Option<i64>,
-    evidence_chain_block: Option<i64>,
-    evidence_block_hash: Option<Vec<u8>>,
-    evidence_tx: Option<Vec<u8>>,
-}
-
-fn columns() -> sea_orm::Select<settlement::Entity> {
+/// Columns of [`Row`].
+const COLUMNS: [settlement::Column; 13] = {
     use settlement::Column as C;
-    settlement::Entity::find().select_only().columns([
+    [
         C::Id,
-        C::Version,
         C::SettlementId,
         C::TargetChain,
         C::Inbox,
@@ -117,35 +93,103 @@ fn columns() -> sea_orm::Select<settlement::Entity> {
         C::Deadline,
         C::State,
         C::ArchivedAt,
-        C::EvidenceChainBlock,
-        C::EvidenceBlockHash,
-        C::EvidenceTx,
-    ])
+    ]
+};
+
+type Row = (
+    i64,
+    B256,
+    i64,
+    Address,
+    Address,
+    Address,
+    Address,
+    B256,
+    B256,
+    B256,
+    i64,
+    String,
+    Option<i64>,
+);
+
+fn books(row: Row) -> Result<SettlementBooks, StoreError> {
+    let (row, id, target, inbox, payer, payee, token, amount, fee, nonce, deadline, state, archived) = row;
+    Ok(SettlementBooks {
+        row,
+        id: SettlementId(id),
+        target: ChainId(uint("settlement.target_chain", target)?),
+        inbox,
+        payer,
+        payee,
+        token,
+        amount: amount.into(),
+        fee: fee.into(),
+        nonce: nonce.into(),
+        deadline: uint("settlement.deadline", deadline)?,
+        state: name("settlement.state", &state)?,
+        archived: archived.is_some(),
+        movements: Vec::new(),
+    })
 }
 
-fn books(row: &Row) -> Result<SettlementBooks, StoreError> {
-    let evidence = evidence(
-        row.evidence_chain_block,
-        row.evidence_block_hash.as_deref(),
-        row.evidence_tx.as_deref(),
-    )?;
-    Ok(SettlementBooks {
-        row: row.id,
-        version: row.version,
-        id: SettlementId(b256("settlement.settlement_id", &row.settlement_id)?),
-        target: ChainId(uint("settlement.target_chain", row.target_chain)?),
-        inbox: address("settlement.inbox", &row.inbox)?,
-        payer: address("settlement.payer", &row.payer)?,
-        payee: address("settlement.payee", &row.payee)?,
-        token: address("settlement.token", &row.token)?,
-        amount: u256("settlement.amount", &row.amount)?,
-        fee: u256("settlement.fee", &row.fee)?,
-        nonce: u256("settlement.nonce", &row.nonce)?,
-        deadline: uint("settlement.deadline", row.deadline)?,
-        state: name("settlement.state", &row.state)?,
-        archived: row.archived_at.is_some(),
-        evidence,
-        movements: Vec::new(),
+/// Columns of [`FinalRow`].
+const FINAL_COLUMNS: [chain_log::Column; 14] = {
+    use chain_log::Column as C;
+    [
+        C::Id,
+        C::BlockNumber,
+        C::BlockHash,
+        C::BlockTimestamp,
+        C::LogIndex,
+        C::TxHash,
+        C::Address,
+        C::Kind,
+        C::Key,
+        C::Key2,
+        C::Amount,
+        C::Detail,
+        C::AppliedSeen,
+        C::AppliedFinal,
+    ]
+};
+
+type FinalRow = (
+    i64,
+    i64,
+    B256,
+    i64,
+    i64,
+    B256,
+    Address,
+    String,
+    B256,
+    B256,
+    B256,
+    String,
+    bool,
+    bool,
+);
+
+fn final_log(chain: ChainId, row: FinalRow) -> Result<ChainLog, StoreError> {
+    let (id, number, block_hash, timestamp, index, tx_hash, address, kind, key, key2, amount, detail, seen, applied) =
+        row;
+    Ok(ChainLog {
+        id,
+        chain,
+        block_number: uint("chain_log.block_number", number)?,
+        block_hash,
+        block_timestamp: uint("chain_log.block_timestamp", timestamp)?,
+        log_index: uint("chain_log.log_index", index)?,
+        tx_hash,
+        address,
+        kind,
+        key,
+        key2,
+        amount: amount.into(),
+        detail: json("chain_log.detail", &detail)?,
+        status: LogStatus::Final,
+        applied_seen: seen,
+        applied_final: applied,
     })
 }
 
@@ -157,28 +201,22 @@ impl Store {
         after: i64,
         limit: u64,
     ) -> Result<Vec<SettlementBooks>, StoreError> {
-        let rows = columns()
+        let page = settlement::Entity::find()
             .filter(settlement::Column::Id.gt(after))
             .filter(settlement::Column::TargetChain.eq(int("settlement.target_chain", target.0)?))
             .order_by_asc(settlement::Column::Id)
-            .limit(limit)
-            .into_model::<Row>()
-            .all(&self.db)
-            .await?;
-        self.with_movements(&rows).await
+            .limit(limit);
+        self.with_movements(page).await
     }
 
     /// Those of these rows that are payable on a chain, with their movements.
     pub async fn list_books_of_rows(&self, target: ChainId, rows: &[i64]) -> Result<Vec<SettlementBooks>, StoreError> {
         let mut found = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(1_000) {
-            let rows = columns()
+            let these = settlement::Entity::find()
                 .filter(settlement::Column::Id.is_in(chunk.to_vec()))
-                .filter(settlement::Column::TargetChain.eq(int("settlement.target_chain", target.0)?))
-                .into_model::<Row>()
-                .all(&self.db)
-                .await?;
-            found.extend(self.with_movements(&rows).await?);
+                .filter(settlement::Column::TargetChain.eq(int("settlement.target_chain", target.0)?));
+            found.extend(self.with_movements(these).await?);
         }
         Ok(found)
     }
@@ -201,12 +239,9 @@ impl Store {
     pub async fn list_books(&self, ids: &[SettlementId]) -> Result<Vec<SettlementBooks>, StoreError> {
         let mut found = Vec::with_capacity(ids.len());
         for chunk in ids.chunks(1_000) {
-            let rows = columns()
-                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())))
-                .into_model::<Row>()
-                .all(&self.db)
-                .await?;
-            found.extend(self.with_movements(&rows).await?);
+            let these = settlement::Entity::find()
+                .filter(settlement::Column::SettlementId.is_in(chunk.iter().map(|id| id.0.to_vec())));
+            found.extend(self.with_movements(these).await?);
         }
         Ok(found)
     }
@@ -222,8 +257,11 @@ impl Store {
         Ok(newest.flatten().unwrap_or(0))
     }
 
-    async fn with_movements(&self, rows: &[Row]) -> Result<Vec<SettlementBooks>, StoreError> {
-        let mut all = rows.iter().map(books).collect::<Result<Vec<_>, _>>()?;
+    /// The settlements of a query in row order, at most some thousand.
+    async fn with_movements(&self, query: Select<settlement::Entity>) -> Result<Vec<SettlementBooks>, StoreError> {
+        let rows = packed::read(&self.db, query, &COLUMNS).await?;
+        let mut all = rows.into_iter().map(books).collect::<Result<Vec<_>, _>>()?;
+        all.sort_unstable_by_key(|one| one.row);
         let places: HashMap<SettlementId, usize> = all.iter().enumerate().map(|(place, one)| (one.id, place)).collect();
         let ids: Vec<SettlementId> = all.iter().map(|one| one.id).collect();
         for chunk in ids.chunks(1_000) {
@@ -237,29 +275,25 @@ impl Store {
     }
 
     async fn movements_of(&self, ids: &[SettlementId]) -> Result<Vec<(SettlementId, Movement)>, StoreError> {
-        type Found = (i64, Option<Vec<u8>>, String, Vec<u8>, i64, Option<i64>);
-        let found: Vec<Found> = posting::Entity::find()
-            .select_only()
-            .columns([
-                posting::Column::Id,
-                posting::Column::SettlementId,
-                posting::Column::CauseKind,
-                posting::Column::Amount,
-                posting::Column::CreditAccount,
-                posting::Column::Reverses,
-            ])
-            .filter(posting::Column::SettlementId.is_in(ids.iter().map(|id| id.0.to_vec())))
-            .order_by_asc(posting::Column::Id)
-            .into_tuple()
-            .all(&self.db)
-            .await?;
+        use posting::Column as C;
+        type Found = (i64, B256, String, B256, i64, Option<i64>);
+        let these = posting::Entity::find().filter(C::SettlementId.is_in(ids.iter().map(|id| id.0.to_vec())));
+        let columns = [
+            C::Id,
+            C::SettlementId,
+            C::CauseKind,
+            C::Amount,
+            C::CreditAccount,
+            C::Reverses,
+        ];
+        let mut found: Vec<Found> = packed::read(&self.db, these, &columns).await?;
+        found.sort_unstable_by_key(|(id, ..)| *id);
         let taken_back: HashSet<i64> = found.iter().filter_map(|(.., reverses)| *reverses).collect();
         let accounts: BTreeSet<i64> = found.iter().map(|(_, _, _, _, credit, _)| *credit).collect();
         let accounts = self.holders(accounts).await?;
         let mut movements = Vec::with_capacity(found.len());
         for (id, of, reason, amount, credit, reverses) in found {
-            let (Some(of), None) = (of, reverses) else { continue };
-            if taken_back.contains(&id) {
+            if reverses.is_some() || taken_back.contains(&id) {
                 continue;
             }
             let to = accounts.get(&credit).copied().ok_or_else(|| StoreError::Missing {
@@ -268,10 +302,10 @@ impl Store {
             let movement = Movement {
                 posting: id,
                 reason: name("posting.cause_kind", &reason)?,
-                amount: u256("posting.amount", &amount)?,
+                amount: amount.into(),
                 to,
             };
-            movements.push((SettlementId(b256("posting.settlement_id", &of)?), movement));
+            movements.push((SettlementId(of), movement));
         }
         Ok(movements)
     }
@@ -388,13 +422,15 @@ impl Store {
                 query.filter(C::BlockNumber.gte(block)).filter(later)
             }
         };
-        let found = query
+        let page = query
             .order_by_asc(C::BlockNumber)
             .order_by_asc(C::LogIndex)
-            .limit(limit)
-            .all(&self.db)
-            .await?;
-        log_rows(found)
+            .limit(limit);
+        let rows: Vec<FinalRow> = packed::read(&self.db, page, &FINAL_COLUMNS).await?;
+        let logs: Result<Vec<ChainLog>, StoreError> = rows.into_iter().map(|row| final_log(chain, row)).collect();
+        let mut logs = logs?;
+        logs.sort_unstable_by_key(|log| (log.block_number, log.log_index));
+        Ok(logs)
     }
 
     /// A block with about as many stored logs of the chain before it as after it, up to one.

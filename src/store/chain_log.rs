@@ -87,10 +87,7 @@ fn log_row(m: chain_log::Model) -> Result<ChainLog, StoreError> {
         key: codec::b256("chain_log.key", &m.key)?,
         key2: codec::b256("chain_log.key2", &m.key2)?,
         amount: codec::u256("chain_log.amount", &m.amount)?,
-        detail: serde_json::from_str(&m.detail).map_err(|error| StoreError::Corrupt {
-            column: "chain_log.detail",
-            reason: error.to_string(),
-        })?,
+        detail: codec::json("chain_log.detail", &m.detail)?,
         status: codec::name("chain_log.status", &m.status)?,
         applied_seen: m.applied_seen,
         applied_final: m.applied_final,

@@ -37,6 +37,13 @@ where
     })
 }
 
+pub fn json(column: &'static str, text: &str) -> Result<serde_json::Value, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
+        column,
+        reason: error.to_string(),
+    })
+}
+
 /// Chain ids, block numbers and the like live in BIGINT columns; values above i64::MAX do not occur in practice and are refused.
 pub fn int(column: &'static str, value: u64) -> Result<i64, StoreError> {
     i64::try_from(value).map_err(|_| StoreError::Corrupt {

@@ -364,3 +364,23 @@ async fn a_full_disk_refuses_the_commit_whole_and_room_heals_it() {
     assert_eq!(reserved(&test, PAYER).await, (stored + 1) * 10);
     assert_eq!(test.list_unbalanced_accounts().await.unwrap(), Vec::<i64>::new());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_are_compared_with_their_postings_as_both_are_at_one_moment() {
+    let test = open().await;
+    let writer = test.database.open().await;
+    let (done, mut stop) = tokio::sync::oneshot::channel::<()>();
+    let writing = tokio::spawn(async move {
+        let mut made = 0;
+        while stop.try_recv().is_err() {
+            made += 1;
+            deposit(&writer, PAYER, 1, made).await;
+        }
+        made
+    });
+    for _ in 0..100 {
+        assert_eq!(test.list_unbalanced_accounts().await.unwrap(), Vec::<i64>::new());
+    }
+    done.send(()).unwrap();
+    assert!(writing.await.unwrap() > 20);
+}

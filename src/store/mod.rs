@@ -41,6 +41,7 @@ mod log_tally;
 pub mod message;
 pub mod message_members;
 mod open;
+mod packed;
 pub mod posting;
 mod prune;
 mod recovery;

@@ -21,6 +21,15 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// SQLite has one connection and waits only for our own transactions.
 const SQLITE_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whoever compares a whole SQLite file reads two pages at a time.
+const SQLITE_READERS: u32 = 2;
+
+/// Pages each connection to SQLite keeps: 64 MiB.
+const SQLITE_CACHE: &str = "-65536";
+
+/// How long SQLite waits for another process.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A connection that has been idle for this long is tried before it is used: the server may have been restarted.
 const TRUSTED_FOR: Duration = Duration::from_millis(500);
 
@@ -77,6 +86,7 @@ pub struct Durability {
 #[derive(Debug, Clone)]
 pub struct Store {
     pub(super) db: DatabaseConnection,
+    url: Arc<str>,
     pub(super) clock: Arc<dyn LeaseClock>,
     pub(super) changes: Arc<Changes>,
     pub(super) statistics: Arc<Statistics>,
@@ -104,10 +114,34 @@ impl Store {
         Ok(Self {
             statistics: Arc::new(Statistics::new(db.clone())),
             db,
+            url: config.url.as_str().into(),
             clock: Arc::new(SystemLeaseClock),
             changes: Arc::new(Changes::new(&config.url)),
             durable_only,
         })
+    }
+
+    /// The same database for reading all of it. A SQLite file is read over connections of their own, as many as one comparison uses at once: who
+    /// writes does not wait for them. They are closed with the store this returns, which refuses to write.
+    pub async fn reader(&self) -> Result<Self, StoreError> {
+        let in_memory = self.url.contains(":memory:") || self.url.contains("mode=memory");
+        if self.is_shared() || in_memory {
+            return Ok(self.clone());
+        }
+        let mut options = any_options(&self.url);
+        options
+            .max_connections(SQLITE_READERS)
+            .acquire_timeout(SQLITE_ACQUIRE_TIMEOUT)
+            .map_sqlx_sqlite_opts(|sqlite| {
+                sqlite
+                    .create_if_missing(false)
+                    .pragma("query_only", "ON")
+                    .pragma("cache_size", SQLITE_CACHE)
+                    .busy_timeout(SQLITE_BUSY_TIMEOUT)
+            });
+        let mut db = Database::connect(options).await?;
+        db.set_metric_callback(|info| count_statement(&info.statement.sql));
+        Ok(Self { db, ..self.clone() })
     }
 
     /// The same database under another lease clock (tests and the simulation).
@@ -246,8 +280,8 @@ fn count_statement(sql: &str) {
     metrics::counter!(crate::metrics::STORE_STATEMENTS_TOTAL, "statement" => word).increment(1);
 }
 
-fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {
-    let mut options = ConnectOptions::new(config.url.clone());
+fn any_options(url: &str) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
     options
         .sqlx_logging(false)
         .test_before_acquire(false)
@@ -255,6 +289,11 @@ fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> Conne
         // counts the idle ones: the count falls below zero, which is 2^64 - 1.
         .idle_timeout(None)
         .max_lifetime(None);
+    options
+}
+
+fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> ConnectOptions {
+    let mut options = any_options(&config.url);
     if config.url.starts_with("sqlite") {
         options
             .max_connections(1)
@@ -267,8 +306,8 @@ fn connect_options(config: &StoreConfig, durable_only: Arc<AtomicBool>) -> Conne
                 .pragma("synchronous", "FULL")
                 .pragma("foreign_keys", "ON")
                 .pragma("wal_autocheckpoint", "10000")
-                .pragma("cache_size", "-65536")
-                .busy_timeout(Duration::from_secs(10))
+                .pragma("cache_size", SQLITE_CACHE)
+                .busy_timeout(SQLITE_BUSY_TIMEOUT)
         });
         return options;
     }

@@ -5,13 +5,14 @@ use super::account::LockedAccounts;
 use super::bulk::Insert;
 use super::codec::{b256, u256, u256_bytes};
 use super::entity::{account, posting};
-use super::{NewEvent, Store, StoreError, Txn};
+use super::{NewEvent, Store, StoreError, Txn, packed};
 use crate::ledger::{AccountKey, Balance, BalanceError, EventRef, Posting, Reason, new_balances};
 use crate::settlement::SettlementId;
-use alloy::primitives::U256;
+use alloy::primitives::{B256, U256};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult, Value,
+    AccessMode, ActiveValue::Set, ColumnTrait, Condition, EntityTrait, IsolationLevel, QueryFilter, QueryOrder,
+    QuerySelect, TransactionTrait, TryInsertResult, Value,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,30 +61,43 @@ impl Store {
         rows.iter().map(decode).collect()
     }
 
-    /// Sums every posting anew: rows of accounts whose totals are not the sums of their postings.
-    /// Reads the whole ledger; for checks, not for the path.
+    /// Sums every posting anew: rows of accounts whose totals are not the sums of their postings. Reads the whole ledger as it is at one
+    /// moment; for checks, not for the path.
     pub async fn list_unbalanced_accounts(&self) -> Result<Vec<i64>, StoreError> {
+        use posting::Column as C;
+        let reader = self.reader().await?;
+        let moment = if reader.is_shared() {
+            let snapshot = Some(IsolationLevel::RepeatableRead);
+            reader
+                .db
+                .begin_with_config(snapshot, Some(AccessMode::ReadOnly))
+                .await?
+        } else {
+            reader.db.begin().await?
+        };
         let mut sums: BTreeMap<i64, Balance> = BTreeMap::new();
         let mut after = 0;
         loop {
             let page = posting::Entity::find()
-                .filter(posting::Column::Id.gt(after))
-                .order_by_asc(posting::Column::Id)
-                .limit(10_000)
-                .all(&self.db)
-                .await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for row in &page {
-                let amount = u256("posting.amount", &row.amount)?;
-                let debit = sums.entry(row.debit_account).or_default();
+                .filter(C::Id.gt(after))
+                .order_by_asc(C::Id)
+                .limit(10_000);
+            let columns = [C::Id, C::DebitAccount, C::CreditAccount, C::Amount];
+            let page: Vec<(i64, i64, i64, B256)> = packed::read(&moment, page, &columns).await?;
+            let Some(last) = page.iter().map(|(id, ..)| *id).max() else {
+                break;
+            };
+            after = last;
+            for (_, debit, credit, amount) in page {
+                let amount = U256::from_be_bytes(amount.0);
+                let debit = sums.entry(debit).or_default();
                 debit.debits = debit.debits.wrapping_add(amount);
-                let credit = sums.entry(row.credit_account).or_default();
+                let credit = sums.entry(credit).or_default();
                 credit.credits = credit.credits.wrapping_add(amount);
             }
         }
         let mut unbalanced = Vec::new();
-        for row in account::Entity::find().all(&self.db).await? {
+        for row in account::Entity::find().all(&moment).await? {
             let stored = super::account::decode(&row)?.balance;
             if stored != sums.remove(&row.id).unwrap_or_default() {
                 unbalanced.push(row.id);
