@@ -303,6 +303,31 @@ impl Store {
 }
 
 impl Txn {
+    /// The newest checkpoint on the chain of a hub whose ledger is kept here, when it was not built from that ledger.
+    pub async fn find_foreign_checkpoint(&self, hub: HubId) -> Result<Option<(u64, B256)>, StoreError> {
+        let sql = "SELECT c.eon, c.root, EXISTS (SELECT 1 FROM hub_root r WHERE r.hub_id = c.hub_id AND r.eon = c.eon \
+                   AND r.state = 'complete' AND r.origin = 'built' AND r.root = c.root) AS own \
+                   FROM hub_checkpoint c WHERE c.hub_id = $1 AND c.standing <> 'orphaned' \
+                   AND EXISTS (SELECT 1 FROM hub_token t WHERE t.hub_id = c.hub_id AND t.wallets > 0) \
+                   ORDER BY c.eon DESC LIMIT 1";
+        let Some(row) = one(&self.tx, sql, vec![hub.0.into()]).await? else {
+            return Ok(None);
+        };
+        if row.try_get("", "own")? {
+            return Ok(None);
+        }
+        let eon = uint("hub_checkpoint.eon", row.try_get("", "eon")?)?;
+        let root: Vec<u8> = row.try_get("", "root")?;
+        Ok(Some((eon, b256("hub_checkpoint.root", &root)?)))
+    }
+
+    /// Contents that were imported are what the ledger gives.
+    pub async fn adopt_hub_root(&mut self, imported: i64) -> Result<(), StoreError> {
+        let sql = "UPDATE hub_root SET origin = 'built', updated_at = $2 WHERE id = $1 AND state = 'complete'";
+        let written = run(&self.tx, sql, vec![imported.into(), self.now_ms.into()]).await?;
+        expect_one(written, "contents of a checkpoint")
+    }
+
     /// Begins contents that nobody sees yet.
     pub async fn stage_hub_root(&mut self, hub: HubId, eon: u64, origin: RootOrigin) -> Result<i64, StoreError> {
         let sql = "INSERT INTO hub_root (hub_id, eon, origin, state, root, accounts, created_at, updated_at) \

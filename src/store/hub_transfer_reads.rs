@@ -3,7 +3,7 @@
 use super::codec::{address, int, u256, u256_bytes, uint};
 use super::hub_ledger::{all, one};
 use super::hub_transfer::{HubTransfer, TransferFilter};
-use super::{HubId, Store, StoreError};
+use super::{HubId, Store, StoreError, Txn};
 use alloy::primitives::U256;
 use sea_orm::{QueryResult, Value};
 
@@ -135,5 +135,14 @@ impl Store {
         let values = vec![wallet.into(), int("hub_transfer.eon", eon)?.into()];
         let rows = all(&self.db, &sql, values).await?;
         rows.iter().map(decode).collect()
+    }
+}
+
+impl Txn {
+    /// Row of the newest transfer of a hub; 0 without any.
+    pub async fn newest_hub_transfer(&self, hub: HubId) -> Result<i64, StoreError> {
+        let sql = "SELECT COALESCE(MAX(id), 0) AS newest FROM hub_transfer WHERE hub_id = $1";
+        let row = one(&self.tx, sql, vec![hub.0.into()]).await?;
+        Ok(row.map_or(Ok(0), |row| row.try_get("", "newest"))?)
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Closing comes first, in one transaction: final operations are booked, the eon takes no more transfers, and what belongs to no wallet is summed
 //! up. From then on every wallet's balance at that time is a fixed number, however long the building takes and whatever is recorded meanwhile.
+//!
+//! Of an eon whose checkpoint the chain has already, building is a comparison: what gives another root is dropped and closes nothing, so that what
+//! a restored copy lost can still be recorded.
 
 use super::{Ledger, LedgerError, check_keeper};
 use crate::hub::model::account::{Account, Allotment, Passive};
@@ -10,7 +13,8 @@ use crate::hub::model::eon::EONS_KEPT;
 use crate::hub::model::transfer::passive_tree;
 use crate::hub::model::{Accumulator, CHUNK, Eon, Operation, ParentOperation, SpineBuilder};
 use crate::store::{
-    Hub, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoredCommitment, TokenBacking, WalletHistory,
+    Hub, HubCheckpoint, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoreError, StoredCommitment,
+    TokenBacking, WalletHistory,
 };
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, HashMap};
@@ -40,11 +44,17 @@ struct Plan {
     backing: BTreeMap<Address, TokenBacking>,
     leftover_to: Option<Address>,
     accounts: u64,
+    /// The chain has a checkpoint of this eon.
+    on_chain: Option<HubCheckpoint>,
+    /// The newest transfer, while the eons before take more.
+    newest: Option<i64>,
+    /// Contents that were imported and give the root the chain has.
+    imported: Option<HubRoot>,
 }
 
 impl Ledger {
     /// Builds the checkpoint of an eon (0 = the newest that can be). Answers again what was built; with `rebuild` makes it anew unless the chain
-    /// has it.
+    /// has it. When the chain has another one of that eon, compares.
     pub async fn build(
         &self,
         hub: &Hub,
@@ -64,20 +74,30 @@ impl Ledger {
             }
         }
         let eon = self.buildable(hub, eon).await?;
-        if let Some(root) = self.store.find_hub_root(hub.id, Some(eon.0)).await? {
-            if !rebuild {
-                return self.built(root, true).await;
+        let on_chain = self.store.find_checkpoint(hub.id, eon).await?;
+        let known = self.store.find_hub_root(hub.id, Some(eon.0)).await?;
+        let stands = |root: &HubRoot| on_chain.as_ref().is_none_or(|chain| chain.root == root.root);
+        let mut imported = None;
+        match known {
+            Some(root) if on_chain.is_some() && stands(&root) && root.origin == RootOrigin::Imported => {
+                imported = Some(root);
             }
-            self.withdraw(hub, &root).await?;
+            Some(root) if !rebuild && stands(&root) => return self.built(root, true).await,
+            Some(root) => self.withdraw(hub, &root).await?,
+            None => {}
         }
-        let plan = self.close(hub, eon, leftover_to).await?;
+        let plan = self.close(hub, eon, leftover_to, (on_chain, imported)).await?;
         let made = self.fill(hub, &plan, progress).await;
-        if made.is_err()
+        if (made.is_err() || plan.imported.is_some())
             && let Err(error) = self.store.delete_hub_root(plan.staged).await
         {
             tracing::warn!(%error, eon = eon.0, "what was built in vain stays until the ledger is followed again");
         }
         made?;
+        if plan.on_chain.is_some() {
+            self.tell_bounds(hub, eon, self.now_ms()).await?;
+            self.compare(hub, self.now_ms()).await?;
+        }
         let root = self.store.find_hub_root(hub.id, Some(eon.0)).await?;
         self.built(root.ok_or(LedgerError::NoContents { eon: Some(eon) })?, false)
             .await
@@ -174,8 +194,14 @@ impl Ledger {
         Ok(self.store.delete_hub_root(root.id).await?)
     }
 
-    /// Books everything final and closes the eons before this one.
-    async fn close(&self, hub: &Hub, eon: Eon, leftover_to: Option<Address>) -> Result<Plan, LedgerError> {
+    /// Books everything final and closes the eons before this one, unless the chain has its checkpoint: then only the right root closes them.
+    async fn close(
+        &self,
+        hub: &Hub,
+        eon: Eon,
+        leftover_to: Option<Address>,
+        (on_chain, imported): (Option<HubCheckpoint>, Option<HubRoot>),
+    ) -> Result<Plan, LedgerError> {
         loop {
             let mut txn = self.begin().await?;
             let mut head = txn.lock_hub_ledger(hub.id).await?;
@@ -185,8 +211,19 @@ impl Ledger {
                 txn.commit().await?;
                 continue;
             }
+            if let Some((foreign, root)) = txn.find_foreign_checkpoint(hub.id).await?
+                && foreign < eon.0
+            {
+                let eon = Eon(foreign);
+                return Err(LedgerError::Foreign { eon, root });
+            }
             let tokens = txn.hub_tokens(hub.id).await?;
-            head.closed_eon = head.closed_eon.max(eon.0);
+            let mut newest = None;
+            if on_chain.is_none() {
+                head.closed_eon = head.closed_eon.max(eon.0);
+            } else if head.closed_eon < eon.0 {
+                newest = Some(txn.newest_hub_transfer(hub.id).await?);
+            }
             let backing = txn.hub_backing(hub.id, eon.0).await?;
             let staged = txn.stage_hub_root(hub.id, eon.0, RootOrigin::Built).await?;
             txn.save_hub_ledger(&head).await?;
@@ -197,6 +234,9 @@ impl Ledger {
                 tokens,
                 backing,
                 leftover_to,
+                on_chain,
+                newest,
+                imported,
             };
             // Checked before anything is closed.
             plan.check()?;
@@ -212,8 +252,27 @@ impl Ledger {
             leaves.push(self.fill_token(hub, plan, token, &mut done, progress).await?);
         }
         let root = token_tree(hub.contract, &leaves)?.root();
+        if let Some(chain) = plan.on_chain.as_ref().filter(|chain| chain.root != root) {
+            return Err(LedgerError::Diverged {
+                eon: plan.eon,
+                given: root,
+                on_chain: chain.root,
+            });
+        }
         let mut txn = self.begin().await?;
-        txn.complete_hub_root(plan.staged, root, done).await?;
+        let mut head = txn.lock_hub_ledger(hub.id).await?;
+        if let Some(newest) = plan.newest
+            && txn.newest_hub_transfer(hub.id).await? != newest
+        {
+            let what = "the ledger: transfers were recorded while it was compared; build again".to_owned();
+            return Err(StoreError::Conflict { what }.into());
+        }
+        head.closed_eon = head.closed_eon.max(plan.eon.0);
+        txn.save_hub_ledger(&head).await?;
+        match &plan.imported {
+            Some(imported) => txn.adopt_hub_root(imported.id).await?,
+            None => txn.complete_hub_root(plan.staged, root, done).await?,
+        }
         txn.commit().await?;
         Ok(())
     }

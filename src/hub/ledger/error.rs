@@ -43,6 +43,12 @@ pub enum LedgerError {
     },
     #[error("building the checkpoint of eon {eon} again: the chain has its root {root}")]
     OnChain { eon: Eon, root: B256 },
+    #[error("the chain has root {root} for eon {eon}, which this ledger has not given: build eon {eon} to compare")]
+    Foreign { eon: Eon, root: B256 },
+    #[error(
+        "building the checkpoint of eon {eon}: the ledger gives root {given}, the chain has {on_chain}; the eon before stays open for what is missing"
+    )]
+    Diverged { eon: Eon, given: B256, on_chain: B256 },
     #[error("the contents of {} are not known here", .eon.map_or("any checkpoint".to_owned(), |eon| format!("the checkpoint of eon {eon}")))]
     NoContents { eon: Option<Eon> },
     #[error("wallet {wallet} is allotted nothing of token {token} in eon {eon}")]
@@ -157,6 +163,14 @@ codes! {
         "The checkpoint came with a signature, and this relayer sends none to a registry.",
         "Refuses; without the signature the request is a hint to look at the hub's contract.",
         "Submit it without the signature where the hub's chain is followed.";
+    FOREIGN = "RLY-HUB-080", "Ledger has not given the checkpoint on the chain",
+        "The newest checkpoint on the hub's chain was not built from this ledger: the database is a copy from before it was built, or somebody built it elsewhere.",
+        "Refuses transfers of that eon and later ones and builds no later checkpoint, because the balances may not be those the hub committed to. Earlier eons take transfers.",
+        "Record the transfers the copy lost again, with their ids, in their own eons; then build the eon that is named. When it gives the root the chain has, the ledger goes on.";
+    DIVERGED = "RLY-HUB-081", "Ledger gives another root than the chain has",
+        "The chain has a checkpoint of this eon already, and what the ledger holds at the end of the eon before does not give its root.",
+        "Drops what was built and closes nothing.",
+        "Record what is missing (transfers, wallets in the order of their trails), name the same leftover_to as then, and build again. The checkpoint's contents, where the hub exported them, tell which balances differ.";
 }
 
 /// The code of a refused transfer.
@@ -186,6 +200,8 @@ impl Coded for LedgerError {
             Self::Incomplete { .. } => INCOMPLETE,
             Self::OverAllotted { .. } => OVER_ALLOTTED,
             Self::OnChain { .. } => ON_CHAIN,
+            Self::Foreign { .. } => FOREIGN,
+            Self::Diverged { .. } => DIVERGED,
             Self::NoContents { .. } | Self::NoAllotment { .. } => NO_CONTENTS,
             Self::NoCheckpoint { .. } => NO_CHECKPOINT,
             Self::OtherRoot { .. } => OTHER_ROOT,

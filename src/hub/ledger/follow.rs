@@ -1,11 +1,12 @@
 //! Stage `hub_ledger`: books what has become final at the hubs' contracts, tells watchers, and takes away contents nobody finished.
 
+use super::error::FOREIGN;
 use super::{Ledger, LedgerError};
 use crate::clock::Clock;
 use crate::error::Coded;
 use crate::hub::model::Eon;
 use crate::stage::{Outcome, Stage};
-use crate::store::{Hub, Store};
+use crate::store::{Drift, DriftClass, Hub, Store};
 use async_trait::async_trait;
 use std::sync::Arc;
 
@@ -43,12 +44,38 @@ impl Ledger {
             txn.save_hub_ledger(&head).await?;
             txn.commit().await?;
             self.tell_bounds(hub, known, now_ms).await?;
+            self.compare(hub, now_ms).await?;
         }
         Ok(told)
     }
 
+    /// Puts on record that the newest checkpoint of the chain was not built from the ledger kept here, and closes that record.
+    pub(super) async fn compare(&self, hub: &Hub, now_ms: i64) -> Result<(), LedgerError> {
+        let subject = format!("ledger of hub {}", hub.name);
+        let mut txn = self.store.begin(now_ms).await?;
+        let Some((eon, root)) = txn.find_foreign_checkpoint(hub.id).await? else {
+            let agrees = "the newest checkpoint of the chain was built from it";
+            if txn.resolve_drift(DriftClass::Root, hub.chain, &subject, agrees).await? {
+                txn.commit().await?;
+            }
+            return Ok(());
+        };
+        let drift = Drift {
+            class: DriftClass::Root,
+            chain: hub.chain,
+            subject,
+            expected: format!("gave root {root} of eon {eon}"),
+            actual: "not built from it".to_owned(),
+        };
+        if txn.report_drift(&drift).await? {
+            tracing::error!(code = FOREIGN.code, hub = hub.name, eon, %root, "{}", FOREIGN.title);
+        }
+        txn.commit().await?;
+        Ok(())
+    }
+
     /// The observer compares what a checkpoint promises with what the contract holds; of those built here it is known.
-    async fn tell_bounds(&self, hub: &Hub, from: Eon, now_ms: i64) -> Result<(), LedgerError> {
+    pub(super) async fn tell_bounds(&self, hub: &Hub, from: Eon, now_ms: i64) -> Result<(), LedgerError> {
         for checkpoint in self.store.list_checkpoints(hub.id, from, CHECKPOINTS).await? {
             let built = self.store.find_hub_root(hub.id, Some(checkpoint.eon.0)).await?;
             let Some(built) = built.filter(|built| built.root == checkpoint.root) else {

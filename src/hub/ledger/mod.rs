@@ -243,6 +243,16 @@ impl Ledger {
             let known = txn.known_hub_transfers(hub.id, transfers).await?;
             return known.ok_or_else(|| bad(reason));
         }
+        if let Some((foreign, root)) = txn.find_foreign_checkpoint(hub.id).await?
+            && eon.0 >= foreign
+        {
+            let error = LedgerError::Foreign {
+                eon: Eon(foreign),
+                root,
+            };
+            let known = txn.known_hub_transfers(hub.id, transfers).await?;
+            return known.ok_or(error);
+        }
         let answers = txn
             .record_hub_transfers(&mut head, hub.contract, eon.0, transfers)
             .await?;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::hub::model::account::AccountTreeBuilder;
 use crate::hub::model::{Account, Allotment, CHUNK, Checkpoint, TokenCommitment};
-use crate::store::{HubEventFilter, HubEventKind, RootOrigin, TransferFilter};
+use crate::store::{HubEventFilter, HubEventKind, RootOrigin, StoredAllotment, TransferFilter};
 
 /// Three wallets; 100, 50 and 0 deposited in eon 1; 30 and 5 sent in eon 2.
 async fn two_eons() -> Bench {
@@ -334,4 +334,183 @@ async fn many_wallets_come_in_pieces_and_every_proof_holds() {
         .await
         .unwrap();
     assert_eq!((page.len(), page[0].id), (50, 99));
+}
+
+/// As [`two_eons`], read to the end of eon 2, with the last `lost` of its three transfers missing.
+async fn copy_without(lost: usize) -> Bench {
+    let mut bench = Bench::with_wallets(3).await;
+    bench.deposit(1, 0, 100).await;
+    bench.deposit(2, 1, 50).await;
+    bench.read_to(13, 11).await;
+    bench.follow().await;
+    let all = [transfer("t", 0, 1, 30), transfer("u", 1, 0, 1), transfer("v", 1, 2, 5)];
+    bench.record(2, &all[..all.len() - lost]).await.unwrap();
+    bench.read_to(23, 21).await;
+    bench
+}
+
+/// The hub submitted what it built from a ledger that lost nothing.
+async fn restored(lost: usize) -> (Bench, B256) {
+    let whole = copy_without(0).await;
+    let root = whole.build(3).await.unwrap().root.root;
+    let mut bench = copy_without(lost).await;
+    bench.log(22, HubFact::Checkpoint { eon: Eon(3), root }).await;
+    bench.read_to(25, 24).await;
+    bench.follow().await;
+    (bench, root)
+}
+
+async fn open_drifts(bench: &Bench) -> Vec<String> {
+    let open = bench.test.list_open_drifts().await.unwrap();
+    open.into_iter()
+        .map(|row| format!("{} {}", row.drift.class, row.drift.subject))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_ledger_that_lost_transfers_takes_no_new_ones_until_it_gives_the_root_the_chain_has() {
+    let (bench, root) = restored(1).await;
+    assert_eq!(open_drifts(&bench).await, vec!["root ledger of hub own"]);
+    let refused = bench.record(3, &[transfer("new", 0, 1, 1)]).await.unwrap_err();
+    assert_eq!(refused.code().code, "RLY-HUB-080");
+    assert_eq!(bench.available(0).await, 71, "nothing was moved");
+
+    // Tried in vain, any number of times: the eon stays open for what is missing.
+    for _ in 0..2 {
+        let other = bench.build(3).await.unwrap_err();
+        assert_eq!(other.code().code, "RLY-HUB-081", "{other}");
+        assert!(other.to_string().contains(&root.to_string()));
+        assert_eq!(bench.test.find_hub_root(bench.hub.id, Some(3)).await.unwrap(), None);
+    }
+    let again = bench
+        .record(2, &[transfer("t", 0, 1, 30), transfer("v", 1, 2, 5)])
+        .await
+        .unwrap();
+    assert_eq!(again, vec![TransferAnswer::Known, TransferAnswer::Recorded]);
+
+    let built = bench.build(3).await.unwrap();
+    assert_eq!(
+        (built.root.root, built.root.origin, built.duplicate),
+        (root, RootOrigin::Built, false)
+    );
+    assert_eq!(open_drifts(&bench).await, Vec::<String>::new());
+    assert_eq!(
+        bench
+            .record(2, &[transfer("late", 0, 1, 1)])
+            .await
+            .unwrap_err()
+            .code()
+            .code,
+        "RLY-HUB-068"
+    );
+    bench.record(3, &[transfer("new", 0, 1, 1)]).await.unwrap();
+    assert!(bench.build(3).await.unwrap().duplicate);
+}
+
+#[tokio::test]
+async fn the_next_checkpoint_is_not_built_from_a_ledger_that_does_not_give_the_one_before() {
+    let (mut bench, root) = restored(1).await;
+    bench.read_to(35, 32).await;
+    for eon in [4, 0] {
+        let refused = bench.build(eon).await.unwrap_err();
+        assert_eq!(refused.code().code, "RLY-HUB-080", "{refused}");
+    }
+    bench.record(2, &[transfer("v", 1, 2, 5)]).await.unwrap();
+    assert_eq!(bench.build(3).await.unwrap().root.root, root);
+    bench.build(4).await.unwrap();
+}
+
+#[tokio::test]
+async fn contents_that_were_imported_say_nothing_of_the_ledger() {
+    let (bench, root) = restored(1).await;
+    let whole = copy_without(0).await;
+    let from = whole.build(3).await.unwrap();
+    let mut import = bench.ledger.import(&bench.hub, Eon(3)).await.unwrap();
+    for commitment in &from.commitments {
+        let stored = whole.test.list_hub_allotments(commitment.id, 0..10).await.unwrap();
+        let accounts: Vec<Allotment> = stored.iter().map(StoredAllotment::allotment).collect();
+        import.push(Some(commitment.token), accounts).await.unwrap();
+    }
+    assert_eq!(import.finish().await.unwrap().root.root, root);
+    assert_eq!(
+        bench
+            .record(3, &[transfer("new", 0, 1, 1)])
+            .await
+            .unwrap_err()
+            .code()
+            .code,
+        "RLY-HUB-080"
+    );
+    assert_eq!(bench.build(3).await.unwrap_err().code().code, "RLY-HUB-081");
+    assert_eq!(bench.allotted(2, 3).await, 5, "what was imported stays");
+
+    bench.record(2, &[transfer("v", 1, 2, 5)]).await.unwrap();
+    let proven = bench.build(3).await.unwrap();
+    assert_eq!((proven.root.root, proven.root.origin), (root, RootOrigin::Built));
+    assert_eq!(bench.allotted(2, 3).await, 5);
+    bench.record(3, &[transfer("new", 0, 1, 1)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn of_two_that_were_built_the_one_the_chain_has_is_built_again() {
+    let mut bench = Bench::with_wallets(2).await;
+    bench.deposit(1, 0, 100).await;
+    bench.deposit(2, 9, 7).await;
+    bench.read_to(12, 10).await;
+    let build = |bench: &Bench, to: Address, rebuild| {
+        let (ledger, hub) = (bench.ledger.clone(), bench.hub.clone());
+        async move {
+            ledger
+                .build(&hub, KEEPER, Eon(2), (Some(to), rebuild), &|_, _| {})
+                .await
+        }
+    };
+    let submitted = build(&bench, wallet(1), false).await.unwrap().root.root;
+    let other = build(&bench, OPERATOR, true).await.unwrap().root.root;
+    assert_ne!(submitted, other);
+    let fact = HubFact::Checkpoint {
+        eon: Eon(2),
+        root: submitted,
+    };
+    bench.log(13, fact).await;
+    bench.read_to(15, 14).await;
+    assert_eq!(
+        bench
+            .record(2, &[transfer("a", 0, 1, 1)])
+            .await
+            .unwrap_err()
+            .code()
+            .code,
+        "RLY-HUB-080"
+    );
+    assert_eq!(
+        build(&bench, OPERATOR, false).await.unwrap_err().code().code,
+        "RLY-HUB-081"
+    );
+    assert_eq!(build(&bench, wallet(1), false).await.unwrap().root.root, submitted);
+    bench.record(2, &[transfer("a", 0, 1, 1)]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transfer_that_comes_while_the_ledger_is_compared_is_in_no_checkpoint_that_says_otherwise() {
+    let (bench, root) = restored(0).await;
+    let late = |_: u64, _: u64| {
+        tokio::task::block_in_place(|| {
+            let new = [transfer("late", 1, 0, 1)];
+            let recorded = tokio::runtime::Handle::current().block_on(bench.record(2, &new));
+            assert_ne!(recorded.unwrap(), vec![]);
+        });
+    };
+    let options = (Some(OPERATOR), false);
+    let raced = bench.ledger.build(&bench.hub, KEEPER, Eon(3), options, &late).await;
+    assert!(
+        matches!(raced, Err(LedgerError::Store(StoreError::Conflict { .. }))),
+        "{raced:?}"
+    );
+    let other = bench.build(3).await.unwrap_err();
+    assert_eq!(
+        other.code().code,
+        "RLY-HUB-081",
+        "it was not sent by who submitted {root}"
+    );
 }
