@@ -198,14 +198,14 @@ impl Store {
         rows.iter().map(commitment).collect()
     }
 
-    /// The first account of a wallet; an operator's may be there twice.
+    /// The first account of a wallet; an operator's may be there twice. The sign keeps SQLite from walking through the places for their order.
     pub async fn find_hub_allotment(
         &self,
         commitment: i64,
         wallet: Address,
     ) -> Result<Option<StoredAllotment>, StoreError> {
         let sql = format!(
-            "SELECT {ALLOTMENT} FROM hub_allotment WHERE commitment_id = $1 AND wallet = $2 ORDER BY trail LIMIT 1"
+            "SELECT {ALLOTMENT} FROM hub_allotment WHERE commitment_id = $1 AND wallet = $2 ORDER BY +trail LIMIT 1"
         );
         let row = one(&self.db, &sql, vec![commitment.into(), wallet.to_vec().into()]).await?;
         row.map(|row| allotment(&row)).transpose()

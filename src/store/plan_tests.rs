@@ -379,3 +379,16 @@ async fn pages_with_filters_no_index_answers_cover_everything_once() {
         assert!(pages >= 3, "a page looks at a stretch: {pages}");
     }
 }
+
+/// Of a checkpoint of a million wallets the place orders all of them; looked for there, a wallet costs as much as all before it.
+#[tokio::test]
+async fn an_allotment_is_found_by_its_wallet() {
+    let plans = plans().await;
+    plans.store.find_hub_allotment(1, PAYER).await.unwrap();
+    let heard = std::mem::take(&mut *plans.heard.lock().unwrap());
+    let steps = plans.explain(&heard[0]).await;
+    assert!(
+        steps.iter().any(|step| step.contains("hub_allotment_wallet")),
+        "{steps:?}"
+    );
+}

@@ -2,7 +2,7 @@
 
 use super::report::{Table, VALUE};
 use super::stats::per_second;
-use super::{Backend, Bench};
+use super::{Backend, Bench, hub_ledger};
 use alloy::primitives::{Address, B256, U256, keccak256};
 use anyhow::{Context, Result, ensure};
 use relayer::adapter::ChainId;
@@ -33,7 +33,7 @@ const NODE_BYTES: usize = 100;
 
 /// Whether a table is one of this family.
 pub fn is_of(table: &str) -> bool {
-    [TREE, POSTINGS].contains(&table)
+    [TREE, POSTINGS, hub_ledger::LEDGER].contains(&table)
 }
 
 /// What a process of its own measured, so that the memory is that of the tree.
@@ -254,5 +254,9 @@ async fn post(bench: &Bench) -> Result<Table> {
 }
 
 pub async fn run(bench: &Bench) -> Result<Vec<Table>> {
-    Ok(vec![tree(bench).await?, post(bench).await?])
+    Ok(vec![
+        tree(bench).await?,
+        post(bench).await?,
+        hub_ledger::run(bench).await?,
+    ])
 }

@@ -13,6 +13,7 @@ pub mod ceilings_store;
 pub mod document;
 pub mod gas;
 pub mod hub;
+pub mod hub_ledger;
 pub mod intake;
 pub mod load;
 pub mod machine;
