@@ -1,8 +1,8 @@
 //! Settlements as the books have them, for comparing: terms, state and the movements that stand, read in pages. What a page says is not one
-//! moment of the database: whoever finds a difference reads again and compares versions.
+//! moment of the database: whoever finds a difference reads again.
 
 use super::chain_log::{ChainLog, LogStatus, rows as log_rows};
-use super::codec::{address, b256, int, json, name, u256, uint};
+use super::codec::{address, b256, int, name, u256, uint};
 use super::entity::{account, chain_log, message, message_settlement, posting, settlement};
 use super::{Store, StoreError, packed};
 use crate::ledger::{AccountKind, Cause, EventRef, Reason};
@@ -10,7 +10,7 @@ use crate::settlement::states::{MessageState, SettlementState};
 use crate::settlement::{ChainId, MessageId, SettlementId};
 use alloy::primitives::{Address, B256, U256};
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A posting that nothing has taken back.
@@ -129,67 +129,6 @@ fn books(row: Row) -> Result<SettlementBooks, StoreError> {
         state: name("settlement.state", &state)?,
         archived: archived.is_some(),
         movements: Vec::new(),
-    })
-}
-
-/// Columns of [`FinalRow`].
-const FINAL_COLUMNS: [chain_log::Column; 14] = {
-    use chain_log::Column as C;
-    [
-        C::Id,
-        C::BlockNumber,
-        C::BlockHash,
-        C::BlockTimestamp,
-        C::LogIndex,
-        C::TxHash,
-        C::Address,
-        C::Kind,
-        C::Key,
-        C::Key2,
-        C::Amount,
-        C::Detail,
-        C::AppliedSeen,
-        C::AppliedFinal,
-    ]
-};
-
-type FinalRow = (
-    i64,
-    i64,
-    B256,
-    i64,
-    i64,
-    B256,
-    Address,
-    String,
-    B256,
-    B256,
-    B256,
-    String,
-    bool,
-    bool,
-);
-
-fn final_log(chain: ChainId, row: FinalRow) -> Result<ChainLog, StoreError> {
-    let (id, number, block_hash, timestamp, index, tx_hash, address, kind, key, key2, amount, detail, seen, applied) =
-        row;
-    Ok(ChainLog {
-        id,
-        chain,
-        block_number: uint("chain_log.block_number", number)?,
-        block_hash,
-        block_timestamp: uint("chain_log.block_timestamp", timestamp)?,
-        log_index: uint("chain_log.log_index", index)?,
-        tx_hash,
-        address,
-        kind,
-        key,
-        key2,
-        amount: amount.into(),
-        detail: json("chain_log.detail", &detail)?,
-        status: LogStatus::Final,
-        applied_seen: seen,
-        applied_final: applied,
     })
 }
 
@@ -397,40 +336,6 @@ impl Store {
             }
         }
         Ok(paid)
-    }
-
-    /// Final logs of blocks `first..=last`, in chain order, after a place (block, log index); at most `limit`.
-    pub async fn page_final_logs(
-        &self,
-        chain: ChainId,
-        (first, last): (u64, u64),
-        after: Option<(u64, u64)>,
-        limit: u64,
-    ) -> Result<Vec<ChainLog>, StoreError> {
-        use chain_log::Column as C;
-        let mut query = chain_log::Entity::find()
-            .filter(C::Chain.eq(int("chain_log.chain", chain.0)?))
-            .filter(C::BlockNumber.lte(int("chain_log.block_number", last)?))
-            .filter(C::Status.eq(LogStatus::Final.as_str()));
-        query = match after {
-            None => query.filter(C::BlockNumber.gte(int("chain_log.block_number", first)?)),
-            Some((block, index)) => {
-                let block = int("chain_log.block_number", block)?;
-                let later = Condition::any()
-                    .add(C::BlockNumber.gt(block))
-                    .add(C::LogIndex.gt(int("chain_log.log_index", index)?));
-                query.filter(C::BlockNumber.gte(block)).filter(later)
-            }
-        };
-        let page = query
-            .order_by_asc(C::BlockNumber)
-            .order_by_asc(C::LogIndex)
-            .limit(limit);
-        let rows: Vec<FinalRow> = packed::read(&self.db, page, &FINAL_COLUMNS).await?;
-        let logs: Result<Vec<ChainLog>, StoreError> = rows.into_iter().map(|row| final_log(chain, row)).collect();
-        let mut logs = logs?;
-        logs.sort_unstable_by_key(|log| (log.block_number, log.log_index));
-        Ok(logs)
     }
 
     /// A block with about as many stored logs of the chain before it as after it, up to one.

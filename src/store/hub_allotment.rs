@@ -7,7 +7,7 @@ use super::hub_ledger::{WALLET, all, one, run};
 use super::hub_transfer::{WALLET_EON, WalletEon};
 use super::txn::expect_one;
 use super::{HubId, HubWallet, NewEvent, Store, StoreError, Txn};
-use crate::hub::model::{Account, Allotment, Passive};
+use crate::hub::model::{Account, Allotment, Eon, Passive};
 use alloy::primitives::{Address, B256, U256};
 use sea_orm::{QueryResult, Value};
 
@@ -304,7 +304,7 @@ impl Store {
 
 impl Txn {
     /// The newest checkpoint on the chain of a hub whose ledger is kept here, when it was not built from that ledger.
-    pub async fn find_foreign_checkpoint(&self, hub: HubId) -> Result<Option<(u64, B256)>, StoreError> {
+    pub async fn find_foreign_checkpoint(&self, hub: HubId) -> Result<Option<(Eon, B256)>, StoreError> {
         let sql = "SELECT c.eon, c.root, EXISTS (SELECT 1 FROM hub_root r WHERE r.hub_id = c.hub_id AND r.eon = c.eon \
                    AND r.state = 'complete' AND r.origin = 'built' AND r.root = c.root) AS own \
                    FROM hub_checkpoint c WHERE c.hub_id = $1 AND c.standing <> 'orphaned' \
@@ -318,7 +318,7 @@ impl Txn {
         }
         let eon = uint("hub_checkpoint.eon", row.try_get("", "eon")?)?;
         let root: Vec<u8> = row.try_get("", "root")?;
-        Ok(Some((eon, b256("hub_checkpoint.root", &root)?)))
+        Ok(Some((Eon(eon), b256("hub_checkpoint.root", &root)?)))
     }
 
     /// Contents that were imported are what the ledger gives.

@@ -13,8 +13,8 @@ use crate::hub::model::eon::EONS_KEPT;
 use crate::hub::model::transfer::passive_tree;
 use crate::hub::model::{Accumulator, CHUNK, Eon, Operation, ParentOperation, SpineBuilder};
 use crate::store::{
-    Hub, HubCheckpoint, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoreError, StoredCommitment,
-    TokenBacking, WalletHistory,
+    Hub, HubOperationKind, HubPlace, HubRoot, HubToken, RootOrigin, StoreError, StoredCommitment, TokenBacking,
+    WalletHistory,
 };
 use alloy::primitives::{Address, B256, U256};
 use std::collections::{BTreeMap, HashMap};
@@ -44,8 +44,8 @@ struct Plan {
     backing: BTreeMap<Address, TokenBacking>,
     leftover_to: Option<Address>,
     accounts: u64,
-    /// The chain has a checkpoint of this eon.
-    on_chain: Option<HubCheckpoint>,
+    /// Root of the chain's checkpoint of this eon.
+    on_chain: Option<B256>,
     /// The newest transfer, while the eons before take more.
     newest: Option<i64>,
     /// Contents that were imported and give the root the chain has.
@@ -74,16 +74,21 @@ impl Ledger {
             }
         }
         let eon = self.buildable(hub, eon).await?;
-        let on_chain = self.store.find_checkpoint(hub.id, eon).await?;
+        let checkpoint = self.store.find_checkpoint(hub.id, eon).await?;
+        let on_chain = checkpoint.map(|checkpoint| checkpoint.root);
         let known = self.store.find_hub_root(hub.id, Some(eon.0)).await?;
-        let stands = |root: &HubRoot| on_chain.as_ref().is_none_or(|chain| chain.root == root.root);
         let mut imported = None;
         match known {
-            Some(root) if on_chain.is_some() && stands(&root) && root.origin == RootOrigin::Imported => {
-                imported = Some(root);
-            }
-            Some(root) if !rebuild && stands(&root) => return self.built(root, true).await,
-            Some(root) => self.withdraw(hub, &root).await?,
+            Some(root) if on_chain == Some(root.root) => match root.origin {
+                RootOrigin::Imported => imported = Some(root),
+                RootOrigin::Built if rebuild => {
+                    let root = root.root;
+                    return Err(LedgerError::OnChain { eon, root });
+                }
+                RootOrigin::Built => return self.built(root, true).await,
+            },
+            Some(root) if on_chain.is_none() && !rebuild => return self.built(root, true).await,
+            Some(root) => self.withdraw(&root).await?,
             None => {}
         }
         let plan = self.close(hub, eon, leftover_to, (on_chain, imported)).await?;
@@ -181,13 +186,8 @@ impl Ledger {
         Ok(eon)
     }
 
-    /// Takes away what was built before, unless the chain has it.
-    async fn withdraw(&self, hub: &Hub, root: &HubRoot) -> Result<(), LedgerError> {
-        let eon = Eon(root.eon);
-        let on_chain = self.store.find_checkpoint(hub.id, eon).await?;
-        if on_chain.is_some_and(|checkpoint| checkpoint.root == root.root) {
-            return Err(LedgerError::OnChain { eon, root: root.root });
-        }
+    /// Takes away what was built before and the chain does not have.
+    async fn withdraw(&self, root: &HubRoot) -> Result<(), LedgerError> {
         let mut txn = self.begin().await?;
         txn.withdraw_hub_root(root.id).await?;
         txn.commit().await?;
@@ -200,7 +200,7 @@ impl Ledger {
         hub: &Hub,
         eon: Eon,
         leftover_to: Option<Address>,
-        (on_chain, imported): (Option<HubCheckpoint>, Option<HubRoot>),
+        (on_chain, imported): (Option<B256>, Option<HubRoot>),
     ) -> Result<Plan, LedgerError> {
         loop {
             let mut txn = self.begin().await?;
@@ -212,10 +212,9 @@ impl Ledger {
                 continue;
             }
             if let Some((foreign, root)) = txn.find_foreign_checkpoint(hub.id).await?
-                && foreign < eon.0
+                && foreign < eon
             {
-                let eon = Eon(foreign);
-                return Err(LedgerError::Foreign { eon, root });
+                return Err(LedgerError::Foreign { eon: foreign, root });
             }
             let tokens = txn.hub_tokens(hub.id).await?;
             let mut newest = None;
@@ -252,11 +251,11 @@ impl Ledger {
             leaves.push(self.fill_token(hub, plan, token, &mut done, progress).await?);
         }
         let root = token_tree(hub.contract, &leaves)?.root();
-        if let Some(chain) = plan.on_chain.as_ref().filter(|chain| chain.root != root) {
+        if let Some(on_chain) = plan.on_chain.filter(|on_chain| *on_chain != root) {
             return Err(LedgerError::Diverged {
                 eon: plan.eon,
                 given: root,
-                on_chain: chain.root,
+                on_chain,
             });
         }
         let mut txn = self.begin().await?;

@@ -68,7 +68,7 @@ impl Ledger {
             actual: "not built from it".to_owned(),
         };
         if txn.report_drift(&drift).await? {
-            tracing::error!(code = FOREIGN.code, hub = hub.name, eon, %root, "{}", FOREIGN.title);
+            tracing::error!(code = FOREIGN.code, hub = hub.name, eon = eon.0, %root, "{}", FOREIGN.title);
         }
         txn.commit().await?;
         Ok(())

@@ -244,14 +244,10 @@ impl Ledger {
             return known.ok_or_else(|| bad(reason));
         }
         if let Some((foreign, root)) = txn.find_foreign_checkpoint(hub.id).await?
-            && eon.0 >= foreign
+            && eon >= foreign
         {
-            let error = LedgerError::Foreign {
-                eon: Eon(foreign),
-                root,
-            };
             let known = txn.known_hub_transfers(hub.id, transfers).await?;
-            return known.ok_or(error);
+            return known.ok_or(LedgerError::Foreign { eon: foreign, root });
         }
         let answers = txn
             .record_hub_transfers(&mut head, hub.contract, eon.0, transfers)

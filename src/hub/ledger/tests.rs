@@ -188,6 +188,11 @@ impl Bench {
             .await
     }
 
+    /// The code these are refused with.
+    async fn refusal(&self, eon: u64, transfers: &[NewTransfer]) -> &'static str {
+        self.record(eon, transfers).await.unwrap_err().code().code
+    }
+
     pub(crate) async fn proven(&self, who: Address, eon: u64) -> Result<Proven, LedgerError> {
         self.ledger.allotment(&self.hub, (CONTRACT, who), Some(Eon(eon))).await
     }

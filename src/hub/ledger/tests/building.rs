@@ -371,8 +371,7 @@ async fn open_drifts(bench: &Bench) -> Vec<String> {
 async fn a_ledger_that_lost_transfers_takes_no_new_ones_until_it_gives_the_root_the_chain_has() {
     let (bench, root) = restored(1).await;
     assert_eq!(open_drifts(&bench).await, vec!["root ledger of hub own"]);
-    let refused = bench.record(3, &[transfer("new", 0, 1, 1)]).await.unwrap_err();
-    assert_eq!(refused.code().code, "RLY-HUB-080");
+    assert_eq!(bench.refusal(3, &[transfer("new", 0, 1, 1)]).await, "RLY-HUB-080");
     assert_eq!(bench.available(0).await, 71, "nothing was moved");
 
     // Tried in vain, any number of times: the eon stays open for what is missing.
@@ -394,15 +393,7 @@ async fn a_ledger_that_lost_transfers_takes_no_new_ones_until_it_gives_the_root_
         (root, RootOrigin::Built, false)
     );
     assert_eq!(open_drifts(&bench).await, Vec::<String>::new());
-    assert_eq!(
-        bench
-            .record(2, &[transfer("late", 0, 1, 1)])
-            .await
-            .unwrap_err()
-            .code()
-            .code,
-        "RLY-HUB-068"
-    );
+    assert_eq!(bench.refusal(2, &[transfer("late", 0, 1, 1)]).await, "RLY-HUB-068");
     bench.record(3, &[transfer("new", 0, 1, 1)]).await.unwrap();
     assert!(bench.build(3).await.unwrap().duplicate);
 }
@@ -432,15 +423,7 @@ async fn contents_that_were_imported_say_nothing_of_the_ledger() {
         import.push(Some(commitment.token), accounts).await.unwrap();
     }
     assert_eq!(import.finish().await.unwrap().root.root, root);
-    assert_eq!(
-        bench
-            .record(3, &[transfer("new", 0, 1, 1)])
-            .await
-            .unwrap_err()
-            .code()
-            .code,
-        "RLY-HUB-080"
-    );
+    assert_eq!(bench.refusal(3, &[transfer("new", 0, 1, 1)]).await, "RLY-HUB-080");
     assert_eq!(bench.build(3).await.unwrap_err().code().code, "RLY-HUB-081");
     assert_eq!(bench.allotted(2, 3).await, 5, "what was imported stays");
 
@@ -474,15 +457,7 @@ async fn of_two_that_were_built_the_one_the_chain_has_is_built_again() {
     };
     bench.log(13, fact).await;
     bench.read_to(15, 14).await;
-    assert_eq!(
-        bench
-            .record(2, &[transfer("a", 0, 1, 1)])
-            .await
-            .unwrap_err()
-            .code()
-            .code,
-        "RLY-HUB-080"
-    );
+    assert_eq!(bench.refusal(2, &[transfer("a", 0, 1, 1)]).await, "RLY-HUB-080");
     assert_eq!(
         build(&bench, OPERATOR, false).await.unwrap_err().code().code,
         "RLY-HUB-081"
